@@ -1,0 +1,1 @@
+"""Drivers for the hosts that machines run on."""

@@ -1,0 +1,91 @@
+"""Values that every hypervisor driver understands. No driver, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PowerState(StrEnum):
+    """What a host says about a machine's power."""
+
+    ON = "on"
+    OFF = "off"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True)
+class DiskId:
+    """A virtual disk on a host; ``name`` is unique within a lab."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A virtual disk as the host sees it. ``attached_to`` is a machine name or None."""
+
+    id: DiskId
+    size_bytes: int
+    attached_to: str | None
+
+
+@dataclass(frozen=True)
+class DiskAttachment:
+    """A disk in a machine. The guest finds it by ``serial`` (at most 20 characters)."""
+
+    disk: DiskId
+    serial: str
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network card on a lab switch; ``mac`` is lower case with colons."""
+
+    network: str
+    mac: str
+
+
+@dataclass(frozen=True)
+class Management:
+    """The management card: SSH from this host only.
+
+    ``host_access``: the machine may reach services on this host's loopback (10.0.2.2); else it reaches nothing.
+    """
+
+    mac: str
+    host_access: bool = False
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """Everything that a host needs to define a machine. The first disk is booted."""
+
+    name: str
+    cpus: int
+    memory_mib: int
+    disks: tuple[DiskAttachment, ...]
+    nics: tuple[Nic, ...]
+    management: Management | None
+    seed: str | None = None
+    """Path of a NoCloud seed image, attached read-only, or None."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a machine's SSH server is reached from this host."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as the host sees it."""
+
+    name: str
+    power: PowerState
+    cpus: int
+    memory_mib: int
+    disks: tuple[DiskAttachment, ...]
+    nics: tuple[Nic, ...]

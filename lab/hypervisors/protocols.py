@@ -1,0 +1,102 @@
+"""What a hypervisor driver can do: one Protocol for each ability. Callers ask for the narrowest one.
+
+A driver is opened for one lab: it sees, changes and removes only objects that carry the lab's tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
+from lab.waiting import Deadline
+
+
+class HypervisorError(Exception):
+    """The host refused or failed an operation; the message names the object and quotes the host."""
+
+
+class NotFound(HypervisorError):
+    """No such machine or disk in this lab."""
+
+
+class Conflict(HypervisorError):
+    """The object exists already, or is in a state that does not allow this."""
+
+
+class Machines(Protocol):
+    """Define, list and remove machines."""
+
+    def define(self, spec: MachineSpec) -> Machine:
+        """Make a machine, powered off. Raises Conflict if the name is taken."""
+
+    def machine(self, name: str) -> Machine:
+        """Return the machine. Raises NotFound."""
+
+    def machines(self) -> Sequence[Machine]:
+        """Return every machine of this lab, by name."""
+
+    def undefine(self, name: str) -> None:
+        """Forget a powered-off machine; its disks stay. Raises NotFound, Conflict."""
+
+
+class Power(Protocol):
+    """Switch machines on and off."""
+
+    def power(self, name: str) -> PowerState:
+        """Return the present state, asked of the host. Raises NotFound."""
+
+    def power_on(self, name: str) -> None:
+        """Switch on; no effect when on already. Raises NotFound."""
+
+    def power_off(self, name: str) -> None:
+        """Cut the power; no effect when off already. Raises NotFound."""
+
+    def shut_down(self, name: str, deadline: Deadline) -> None:
+        """Ask the system to shut down and wait for it. Raises NotFound, DeadlineExceeded."""
+
+
+class Disks(Protocol):
+    """Create, clone, attach and remove virtual disks."""
+
+    def create_disk(self, disk: DiskId, size_bytes: int) -> Disk:
+        """Make a disk that reads as zeros. Raises Conflict."""
+
+    def import_disk(self, disk: DiskId, image: Path, size_bytes: int) -> Disk:
+        """Make a disk with an image's content, at least ``size_bytes`` large. Raises Conflict."""
+
+    def clone_disk(self, source: DiskId, disk: DiskId) -> Disk:
+        """Copy a disk as it is now, attached or not. Raises NotFound, Conflict."""
+
+    def disk(self, disk: DiskId) -> Disk:
+        """Return the disk. Raises NotFound."""
+
+    def disks(self) -> Sequence[Disk]:
+        """Return every disk of this lab, by name."""
+
+    def attach_disk(self, machine: str, attachment: DiskAttachment) -> None:
+        """Plug a disk into a machine, running or not. Raises NotFound, Conflict if attached anywhere."""
+
+    def detach_disk(self, machine: str, disk: DiskId, deadline: Deadline) -> None:
+        """Unplug; returns once the guest let go. Raises NotFound, Conflict, DeadlineExceeded."""
+
+    def delete_disk(self, disk: DiskId) -> None:
+        """Remove a disk. Raises NotFound, Conflict while attached."""
+
+
+class Reach(Protocol):
+    """How to reach a machine and what it prints."""
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Return where its SSH server answers. Raises NotFound, Conflict without a management card."""
+
+    def console_log(self, name: str) -> Path:
+        """Return the file that records its serial console from power-on. Raises NotFound."""
+
+
+class Hypervisor(Machines, Power, Disks, Reach, Protocol):
+    """A driver with every ability above."""
+
+    def close(self) -> None:
+        """Release the connection; machines keep running."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The reference stack: one folder for each component, on one data format."""

@@ -1,0 +1,135 @@
+"""One kept HTTPS connection to one server, for small JSON calls and for bulk bodies."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from lab.replication.common.config import Endpoint
+from lab.replication.common.durable import JSON
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Unreachable(ConnectionError):
+    """The server did not answer: refused, broken, or silent for longer than the time-out."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server answered."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+    @property
+    def json(self) -> JSON:
+        """The body as a JSON object; an empty one if it is something else."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def created_or_known(self) -> bool:
+        """Whether the server has the document now."""
+        return self.status in (http.client.OK, http.client.CREATED)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request body that can be produced again for a second attempt; without ``length`` it goes in chunks."""
+
+    parts: Callable[[], Iterable[Buffer]]
+    length: int | None
+
+
+def stream_path(stream: str, *more: str | int) -> str:
+    """Return the path of a stream at a data port."""
+    return "/".join(["/v1/streams", *(quote(str(part), safe="") for part in (stream, *more))])
+
+
+class Link:
+    """A connection that is opened when needed and kept; calls from several threads take turns.
+
+    ``timeout`` (seconds) bounds every read and write on the socket, not the whole call.
+    """
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, timeout: float = 60.0) -> None:
+        self._endpoint = endpoint
+        self._context = context
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._connection: http.client.HTTPSConnection | None = None
+
+    def call(self, method: str, path: str, value: JSON | None = None) -> Reply:
+        """Send ``value`` as JSON and return the reply.
+
+        Raises:
+            Unreachable: there is no answer.
+        """
+        data = json.dumps(value).encode() if value is not None else b""
+        return self.send(method, path, Body(lambda: [data] if data else [], len(data)))
+
+    def send(self, method: str, path: str, body: Body) -> Reply:
+        """Send ``body`` and return the reply; a kept connection that turns out dead is replaced once.
+
+        Raises:
+            Unreachable: there is no answer.
+        """
+        with self._lock:
+            kept = self._connection is not None
+            try:
+                return self._exchange(method, path, body)
+            except TimeoutError as error:
+                self._drop()
+                raise Unreachable(f"{self._endpoint.address}:{self._endpoint.port} is silent: {error}") from error
+            except (OSError, http.client.HTTPException) as error:
+                self._drop()
+                if not kept:
+                    raise self._unreachable(error) from error
+            try:
+                return self._exchange(method, path, body)
+            except (OSError, http.client.HTTPException) as error:
+                self._drop()
+                raise self._unreachable(error) from error
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        with self._lock:
+            self._drop()
+
+    def abort(self) -> None:
+        """Break the call that another thread is in, so that it can end now."""
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            connection.sock.close()
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"{self._endpoint.address}:{self._endpoint.port}: {type(error).__name__}: {error}")
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _exchange(self, method: str, path: str, body: Body) -> Reply:
+        if self._connection is None:
+            self._connection = http.client.HTTPSConnection(
+                self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout
+            )
+        framing = {"Transfer-Encoding": "chunked"} if body.length is None else {"Content-Length": str(body.length)}
+        self._connection.request(method, path, iter(body.parts()), framing, encode_chunked=body.length is None)
+        response = self._connection.getresponse()
+        content = response.read()
+        if response.will_close:
+            self._drop()
+        pause = response.headers.get("Retry-After")
+        return Reply(response.status, content, float(pause) if pause and pause.isdigit() else None)

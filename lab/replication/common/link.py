@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable
@@ -68,6 +70,7 @@ class Link:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._connection: http.client.HTTPSConnection | None = None
+        self._aborted = False
 
     def call(self, method: str, path: str, value: JSON | None = None) -> Reply:
         """Send ``value`` as JSON and return the reply.
@@ -107,10 +110,13 @@ class Link:
             self._drop()
 
     def abort(self) -> None:
-        """Break the call that another thread is in, so that it can end now."""
+        """Break the call that another thread is in and refuse all later ones: the service ends."""
+        self._aborted = True
         connection = self._connection
         if connection is not None and connection.sock is not None:
-            connection.sock.close()
+            # Closing would not wake the thread that waits on the socket; shutting it down does.
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(f"{self._endpoint.address}:{self._endpoint.port}: {type(error).__name__}: {error}")
@@ -121,6 +127,8 @@ class Link:
             self._connection = None
 
     def _exchange(self, method: str, path: str, body: Body) -> Reply:
+        if self._aborted:
+            raise ConnectionAbortedError("the service is ending")
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(
                 self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout

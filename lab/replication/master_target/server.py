@@ -1,0 +1,162 @@
+"""The master target as a component: its streams, its data port, its commands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from lab.replication.common.config import ServiceConfig
+from lab.replication.common.control import CommandFailed, Handler
+from lab.replication.common.dataserver import DataServer, allow
+from lab.replication.common.durable import JSON, write_json
+from lab.replication.common.ingest import receive, refusal
+from lab.replication.common.outbox import Outbox
+from lab.replication.common.tls import server_context
+from lab.replication.master_target.devices import BadDevice, Resolver, resolve_serial
+from lab.replication.master_target.settings import StreamSettings
+from lab.replication.master_target.stream import ReplicaStream, load_settings
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PORT = 9444
+DEFAULT_QUOTA = 8 << 30
+MAX_CHUNK = 4 << 20
+
+
+class MasterTarget:
+    """Applies streams to replica disks; ``spool_quota_bytes`` in its configuration bounds the spool."""
+
+    def __init__(self, config: ServiceConfig, outbox: Outbox, resolve: Resolver = resolve_serial) -> None:
+        self._outbox = outbox
+        self._resolve = resolve
+        self._idle_port = config.data_port or DEFAULT_PORT
+        self._quota = int(config.settings.get("spool_quota_bytes", DEFAULT_QUOTA))
+        self._directory = config.state_dir / "streams"
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._streams: dict[str, ReplicaStream] = {}
+        path = "/v1/streams/{stream}"
+        self._server = DataServer(
+            server_context(config.identity_dir, require_client=True),
+            [
+                web.put(path + r"/{sequence:\d+}", self._put),
+                web.get(path, self._status),
+                web.post(path + "/compare", self._compare),
+            ],
+        )
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the commands of the configuration server."""
+        return {
+            "open-stream": self.open_stream,
+            "roll": self.roll,
+            "copy-barrier": lambda a: self._known(a).hold(hold=bool(a["hold"])),
+            "forget-points": lambda a: self._known(a).forget_points(str(a["keep"])),
+            "close-stream": self.close_stream,
+        }
+
+    def start(self) -> None:
+        """Load the streams that were open, and listen."""
+        for directory in sorted(self._directory.iterdir()):
+            settings = load_settings(directory)
+            if settings is not None:
+                self._add(settings)
+        self._server.start()
+        self._listen()
+
+    def close(self) -> None:
+        """Stop listening, then applying."""
+        self._server.close()
+        for stream in self._streams.values():
+            stream.close()
+
+    def open_stream(self, arguments: JSON) -> JSON:
+        """Open a stream; ``fresh`` forgets what was stored under its name."""
+        settings = StreamSettings.from_json(arguments)
+        with self._lock:
+            known = self._streams.pop(settings.stream, None)
+            if known is not None:
+                known.close()
+            directory = self._path(settings.stream)
+            if arguments.get("fresh"):
+                shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True, exist_ok=True)
+            write_json(directory / "stream.json", settings.to_json())
+            stream = self._add(settings)
+        self._listen()
+        return stream.status()
+
+    def roll(self, arguments: JSON) -> JSON:
+        """Turn disks or clones into a recovery point."""
+        serials = {int(disk["index"]): str(disk["serial"]) for disk in arguments["disks"]}
+        return self._known(arguments).roll(str(arguments["recovery_point"]), serials)
+
+    def close_stream(self, arguments: JSON) -> JSON:
+        """Close the devices and delete what was stored; closing an unknown stream changes nothing."""
+        name = str(arguments["stream"])
+        with self._lock:
+            stream = self._streams.pop(name, None)
+        if stream is not None:
+            stream.delete()
+        self._listen()
+        return {"stream": name}
+
+    def _path(self, stream: str) -> Path:
+        if not stream or "/" in stream or stream.startswith("."):
+            raise CommandFailed("bad-stream", f"{stream!r} is not the id of a stream")
+        return self._directory / stream
+
+    def _add(self, settings: StreamSettings) -> ReplicaStream:
+        stream = ReplicaStream(self._path(settings.stream), settings, self._resolve, self._outbox)
+        self._streams[settings.stream] = stream
+        stream.start()
+        return stream
+
+    def _listen(self) -> None:
+        self._server.listen_on({stream.settings.data_port for stream in self._streams.values()} or {self._idle_port})
+
+    def _known(self, arguments: JSON) -> ReplicaStream:
+        stream = self._streams.get(str(arguments["stream"]))
+        if stream is None:
+            raise CommandFailed("unknown-stream", f"no stream {arguments['stream']} is open here")
+        return stream
+
+    def _allowed(self, request: web.Request) -> ReplicaStream:
+        stream = self._streams.get(request.match_info["stream"])
+        allow(request, "process-server", name=stream.settings.process_server if stream else None)
+        if stream is None:
+            log.warning("refused %s %s: no such stream", request.method, request.path)
+            raise web.HTTPForbidden(text="no such stream is open here")
+        return stream
+
+    async def _put(self, request: web.Request) -> web.Response:
+        stream = self._allowed(request)
+        if stream.frozen:
+            return refusal(403, "stream-rolled", "the disks of this stream were rolled to a recovery point")
+        room = self._quota - sum(other.inbox.bytes_waiting for other in self._streams.values())
+        sequence = int(request.match_info["sequence"])
+        return await receive(request, stream.inbox, stream.settings.stream, sequence, room)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._allowed(request).status())
+
+    async def _compare(self, request: web.Request) -> web.Response:
+        stream = self._allowed(request)
+        digests = await request.read()
+        try:
+            disk, chunk, first = (int(request.query[key]) for key in ("disk", "chunk", "first"))
+        except (KeyError, ValueError) as error:
+            return refusal(400, "bad-comparison", str(error))
+        if not 0 < chunk <= MAX_CHUNK or disk not in stream.settings.sizes:
+            return refusal(400, "bad-comparison", "chunk or disk is out of range")
+        try:
+            differing = await asyncio.to_thread(stream.compare, disk, chunk, first, digests)
+        except (BadDevice, TimeoutError) as error:
+            return refusal(503, "bad-device", str(error))
+        return web.json_response({"differ": differing})

@@ -1,0 +1,69 @@
+"""What ``open-stream`` tells the master target about a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab.replication.common.durable import JSON
+
+
+@dataclass(frozen=True)
+class ReplicaDisk:
+    """A disk of the stream and the serial number of the device that is its replica; ``size`` in bytes."""
+
+    index: int
+    name: str
+    serial: str
+    size: int
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """The arguments of ``open-stream``, without ``fresh``; retention in seconds."""
+
+    stream: str
+    machine: str
+    data_port: int
+    disks: tuple[ReplicaDisk, ...]
+    retention_s: float
+    process_server: str | None
+
+    @property
+    def serials(self) -> dict[int, str]:
+        """Serial numbers by disk index."""
+        return {disk.index: disk.serial for disk in self.disks}
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Sizes by disk index."""
+        return {disk.index: disk.size for disk in self.disks}
+
+    @property
+    def wanted(self) -> dict[int, tuple[str, int]]:
+        """Serial number and size by disk index."""
+        return {disk.index: (disk.serial, disk.size) for disk in self.disks}
+
+    @classmethod
+    def from_json(cls, value: JSON) -> StreamSettings:
+        """Read the arguments of the command; ``process_server`` (a name) is optional and narrows who may send."""
+        return cls(
+            stream=str(value["stream"]),
+            machine=str(value["machine"]),
+            data_port=int(value["data_port"]),
+            disks=tuple(
+                ReplicaDisk(int(d["index"]), str(d["name"]), str(d["serial"]), int(d["size"])) for d in value["disks"]
+            ),
+            retention_s=float(value["retention_s"]),
+            process_server=value.get("process_server"),
+        )
+
+    def to_json(self) -> JSON:
+        """Return what ``from_json`` reads."""
+        return {
+            "stream": self.stream,
+            "machine": self.machine,
+            "data_port": self.data_port,
+            "disks": [vars(disk) for disk in self.disks],
+            "retention_s": self.retention_s,
+            "process_server": self.process_server,
+        }

@@ -1,0 +1,240 @@
+"""One replicated machine's disks here: documents are applied in order, points are made, rolled to, forgotten."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from lab.replication.changeset import Head
+from lab.replication.common.backoff import Backoff
+from lab.replication.common.compression import Zstd
+from lab.replication.common.control import CommandFailed
+from lab.replication.common.durable import JSON, read_json, write_json
+from lab.replication.common.inbox import Inbox
+from lab.replication.common.outbox import Outbox
+from lab.replication.document import DocumentReader
+from lab.replication.extents import is_zero
+from lab.replication.master_target.barrier import Barrier
+from lab.replication.master_target.devices import DeviceSet, Resolver
+from lab.replication.master_target.points import Point, PointStore
+from lab.replication.master_target.settings import StreamSettings
+from lab.replication.master_target.undo import UndoStore
+
+log = logging.getLogger(__name__)
+
+STOP_S = 60.0
+DIGEST_SIZE = 32
+
+
+class ReplicaStream:
+    """A stream that lives in ``directory`` and survives restarts there.
+
+    What a document overwrites is saved only when there is an older point to go back to: copies of an initial
+    replication write straight to the disks, those of a resynchronisation keep the points before it alive.
+    """
+
+    def __init__(self, directory: Path, settings: StreamSettings, resolve: Resolver, outbox: Outbox) -> None:
+        self.settings = settings
+        self._directory = directory
+        self._resolve = resolve
+        self._outbox = outbox
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        # Whoever holds this owns the devices, the undo log and the points.
+        self._lock = threading.Lock()
+        self._barrier = Barrier()
+        self._devices: DeviceSet | None = None
+        self.inbox = Inbox(directory / "spool", self._wake.set)
+        self._undo = UndoStore(directory / "undo")
+        self._points = PointStore(directory / "points")
+        self._thread = threading.Thread(target=self._apply_all, name=f"apply-{settings.stream}", daemon=True)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the disks were rolled back: nothing may be applied to them any more."""
+        return self._rolled.exists()
+
+    def start(self) -> None:
+        """Begin to apply."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the current document and close the devices."""
+        self._stop.set()
+        self._barrier.lift()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+        with self._lock:
+            self._release()
+
+    def delete(self) -> None:
+        """Close, and delete spool, undo log and points."""
+        self.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def status(self) -> JSON:
+        """Return the numbers that others wait for."""
+        return {
+            "spooled": self.inbox.received,
+            "applied": self.inbox.done,
+            "expected": self.inbox.received + 1,
+            "points": len(self._points.all()),
+            "frozen": self.frozen,
+        }
+
+    def hold(self, *, hold: bool) -> JSON:
+        """Stop applying between two documents, or go on; when held, the devices are flushed."""
+        if not hold:
+            self._barrier.lift()
+            return self.status()
+        self._barrier.raise_()
+        with self._lock:
+            if self._devices is not None:
+                self._devices.flush()
+        return self.status()
+
+    def roll(self, point_id: str, serials: dict[int, str]) -> JSON:
+        """Turn the devices with these serials, the replica disks or clones of them, into a recovery point.
+
+        Raises:
+            CommandFailed: there is no such point, or these are not the stream's disks.
+        """
+        with self._lock:
+            point = self._points.find(point_id)
+            if point is None:
+                raise CommandFailed("unknown-recovery-point", f"stream has no recovery point {point_id}")
+            unknown = set(serials) - set(self.settings.sizes)
+            if unknown:
+                raise CommandFailed("unknown-disk", f"stream has no disks {sorted(unknown)}")
+            real = bool(set(serials.values()) & set(self.settings.serials.values()))
+            undone = self._roll_real(point, serials) if real else self._roll_devices(point, serials)
+        return {"recovery_point": point.id, "sequence": point.sequence, "undone": undone}
+
+    def forget_points(self, keep: str) -> JSON:
+        """Drop every point but ``keep``, and what was stored to reach the older ones.
+
+        Raises:
+            CommandFailed: there is no such point.
+        """
+        with self._lock:
+            kept = self._points.find(keep)
+            if kept is None:
+                raise CommandFailed("unknown-recovery-point", f"stream has no recovery point {keep}")
+            self._points.remove([point for point in self._points.all() if point != kept])
+            self._undo.drop_through(kept.sequence)
+        return {"recovery_point": keep}
+
+    def compare(self, disk: int, chunk: int, first: int, digests: bytes) -> list[int]:
+        """Return which chunks of ``chunk`` bytes, from number ``first`` on, do not have these SHA-256 digests.
+
+        Raises:
+            BadDevice: there is no such disk, or it has no such chunk.
+        """
+        zero = hashlib.sha256(bytes(chunk)).digest()
+        differing = []
+        with self._lock:
+            device = self._open()[disk]
+            for place in range(len(digests) // DIGEST_SIZE):
+                offset = (first + place) * chunk
+                content = device.read(offset, min(chunk, self.settings.sizes[disk] - offset))
+                wanted = digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
+                whole_zero = len(content) == chunk and is_zero(content)
+                if (zero if whole_zero else hashlib.sha256(content).digest()) != wanted:
+                    differing.append(first + place)
+        return differing
+
+    @property
+    def _rolled(self) -> Path:
+        return self._directory / "rolled.json"
+
+    def _open(self) -> DeviceSet:
+        if self._devices is None:
+            self._devices = DeviceSet.open(self.settings.wanted, self._resolve)
+        return self._devices
+
+    def _release(self) -> None:
+        if self._devices is not None:
+            self._devices.close()
+            self._devices = None
+
+    def _roll_devices(self, point: Point, serials: dict[int, str]) -> int:
+        devices = DeviceSet.open({i: (serial, self.settings.sizes[i]) for i, serial in serials.items()}, self._resolve)
+        try:
+            return self._undo.roll_back(devices, point.sequence)
+        finally:
+            devices.close()
+
+    def _roll_real(self, point: Point, serials: dict[int, str]) -> int:
+        if serials != self.settings.serials:
+            raise CommandFailed("incomplete-roll", "the replica disks can only be rolled all together")
+        # From here on the stream is fenced, also if this machine crashes in the middle; the command comes again.
+        write_json(self._rolled, point.to_json())
+        self._release()
+        undone = self._roll_devices(point, serials)
+        self.inbox.discard_waiting()
+        self._points.remove([newer for newer in self._points.all() if newer.sequence > point.sequence])
+        self._undo.drop_after(point.sequence)
+        return undone
+
+    def _apply_all(self) -> None:
+        backoff = Backoff(self._stop)
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                while self._apply_oldest():
+                    backoff.reset()
+            except Exception:  # a device that fails now may work again; the document stays in the spool
+                log.exception("stream %s: applying failed", self.settings.stream)
+                backoff.pause()
+                continue
+            self._wake.wait(self._barrier.pause)
+
+    def _apply_oldest(self) -> bool:
+        """Apply one document if there is one and it is allowed now; return whether it was."""
+        with self._lock:
+            oldest = self.inbox.oldest()
+            if oldest is None or self.frozen or self._barrier.held or self._stop.is_set():
+                return False
+            self._apply(*oldest)
+        return True
+
+    def _apply(self, sequence: int, document: Path) -> None:
+        devices = self._open()
+        if self._points.any_before(sequence):
+            self._undo.record(sequence, document, devices)
+        head = self._write(document, devices)
+        devices.flush()
+        point = Point.of(head)
+        if point is not None:
+            self._points.add(point)
+            self._outbox.post(
+                "recovery-point", point.to_json(), machine=self.settings.machine, stream=self.settings.stream
+            )
+        self.inbox.finish(sequence)
+        self._prune()
+
+    @staticmethod
+    def _write(document: Path, devices: DeviceSet) -> Head:
+        codec = Zstd()
+        with document.open("rb") as source:
+            reader = DocumentReader(source)
+            for frame in reader.frames():
+                devices[frame.disk].write(frame.offset, frame.raw(codec))
+        return reader.head
+
+    def _prune(self) -> None:
+        expired = self._points.expired(time.time_ns(), self.settings.retention_s)
+        if expired:
+            self._points.remove(expired)
+            self._undo.drop_through(self._points.all()[0].sequence)
+
+
+def load_settings(directory: Path) -> StreamSettings | None:
+    """Read what ``open-stream`` has stored in a stream's directory."""
+    stored = read_json(directory / "stream.json")
+    return StreamSettings.from_json(stored) if stored else None

@@ -1,0 +1,1 @@
+"""The process server: caches, compresses, encrypts and forwards; installs the mobility service."""

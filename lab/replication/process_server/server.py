@@ -1,0 +1,159 @@
+"""The process server as a component: its streams, its data port, its commands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from lab.replication.common.config import ServiceConfig
+from lab.replication.common.control import CommandFailed, Handler
+from lab.replication.common.dataserver import DataServer, allow
+from lab.replication.common.durable import JSON, read_json, write_json
+from lab.replication.common.ingest import receive, refusal
+from lab.replication.common.link import Unreachable
+from lab.replication.common.outbox import Outbox
+from lab.replication.common.tls import client_context, server_context
+from lab.replication.process_server.push import push_install
+from lab.replication.process_server.settings import StreamSettings
+from lab.replication.process_server.statistics import Statistics
+from lab.replication.process_server.stream import CachedStream
+from lab.waiting import Deadline
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PORT = 9443
+DEFAULT_QUOTA = 4 << 30
+DRAIN_S = 600.0
+COMPARE_S = 120.0
+
+
+class ProcessServer:
+    """Forwards streams; ``cache_quota_bytes`` in its configuration bounds the cache."""
+
+    def __init__(self, config: ServiceConfig, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._idle_port = config.data_port or DEFAULT_PORT
+        self._quota = int(config.settings.get("cache_quota_bytes", DEFAULT_QUOTA))
+        self._directory = config.state_dir / "streams"
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._statistics = Statistics(config.state_dir / "statistics.jsonl")
+        self._client_context = client_context(config.identity_dir)
+        self._lock = threading.Lock()
+        self._streams: dict[str, CachedStream] = {}
+        path = "/v1/streams/{stream}"
+        self._server = DataServer(
+            server_context(config.identity_dir, require_client=True),
+            [
+                web.put(path + r"/{sequence:\d+}", self._put),
+                web.get(path, self._status),
+                web.post(path + "/compare", self._compare),
+                web.get("/v1/statistics", self._report),
+            ],
+        )
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the commands of the configuration server."""
+        return {
+            "push-install": push_install,
+            "open-stream": self.open_stream,
+            "drain": self.drain,
+            "close-stream": self.close_stream,
+        }
+
+    def start(self) -> None:
+        """Load the streams that were open, and listen."""
+        for directory in sorted(self._directory.iterdir()):
+            stored = read_json(directory / "stream.json")
+            if stored is not None:
+                self._add(StreamSettings.from_json(stored))
+        self._server.start()
+        self._listen()
+
+    def close(self) -> None:
+        """Stop listening, then forwarding."""
+        self._server.close()
+        for stream in self._streams.values():
+            stream.close()
+
+    def open_stream(self, arguments: JSON) -> JSON:
+        """Open a stream, or give an open one another port or master target; its cache stays."""
+        settings = StreamSettings.from_json(arguments)
+        with self._lock:
+            known = self._streams.get(settings.stream)
+            if known is None or known.settings != settings:
+                if known is not None:
+                    known.close()
+                directory = self._path(settings.stream)
+                directory.mkdir(parents=True, exist_ok=True)
+                write_json(directory / "stream.json", settings.to_json())
+                known = self._add(settings)
+        self._listen()
+        return known.status()
+
+    def drain(self, arguments: JSON) -> JSON:
+        """Wait until everything cached is applied; ``timeout_s`` is optional."""
+        stream = self._streams.get(str(arguments["stream"]))
+        if stream is None:
+            raise CommandFailed("unknown-stream", f"no stream {arguments['stream']} is open here")
+        deadline = Deadline.after(float(arguments.get("timeout_s", DRAIN_S)))
+        return {"last_sequence": stream.drain(deadline)}
+
+    def close_stream(self, arguments: JSON) -> JSON:
+        """Delete a stream and its cache; closing an unknown stream changes nothing."""
+        name = str(arguments["stream"])
+        with self._lock:
+            stream = self._streams.pop(name, None)
+        if stream is not None:
+            stream.delete()
+        self._listen()
+        return {"stream": name}
+
+    def _path(self, stream: str) -> Path:
+        if not stream or "/" in stream or stream.startswith("."):
+            raise CommandFailed("bad-stream", f"{stream!r} is not the id of a stream")
+        return self._directory / stream
+
+    def _add(self, settings: StreamSettings) -> CachedStream:
+        stream = CachedStream(self._path(settings.stream), settings, self._client_context, self._statistics)
+        self._streams[settings.stream] = stream
+        stream.start()
+        return stream
+
+    def _listen(self) -> None:
+        self._server.listen_on({stream.settings.data_port for stream in self._streams.values()} or {self._idle_port})
+
+    def _allowed(self, request: web.Request) -> CachedStream:
+        stream = self._streams.get(request.match_info["stream"])
+        allow(request, "mobility", name=stream.settings.machine if stream else None)
+        if stream is None:
+            log.warning("refused %s %s: no such stream", request.method, request.path)
+            raise web.HTTPForbidden(text="no such stream is open here")
+        return stream
+
+    async def _put(self, request: web.Request) -> web.Response:
+        stream = self._allowed(request)
+        room = self._quota - sum(other.inbox.bytes_waiting for other in self._streams.values())
+        sequence = int(request.match_info["sequence"])
+        return await receive(request, stream.inbox, stream.settings.stream, sequence, room)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._allowed(request).status())
+
+    async def _compare(self, request: web.Request) -> web.Response:
+        stream = self._allowed(request)
+        digests = await request.read()
+        try:
+            reply = await asyncio.to_thread(stream.compare, request.query_string, digests, Deadline.after(COMPARE_S))
+        except (Unreachable, CommandFailed) as error:
+            return refusal(503, "master-target-behind", str(error))
+        return web.Response(status=reply.status, body=reply.body, content_type="application/json")
+
+    async def _report(self, request: web.Request) -> web.Response:
+        allow(request, "mobility", "operator")
+        streams = {name: stream.status() for name, stream in self._streams.items()}
+        return web.json_response({"streams": streams, **self._statistics.to_json()})

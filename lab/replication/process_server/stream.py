@@ -1,0 +1,192 @@
+"""One stream: its cache, and the thread that forwards what is in it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.replication.changeset import Buffer, end_frame, head_frame
+from lab.replication.common.backoff import Backoff
+from lab.replication.common.compression import Zstd
+from lab.replication.common.control import CommandFailed
+from lab.replication.common.durable import JSON
+from lab.replication.common.inbox import Inbox
+from lab.replication.common.link import Body, Link, Reply, Unreachable, stream_path
+from lab.replication.document import DocumentReader
+from lab.replication.process_server.settings import StreamSettings
+from lab.replication.process_server.statistics import DocumentRecord, Statistics
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 5.0
+STOP_S = 60.0
+TARGET_TIMEOUT_S = 180.0
+HTTP_OK = 200
+
+
+class Optimised:
+    """A cached document on its way out: compressed frame by frame while it is sent, and measured."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.raw_bytes = 0
+        self.wire_bytes = 0
+        self.optimised_ns = 0
+
+    def parts(self) -> Iterator[Buffer]:
+        """Yield the document's bytes; every call begins again."""
+        self.wire_bytes = 0
+        codec = Zstd()
+        with self._path.open("rb") as source:
+            reader = DocumentReader(source)
+            yield from self._counted(head_frame(reader.head).header(), head_frame(reader.head).stored)
+            for frame in reader.frames():
+                smaller = frame.compressed(codec)
+                yield from self._counted(smaller.header(), smaller.stored)
+            self.raw_bytes = reader.raw_bytes
+            self.optimised_ns = time.time_ns()
+            last = end_frame(reader.frame_count, reader.raw_bytes)
+            yield from self._counted(last.header(), last.stored)
+
+    def _counted(self, *parts: Buffer) -> Iterator[Buffer]:
+        for part in parts:
+            # An empty chunk would end a chunked body.
+            if part:
+                self.wire_bytes += len(part)
+                yield part
+
+
+class CachedStream:
+    """A stream that is open here; lives in ``directory`` and survives restarts there."""
+
+    def __init__(
+        self, directory: Path, settings: StreamSettings, context: ssl.SSLContext, statistics: Statistics
+    ) -> None:
+        self.settings = settings
+        self._directory = directory
+        self._statistics = statistics
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self.inbox = Inbox(directory / "cache", self._wake.set)
+        # Questions must not wait behind a document that is being sent.
+        self._bulk = Link(settings.master_target, context, TARGET_TIMEOUT_S)
+        self._questions = Link(settings.master_target, context, TARGET_TIMEOUT_S)
+        self._problem = ""
+        self._thread = threading.Thread(target=self._forward_all, name=f"forward-{settings.stream}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to forward."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop forwarding, also in the middle of a document."""
+        self._stop.set()
+        self._wake.set()
+        self._bulk.abort()
+        self._questions.abort()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+        self._bulk.close()
+        self._questions.close()
+
+    def delete(self) -> None:
+        """Close, and delete what is cached."""
+        self.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def status(self) -> JSON:
+        """Return the stream's numbers: ``expected`` is the sequence that has to come next."""
+        return {
+            "machine": self.settings.machine,
+            "expected": self.inbox.received + 1,
+            "received": self.inbox.received,
+            "forwarded": self.inbox.done,
+            "cached_documents": self.inbox.waiting,
+            "cached_bytes": self.inbox.bytes_waiting,
+            "problem": self._problem,
+        }
+
+    def drain(self, deadline: Deadline) -> int:
+        """Wait until the master target has applied all that was received before now; return its last sequence.
+
+        Raises:
+            CommandFailed: it did not happen in time, or the stream is closed.
+        """
+        last = self.inbox.received
+        try:
+            wait_until(lambda: self._applied(last), deadline, f"application of document {last}", every=0.1)
+        except DeadlineExceeded as error:
+            raise CommandFailed("drain-timeout", f"{error}; {self._problem}") from error
+        return last
+
+    def compare(self, query: str, digests: bytes, deadline: Deadline) -> Reply:
+        """Ask the master target which chunks differ, once it has applied what came before.
+
+        Raises:
+            Unreachable: it does not answer.
+            CommandFailed: what came before was not applied in time.
+        """
+        self.drain(deadline)
+        path = f"{stream_path(self.settings.stream, 'compare')}?{query}"
+        return self._questions.send("POST", path, Body(lambda: [digests], len(digests)))
+
+    def _applied(self, sequence: int) -> bool:
+        if self._stop.is_set():
+            raise CommandFailed("stream-closed", "the stream was closed")
+        if self.inbox.done < sequence:
+            return False
+        try:
+            reply = self._questions.call("GET", stream_path(self.settings.stream))
+        except Unreachable as error:
+            self._problem = str(error)
+            return False
+        return reply.status == HTTP_OK and int(reply.json.get("applied", -1)) >= sequence
+
+    def _forward_all(self) -> None:
+        backoff = Backoff(self._stop)
+        while not self._stop.is_set():
+            self._wake.clear()
+            oldest = self.inbox.oldest()
+            if oldest is None:
+                self._wake.wait(IDLE_S)
+            elif self._forward(*oldest):
+                backoff.reset()
+            else:
+                backoff.pause()
+
+    def _forward(self, sequence: int, path: Path) -> bool:
+        document = Optimised(path)
+        try:
+            received_ns = path.stat().st_mtime_ns
+            body = Body(document.parts, None)
+            reply = self._bulk.send("PUT", stream_path(self.settings.stream, sequence), body)
+        except (OSError, ValueError) as error:
+            return self._failed(sequence, str(error))
+        if not reply.created_or_known:
+            return self._failed(sequence, f"HTTP {reply.status} {reply.body[:200]!r}")
+        self._problem = ""
+        self._statistics.add(
+            DocumentRecord(
+                stream=self.settings.stream,
+                sequence=sequence,
+                received_ns=received_ns,
+                optimised_ns=document.optimised_ns,
+                sent_ns=time.time_ns(),
+                raw_bytes=document.raw_bytes,
+                wire_bytes=document.wire_bytes,
+            )
+        )
+        self.inbox.finish(sequence)
+        return True
+
+    def _failed(self, sequence: int, problem: str) -> bool:
+        if not self._stop.is_set() and problem != self._problem:
+            log.warning("stream %s document %d waits: %s", self.settings.stream, sequence, problem)
+        self._problem = problem
+        return False

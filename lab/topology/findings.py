@@ -1,0 +1,25 @@
+"""Something wrong in a topology, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``word`` was not found among ``known``: the loader suggests the closest."""
+
+    location: Location
+    message: str
+    word: str = ""
+    known: tuple[str, ...] = ()
+
+
+def dangling(what: str, name: str, known: Iterable[str], location: Location) -> Iterator[Finding]:
+    """Yield a finding if ``name`` is not one of ``known``."""
+    names = tuple(known)
+    if name not in names:
+        yield Finding(location, f"there is no {what} '{name}'", name, names)

@@ -1,0 +1,270 @@
+"""What a topology file may say, as types. Passive: what there is and where, never how it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
+
+from lab.topology.secrets import Secret
+from lab.topology.units import Duration, Name, Port, Size
+
+
+class Scenario(StrEnum):
+    """The ways of replication in the specification; the last letter is the target."""
+
+    V2A = "V2A"
+    P2A = "P2A"
+    H2A = "H2A"
+    H2A_VMM = "H2A-VMM"
+    V2S = "V2S"
+    P2S = "P2S"
+    H2S = "H2S"
+
+    @property
+    def to_secondary_site(self) -> bool:
+        """Whether the target is a second site of one's own and not Azure."""
+        return self.value.endswith("S")
+
+
+class Role(StrEnum):
+    """What a machine does in the replication stack."""
+
+    PROTECTED = "protected"
+    CONFIGURATION_SERVER = "configuration-server"
+    PROCESS_SERVER = "process-server"
+    MASTER_TARGET = "master-target"
+    VMM_SERVER = "vmm-server"
+    STORAGE = "storage"
+
+
+class Purpose(StrEnum):
+    """What a disk is for."""
+
+    SYSTEM = "system"
+    DATA = "data"
+    CHANGE_LOG = "change-log"
+    CACHE = "cache"
+    RETENTION = "retention"
+
+
+class Part(BaseModel):
+    """A piece of a topology: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StandIn(Part):
+    """Something that takes a real thing's place; every certificate names it."""
+
+    what: str
+    stands_in_for: str
+    machines: tuple[Name, ...] = ()
+
+
+class LibvirtHost(Part):
+    """A host that libvirt manages."""
+
+    kind: Literal["libvirt"]
+    uri: str
+
+
+Host = LibvirtHost  # becomes a union discriminated by ``kind`` with the second driver
+
+
+class Site(Part):
+    """A place; its machines run on one host."""
+
+    host: Name
+
+
+class RecipeImage(Part):
+    """An image that the lab builds."""
+
+    recipe: Name
+
+
+class FileImage(Part):
+    """The user's own qcow2 with cloud-init; a relative path starts at the topology file."""
+
+    path: Path
+
+
+def _image_kind(value: object) -> str | None:
+    if isinstance(value, dict):
+        return next((kind for kind in ("recipe", "path") if kind in value), None)
+    return "recipe" if isinstance(value, RecipeImage) else "path"
+
+
+Image = Annotated[
+    Annotated[RecipeImage, Tag("recipe")] | Annotated[FileImage, Tag("path")],
+    Discriminator(
+        _image_kind,
+        custom_error_type="image_kind",
+        custom_error_message="an image is {recipe: NAME} or {path: FILE.qcow2}",
+    ),
+]
+
+
+class ManagementNetwork(Part):
+    """How the lab reaches machines by SSH; machines do not see each other here."""
+
+    kind: Literal["management"]
+
+
+class SwitchNetwork(Part):
+    """A switch between machines. ``isolated``: test failover lands here, nothing else is connected to it."""
+
+    kind: Literal["switch"]
+    subnet: IPv4Network
+    isolated: bool = False
+
+
+Network = Annotated[ManagementNetwork | SwitchNetwork, Field(discriminator="kind")]
+
+
+class Route(Part):
+    """A static route."""
+
+    to: IPv4Network
+    via: IPv4Address
+
+
+class Interface(Part):
+    """A network card. ``host_access`` (management only): the machine may call services of the host."""
+
+    network: Name
+    address: IPv4Address | None = None
+    routes: tuple[Route, ...] = ()
+    host_access: bool = False
+
+
+class Disk(Part):
+    """A virtual disk; ``size`` is in bytes."""
+
+    name: Name
+    size: Size
+    purpose: Purpose
+    filesystem: Literal["ext4", "xfs"] | None = None
+    mount: str | None = Field(default=None, pattern="^/")
+
+    @model_validator(mode="after")
+    def _mount_needs_filesystem(self) -> Self:
+        if self.mount and not self.filesystem:
+            raise ValueError("a disk with 'mount' needs 'filesystem'")
+        return self
+
+
+class Replica(Part):
+    """The network cards of the replica after failover, and of its copy in a test failover."""
+
+    interfaces: tuple[Interface, ...] = Field(min_length=1)
+    test_interfaces: tuple[Interface, ...] = ()
+
+
+class Machine(Part):
+    """A machine; ``memory`` is in bytes. The first disk is booted."""
+
+    site: Name
+    roles: tuple[Role, ...] = ()
+    image: Name
+    cpus: int = Field(default=1, ge=1)
+    memory: Size
+    forwards_packets: bool = False
+    disks: tuple[Disk, ...] = Field(min_length=1)
+    interfaces: tuple[Interface, ...] = Field(min_length=1)
+    replica: Replica | None = None
+
+
+class Workload(Part):
+    """Records with sequence numbers, written at a steady rate."""
+
+    machine: Name
+    path: str = Field(pattern="^/")
+    records_per_second: float = Field(gt=0)
+
+
+class Policy(Part):
+    """A replication policy; times are in seconds."""
+
+    recovery_point_interval: Duration
+    retention: Duration
+    rpo_threshold: Duration
+    application_consistent_interval: Duration | None = None
+    process_server_port: Port = 9443
+    master_target_port: Port = 9444
+
+
+class Group(Part):
+    """A replication group; with ``multi_vm_consistency`` its members share recovery points."""
+
+    members: tuple[Name, ...] = Field(min_length=1)
+    multi_vm_consistency: bool = False
+
+
+class Relay(Part):
+    """The servers that carry one direction of replication."""
+
+    process_server: Name
+    master_target: Name
+
+
+class Protection(Relay):
+    """How one machine is protected, and over which servers it comes back."""
+
+    policy: Name
+    failback: Relay | None = None
+
+
+class StackSettings(Part):
+    """The replication stack under test and what it is told."""
+
+    adapter: Name
+    pairing_passphrase: Secret
+    policies: dict[Name, Policy] = Field(min_length=1)
+    groups: dict[Name, Group] = {}
+    protect: dict[Name, Protection] = {}
+
+
+class Topology(Part):
+    """A whole topology file."""
+
+    name: Name = Field(alias="topology")
+    scenario: Scenario
+    description: str = ""
+    stand_ins: tuple[StandIn, ...] = ()
+    hosts: dict[Name, Host] = Field(min_length=1)
+    sites: dict[Name, Site] = Field(min_length=1)
+    images: dict[Name, Image] = Field(min_length=1)
+    networks: dict[Name, Network] = Field(min_length=1)
+    machines: dict[Name, Machine] = Field(min_length=1)
+    workloads: dict[Name, Workload] = {}
+    stack: StackSettings
+    _source: Path = PrivateAttr(default=Path())
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember the file that the loader gives as validation context."""
+        if isinstance(context, Path):
+            self._source = context
+
+    @property
+    def source(self) -> Path:
+        """The file that this was loaded from; relative paths in it start at its folder."""
+        return self._source
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of the content: comments and layout do not count."""
+        content = self.model_dump(mode="json", by_alias=True)
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def machines_with(self, role: Role) -> dict[str, Machine]:
+        """Return the machines that have ``role``, by name."""
+        return {name: machine for name, machine in self.machines.items() if role in machine.roles}

@@ -1,0 +1,127 @@
+"""What must be true between the parts of a topology. Pure: a topology in, findings out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from lab.topology.addresses import address_findings
+from lab.topology.findings import Finding, Location, dangling
+from lab.topology.model import Machine, Protection, Purpose, Relay, Role, Scenario, Topology
+
+_AGENT_ROLES = (Role.PROTECTED, Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.MASTER_TARGET)
+REQUIRED_ROLES: dict[Scenario, tuple[Role, ...]] = {
+    Scenario.V2A: _AGENT_ROLES,
+    Scenario.P2A: _AGENT_ROLES,
+    Scenario.V2S: _AGENT_ROLES,
+    Scenario.P2S: _AGENT_ROLES,
+    Scenario.H2A: (Role.PROTECTED,),
+    Scenario.H2A_VMM: (Role.PROTECTED, Role.VMM_SERVER),
+    Scenario.H2S: (Role.PROTECTED, Role.VMM_SERVER),
+}
+AGENT_SCENARIOS = frozenset({Scenario.V2A, Scenario.P2A, Scenario.V2S, Scenario.P2S})
+
+
+def check(topology: Topology) -> Iterator[Finding]:
+    """Yield everything that is wrong between the parts of ``topology``."""
+    yield from _references(topology)
+    yield from _scenario(topology)
+    for name, machine in topology.machines.items():
+        yield from _disks(topology, name, machine)
+    yield from address_findings(topology)
+    yield from _policies(topology)
+    for name, protection in topology.stack.protect.items():
+        yield from _protection(topology, name, protection)
+
+
+def _references(topology: Topology) -> Iterator[Finding]:
+    machines = topology.machines
+    for name, site in topology.sites.items():
+        yield from dangling("host", site.host, topology.hosts, ("sites", name, "host"))
+    for name, machine in machines.items():
+        yield from dangling("site", machine.site, topology.sites, ("machines", name, "site"))
+        yield from dangling("image", machine.image, topology.images, ("machines", name, "image"))
+    for name, workload in topology.workloads.items():
+        yield from dangling("machine", workload.machine, machines, ("workloads", name, "machine"))
+    for index, stand_in in enumerate(topology.stand_ins):
+        for place, machine_name in enumerate(stand_in.machines):
+            yield from dangling("machine", machine_name, machines, ("stand_ins", index, "machines", place))
+    for name, group in topology.stack.groups.items():
+        for place, member in enumerate(group.members):
+            location = ("stack", "groups", name, "members", place)
+            yield from dangling("protected machine", member, topology.stack.protect, location)
+        yield from _twice("member", group.members, ("stack", "groups", name, "members"))
+
+
+def _scenario(topology: Topology) -> Iterator[Finding]:
+    for role in REQUIRED_ROLES[topology.scenario]:
+        if not topology.machines_with(role):
+            yield Finding(("machines",), f"scenario {topology.scenario} needs a machine with role '{role}'")
+    if topology.scenario.to_secondary_site and len(topology.sites) < 2:  # noqa: PLR2004 - primary and secondary
+        yield Finding(("sites",), f"scenario {topology.scenario} needs a second site")
+
+
+def _disks(topology: Topology, name: str, machine: Machine) -> Iterator[Finding]:
+    here: Location = ("machines", name, "disks")
+    purposes = [disk.purpose for disk in machine.disks]
+    if purposes.count(Purpose.SYSTEM) != 1 or purposes[0] != Purpose.SYSTEM:
+        yield Finding(here, f"{name} needs exactly one disk of purpose 'system', and it has to be the first")
+    captures = Role.PROTECTED in machine.roles and topology.scenario in AGENT_SCENARIOS
+    if captures and purposes.count(Purpose.CHANGE_LOG) != 1:
+        yield Finding(here, f"{name} is protected and needs one disk of purpose 'change-log'")
+    yield from _twice("disk", [disk.name for disk in machine.disks], here)
+    yield from _twice("mount", [disk.mount for disk in machine.disks if disk.mount], here)
+    yield from _twice("role", machine.roles, ("machines", name, "roles"))
+
+
+def _policies(topology: Topology) -> Iterator[Finding]:
+    for name, policy in topology.stack.policies.items():
+        here = ("stack", "policies", name)
+        if policy.retention < policy.recovery_point_interval:
+            yield Finding((*here, "retention"), "retention is shorter than the recovery point interval")
+        if policy.process_server_port == policy.master_target_port:
+            yield Finding((*here, "master_target_port"), "the two data ports have to differ")
+
+
+def _protection(topology: Topology, name: str, protection: Protection) -> Iterator[Finding]:
+    here: Location = ("stack", "protect", name)
+    yield from dangling("machine", name, topology.machines, here)
+    yield from dangling("policy", protection.policy, topology.stack.policies, (*here, "policy"))
+    yield from _relay(topology, protection, here)
+    if protection.failback:
+        yield from _relay(topology, protection.failback, (*here, "failback"))
+    machine = topology.machines.get(name)
+    if machine is None:
+        return
+    if Role.PROTECTED not in machine.roles:
+        yield Finding(here, f"{name} does not have role 'protected'")
+    if machine.replica is None:
+        yield Finding(("machines", name), f"{name} is protected and needs 'replica'")
+    if topology.scenario.to_secondary_site:
+        yield from _sides(topology, machine, protection, here)
+
+
+def _sides(topology: Topology, machine: Machine, protection: Protection, here: Location) -> Iterator[Finding]:
+    target = topology.machines.get(protection.master_target)
+    if target and target.site == machine.site:
+        message = f"master target '{protection.master_target}' is at the site of the machine it protects"
+        yield Finding((*here, "master_target"), message)
+    back = topology.machines.get(protection.failback.master_target) if protection.failback else None
+    if back and back.site != machine.site:
+        yield Finding((*here, "failback", "master_target"), "failback needs a master target at the machine's own site")
+
+
+def _relay(topology: Topology, relay: Relay, here: Location) -> Iterator[Finding]:
+    for key, role in (("process_server", Role.PROCESS_SERVER), ("master_target", Role.MASTER_TARGET)):
+        name = getattr(relay, key)
+        holders = topology.machines_with(role)
+        if name in topology.machines and name not in holders:
+            yield Finding((*here, key), f"{name} does not have role '{role}' (machines that do: {', '.join(holders)})")
+        else:
+            yield from dangling("machine", name, holders, (*here, key))
+
+
+def _twice(what: str, names: Iterable[str], location: Location) -> Iterator[Finding]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield Finding(location, f"{what} '{name}' is named {count} times")

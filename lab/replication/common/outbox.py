@@ -9,6 +9,7 @@ from pathlib import Path
 from lab.replication.common.backoff import Backoff
 from lab.replication.common.control import ControlClient, ControlRefused, ControlUnavailable
 from lab.replication.common.durable import JSON, read_json, write_json
+from lab.waiting import Deadline
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,13 @@ class Outbox:
             write_json(path, {"kind": kind, "machine": machine, "stream": stream, "data": data})
             self._next += 1
         self._wake.set()
+
+    def wait_delivered(self, deadline: Deadline) -> bool:
+        """Wait until nothing waits; return whether that was in time."""
+        pause = threading.Event()
+        while self._waiting() and not deadline.expired and not self._stop.is_set():
+            pause.wait(deadline.clamp(0.05))
+        return not self._waiting()
 
     def _waiting(self) -> list[Path]:
         return sorted(path for path in self._directory.glob("*.json") if not path.name.startswith("."))

@@ -1,0 +1,153 @@
+"""The installer of every component, run as root from the unpacked package:
+
+``python3 -m lab.replication.install --kind KIND --config FILE --passphrase-file FILE --ca FILE --package TAR``
+
+It can be repeated: what is there already stays. Standard library only.
+"""  # noqa: D415 - the command line is not a sentence
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+from lab.replication.common.config import ServiceConfig, load_config
+from lab.replication.common.durable import write_atomically
+from lab.replication.common.identity import ensure_identity
+
+KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric")
+SYSTEMCTL_TIMEOUT_S = 180
+# Python 3.11 has no call for the order of TLS 1.3 ciphers; AES-128 is the cheapest one without AES instructions.
+OPENSSL_CNF = """openssl_conf = settings
+[settings]
+ssl_conf = ssl
+[ssl]
+system_default = defaults
+[defaults]
+MinProtocol = TLSv1.3
+Ciphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+"""
+UNIT = """[Unit]
+Description=Recovery {kind}
+Wants=network-online.target
+After=network-online.target
+RequiresMountsFor=/var/lib/recovery/spool
+
+[Service]
+ExecStart=/usr/bin/python3 -m lab.replication.{module} --config /etc/recovery/{kind}.json
+WorkingDirectory=/opt/recovery/current
+Environment=PYTHONPATH=/opt/recovery/current OPENSSL_CONF=/etc/recovery/openssl.cnf PYTHONUNBUFFERED=1
+Restart=always
+RestartSec=2
+TimeoutStopSec=60
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class Installer:
+    """Installs one component below ``root`` (``/`` outside of tests)."""
+
+    def __init__(self, kind: str, root: Path = Path("/")) -> None:
+        self._kind = kind
+        self._root = root
+        self._settings = root / "etc" / "recovery"
+
+    def unpack(self, package: Path) -> str:
+        """Unpack to ``/opt/recovery/releases/<sha256>`` and make it the current release; return the digest."""
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        releases = self._root / "opt" / "recovery" / "releases"
+        release = releases / digest
+        if not release.exists():
+            unfinished = releases / f".{digest}"
+            unfinished.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(package) as archive:
+                archive.extractall(unfinished, filter="data") if hasattr(tarfile, "data_filter") else _extract(
+                    archive, unfinished
+                )
+            unfinished.rename(release)
+        link = releases.parent / ".current.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("releases") / digest)
+        link.replace(releases.parent / "current")
+        return digest
+
+    def configure(self, config: Path) -> ServiceConfig:
+        """Put the configuration in its place and return it.
+
+        Raises:
+            BadConfig: it is not the configuration of this kind of component.
+        """
+        loaded = load_config(config)
+        self._settings.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._settings.chmod(0o700)
+        write_atomically(self._settings / f"{self._kind}.json", json.dumps(loaded.settings, indent=1).encode())
+        write_atomically(self._settings / "openssl.cnf", OPENSSL_CNF.encode(), 0o644)
+        return loaded
+
+    def write_unit(self) -> str:
+        """Write the systemd unit and return its name."""
+        name = f"recovery-{self._kind}.service"
+        units = self._root / "etc" / "systemd" / "system"
+        units.mkdir(parents=True, exist_ok=True)
+        unit = UNIT.format(kind=self._kind, module=self._kind.replace("-", "_"))
+        write_atomically(units / name, unit.encode(), 0o644)
+        return name
+
+
+def _extract(archive: tarfile.TarFile, destination: Path) -> None:
+    # Debian's Python 3.11 may have no filters; our packages hold relative names of plain files only.
+    for entry in archive:
+        if not entry.isfile() or entry.name.startswith("/") or ".." in Path(entry.name).parts:
+            raise ValueError(f"unexpected entry {entry.name!r} in the package")
+        archive.extract(entry, destination)
+
+
+def _systemctl(*arguments: str) -> None:
+    subprocess.run(["systemctl", *arguments], check=True, timeout=SYSTEMCTL_TIMEOUT_S)
+
+
+def _activate(config: ServiceConfig, unit: str) -> None:
+    _systemctl("daemon-reload")
+    _systemctl("enable", unit)
+    if config.kind == "mobility":
+        # Capture begins in the initramfs: the service has nothing to work with before the next boot.
+        from lab.replication.mobility.boot import prepare
+
+        disks = sorted(config.settings["disks"], key=lambda disk: int(disk["index"]))
+        prepare([(disk["name"], disk["serial"]) for disk in disks], config.settings["change_log"]["serial"])
+    else:
+        _systemctl("restart", unit)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Install, register and start a component."""
+    parser = argparse.ArgumentParser(prog="lab.replication.install")
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--package", type=Path, required=True, help="the tar.gz this installer came in")
+    parser.add_argument("--ca", type=Path, help="ca.pem of the configuration server")
+    parser.add_argument("--passphrase-file", type=Path, help="pairing passphrase; without it nothing is registered")
+    parser.add_argument("--root", type=Path, default=Path("/"))
+    parser.add_argument("--no-start", action="store_true", help="only put the files in place")
+    given = parser.parse_args(arguments)
+    os.umask(0o077)
+    installer = Installer(given.kind, given.root)
+    digest = installer.unpack(given.package)
+    config = installer.configure(given.config)
+    if given.passphrase_file and given.ca:
+        ensure_identity(config, given.ca, given.passphrase_file)
+    unit = installer.write_unit()
+    if not given.no_start:
+        _activate(config, unit)
+    parser.exit(message=f"installed {given.kind} {digest}\n")
+
+
+if __name__ == "__main__":
+    main()

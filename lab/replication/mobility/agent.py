@@ -1,0 +1,114 @@
+"""The mobility service as a component: one replication at a time, ordered by the configuration server."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lab.replication.common.config import ServiceConfig
+from lab.replication.common.control import CommandFailed, Handler
+from lab.replication.common.durable import JSON
+from lab.replication.common.outbox import Outbox
+from lab.replication.common.tls import client_context
+from lab.replication.mobility.capture import Capture
+from lab.replication.mobility.networks import DIRECTORY, write_replica_networks
+from lab.replication.mobility.replicator import Replicator
+from lab.replication.mobility.session import Order, Session, SessionFile, load_session
+
+log = logging.getLogger(__name__)
+
+SPOOL_SHARE = 0.8
+
+CaptureFactory = Callable[[ServiceConfig], Capture]
+
+
+class MobilityAgent:
+    """Replicates this machine.
+
+    Its configuration has ``spool_dir``, and may have ``spool_quota_bytes`` (default: 80 % of that file system) and
+    ``network_dir``; ``disks`` and ``change_log`` are for the capture.
+    """
+
+    def __init__(self, config: ServiceConfig, outbox: Outbox, open_capture: CaptureFactory) -> None:
+        self._config = config
+        self._outbox = outbox
+        self._capture = open_capture(config)
+        self._session_path = config.state_dir / "session.json"
+        self._spool = Path(config.settings["spool_dir"])
+        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        default = int(shutil.disk_usage(self._spool).total * SPOOL_SHARE)
+        self._quota = int(config.settings.get("spool_quota_bytes", default))
+        self._networks = Path(config.settings.get("network_dir", DIRECTORY))
+        self._lock = threading.Lock()
+        self._replicator: Replicator | None = None
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the commands of the configuration server."""
+        return {
+            "start-replication": self.start_replication,
+            "cut": self.cut,
+            "resynchronise": self.resynchronise,
+            "stop-replication": self.stop_replication,
+        }
+
+    def start(self) -> None:
+        """Go on with the replication of the last run."""
+        session = load_session(self._session_path)
+        if session is not None:
+            self._run(session)
+
+    def close(self) -> None:
+        """Stop; the replication goes on after the next start."""
+        if self._replicator is not None:
+            self._replicator.close()
+
+    def start_replication(self, arguments: JSON) -> JSON:
+        """Replicate in a stream; one that runs already is left alone, another one is given up."""
+        order = Order.from_json(arguments)
+        with self._lock:
+            running = self._replicator
+            if running is None or running.stream != order.stream:
+                if running is not None:
+                    running.delete()
+                write_replica_networks(order.replica_networks, self._networks)
+                self._run(Session(order, phase=order.mode))
+        return {"stream": order.stream}
+
+    def cut(self, arguments: JSON) -> JSON:
+        """Make a recovery point now."""
+        return self._running(arguments).cut()
+
+    def resynchronise(self, arguments: JSON) -> JSON:
+        """Compare all disks with the replica again."""
+        self._running(arguments).resynchronise()
+        return {"stream": arguments["stream"]}
+
+    def stop_replication(self, arguments: JSON) -> JSON:
+        """End and forget the replication; ending one that does not run changes nothing."""
+        with self._lock:
+            running = self._replicator
+            if running is not None and running.stream == str(arguments["stream"]):
+                running.delete()
+                self._replicator = None
+        return {"stream": arguments["stream"]}
+
+    def _run(self, session: Session) -> None:
+        self._replicator = Replicator(
+            self._capture,
+            SessionFile(self._session_path, session),
+            machine=self._config.name,
+            spool=self._spool,
+            quota=self._quota,
+            context=client_context(self._config.identity_dir),
+            outbox=self._outbox,
+        )
+        self._replicator.start()
+
+    def _running(self, arguments: JSON) -> Replicator:
+        running = self._replicator
+        if running is None or running.stream != str(arguments["stream"]):
+            raise CommandFailed("unknown-stream", f"stream {arguments['stream']} is not replicated here")
+        return running

@@ -1,0 +1,81 @@
+"""What the mobility service needs from whatever captures a machine's writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lab.replication.changeset import Buffer
+
+
+class ChangeLogGap(Exception):
+    """Writes may be missing from a disk's change log: only comparing everything helps.
+
+    Args:
+        disk: the name of the disk.
+        reason: what happened.
+    """
+
+    def __init__(self, disk: str, reason: str) -> None:
+        super().__init__(f"{disk}: {reason}")
+        self.disk = disk
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class CapturedDisk:
+    """A disk whose writes are captured; ``size`` in bytes."""
+
+    index: int
+    name: str
+    device: Path
+    size: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One instant on all disks: realtime nanoseconds around it, and what the capture knows it by."""
+
+    begin_ns: int
+    end_ns: int
+    token: str
+
+
+class Capture(Protocol):
+    """Captures writes of all protected disks from the machine's first write on. Calls come one at a time."""
+
+    def disks(self) -> Sequence[CapturedDisk]:
+        """Return the disks, by index."""
+
+    def generation(self) -> str:
+        """Return a name for the unbroken record: equal names mean that no write was missed in between.
+
+        It survives restarts of the service and changes whenever the record was broken.
+        """
+
+    def restart(self) -> Cut:
+        """Drop everything captured so far, also after a gap, and begin again; nothing has to be drained."""
+
+    def cut(self) -> Cut:
+        """Suspend all disks, swap logs, resume. Changes of a cut that was never released belong to the next one.
+
+        Raises:
+            ChangeLogGap: a log overflowed or cannot be trusted.
+        """
+
+    def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, Buffer]]:
+        """Yield ``(offset, bytes)`` of what changed between the cut before and this one.
+
+        In any order, without overlaps, the last write wins. Buffers are only valid until the next one is asked for.
+
+        Raises:
+            ChangeLogGap: the log overflowed or cannot be read.
+        """
+
+    def release(self, cut: Cut) -> None:
+        """The changes of ``cut`` are safe elsewhere: its logs may be used again."""
+
+    def read_device(self, disk: CapturedDisk) -> int:
+        """Return a file descriptor for bulk reads of 1 MiB into page-aligned memory; the caller closes it."""

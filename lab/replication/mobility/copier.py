@@ -1,0 +1,152 @@
+"""Sending whole disks: everything that is not zero, or everything that differs from the replica."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lab.replication.changeset import Buffer, Frame, Head, data_frame, end_frame, head_frame
+from lab.replication.common.link import Body
+from lab.replication.extents import is_zero, iter_nonzero_extents
+from lab.replication.mobility.capture import Capture, CapturedDisk
+from lab.replication.mobility.uplink import Uplink
+
+READ_SIZE = 1 << 20
+DOCUMENT_RAW = 16 << 20
+CHUNK = 256 << 10
+BATCH_CHUNKS = 256
+
+
+@dataclass
+class Progress:
+    """How far the copy is, in bytes of the disks."""
+
+    done_bytes: int
+    total_bytes: int
+    sent_bytes: int
+
+
+class Copier:
+    """Copies disks as documents from sequence ``first`` on. ``head_of`` makes the head of a copy document."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        disks: list[CapturedDisk],
+        uplink: Uplink,
+        *,
+        first: int,
+        head_of: Callable[[int], Head],
+        progressed: Callable[[Progress], None],
+    ) -> None:
+        self._capture = capture
+        self._disks = disks
+        self._uplink = uplink
+        self._head_of = head_of
+        self._progressed = progressed
+        self._progress = Progress(0, sum(disk.size for disk in disks), 0)
+        self._frames: list[Frame] = []
+        self._raw = 0
+        # Frames point into this memory until they are sent; page-aligned for direct reads.
+        self._arena = mmap.mmap(-1, DOCUMENT_RAW)
+        self._memory = memoryview(self._arena)
+        self._used = 0
+        self.next_sequence = first
+
+    def copy_everything(self) -> None:
+        """Send all that is not zero: for a replica on new disks, which read as zeros.
+
+        Raises:
+            Interrupted: the stream was stopped or has to begin again.
+            UploadRejected: the process server has lost documents.
+        """
+        for disk in self._disks:
+            for offset, content in self._read(disk, range(0, disk.size, READ_SIZE), READ_SIZE):
+                kept = False
+                for start, data in iter_nonzero_extents(content, offset):
+                    self._add(data_frame(disk.index, start, data))
+                    kept = True
+                self._account(len(content), READ_SIZE if kept else 0)
+        self._send()
+
+    def copy_differences(self) -> None:
+        """Compare digests of chunks with the replica and send those that differ.
+
+        Raises:
+            Interrupted: the stream was stopped or has to begin again.
+            UploadRejected: the process server has lost documents.
+        """
+        for disk in self._disks:
+            differing = list(self._differing(disk))
+            for offset, content in self._read(disk, differing, CHUNK):
+                self._add(data_frame(disk.index, offset, content))
+                self._account(0, CHUNK)
+        self._send()
+
+    def _differing(self, disk: CapturedDisk) -> Iterator[int]:
+        zero = hashlib.sha256(bytes(CHUNK)).digest()
+        digests: list[bytes] = []
+        first = 0
+        for _, content in self._read(disk, range(0, disk.size, READ_SIZE), READ_SIZE):
+            for at in range(0, len(content), CHUNK):
+                chunk = content[at : at + CHUNK]
+                digests.append(zero if len(chunk) == CHUNK and is_zero(chunk) else hashlib.sha256(chunk).digest())
+            self._account(len(content), 0)
+            if len(digests) >= BATCH_CHUNKS:
+                yield from self._ask(disk, first, digests)
+                first += len(digests)
+                digests = []
+        yield from self._ask(disk, first, digests)
+
+    def _ask(self, disk: CapturedDisk, first: int, digests: list[bytes]) -> Iterator[int]:
+        if digests:
+            for index in self._uplink.differing(disk.index, CHUNK, first, b"".join(digests)):
+                yield index * CHUNK
+
+    def _read(self, disk: CapturedDisk, offsets: range | list[int], length: int) -> Iterator[tuple[int, memoryview]]:
+        """Yield the content at each offset; what should outlive the next one is kept by ``_account``."""
+        descriptor = self._capture.read_device(disk)
+        try:
+            for offset in offsets:
+                room = self._memory[self._used : self._used + length]
+                read = os.preadv(descriptor, [room], offset)
+                if read < min(length, disk.size - offset):
+                    raise OSError(f"short read from {disk.device} at {offset}")
+                yield offset, room[: min(read, disk.size - offset)]
+        finally:
+            os.close(descriptor)
+
+    def _add(self, frame: Frame) -> None:
+        self._frames.append(frame)
+        self._raw += frame.raw_length
+
+    def _account(self, read: int, kept: int) -> None:
+        self._progress.done_bytes += read
+        self._used += kept
+        if self._used + READ_SIZE > DOCUMENT_RAW:
+            self._send()
+        self._progressed(self._progress)
+
+    def _send(self) -> None:
+        if not self._frames:
+            return
+        self._uplink.put(self.next_sequence, document_body(self._head_of(self.next_sequence), self._frames))
+        self.next_sequence += 1
+        self._progress.sent_bytes += self._raw
+        self._frames, self._raw, self._used = [], 0, 0
+
+
+def document_body(head: Head, frames: list[Frame]) -> Body:
+    """Return a document of ``frames`` as it goes over the wire."""
+    last = end_frame(len(frames), sum(frame.raw_length for frame in frames))
+    everything = [head_frame(head), *frames, last]
+
+    def parts() -> Iterator[Buffer]:
+        for frame in everything:
+            yield frame.header()
+            yield frame.stored
+
+    return Body(parts, sum(len(frame.header()) + len(frame.stored) for frame in everything))

@@ -1,0 +1,284 @@
+"""Replication of this machine in one stream: copy, then cuts for ever, and again from the start if one was missed.
+
+Two threads: the cutter makes a cut every interval, so that no change log overflows, whatever the network does; the
+sender copies disks and sends what waits. While disks are copied, cuts go to a second queue; its documents are sent
+after the copy, and only the last of them, made after everything was copied, carries a recovery point.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lab.replication.changeset import Buffer, CutTime, Disk, Head
+from lab.replication.common.control import CommandFailed
+from lab.replication.common.durable import JSON
+from lab.replication.common.outbox import Outbox
+from lab.replication.common.service import BOOT_ID
+from lab.replication.mobility.capture import Capture, CapturedDisk, ChangeLogGap, Cut
+from lab.replication.mobility.copier import Copier, Progress
+from lab.replication.mobility.hrl import ChangesLost, HrlQueue, SpoolFull
+from lab.replication.mobility.session import CHECKSUM, COPY, STEADY, SessionFile
+from lab.replication.mobility.uplink import Interrupted, Uplink, UploadRejected
+from lab.waiting import Deadline
+
+log = logging.getLogger(__name__)
+
+STOP_S = 60.0
+PROGRESS_S = 5.0
+IDLE_S = 5.0
+RETRY_S = 2.0
+ANNOUNCE_S = 30.0
+LOST = (ChangeLogGap, SpoolFull, ChangesLost, UploadRejected)
+
+
+class Replicator:
+    """Replicates in the stream of ``session``; changes wait under ``spool`` and may take ``quota`` bytes."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        session: SessionFile,
+        *,
+        machine: str,
+        spool: Path,
+        quota: int,
+        context: ssl.SSLContext,
+        outbox: Outbox,
+    ) -> None:
+        order = session.value.order
+        self._capture = capture
+        self._session = session
+        self._machine = machine
+        self._outbox = outbox
+        self._stop = threading.Event()
+        self._again = threading.Event()
+        self._wake = threading.Event()
+        # Whoever holds this owns the capture, and decides what the next sequence is.
+        self._lock = threading.RLock()
+        self._recording = False
+        self._progress_at = 0.0
+        self._directory = spool / order.stream
+        self._queue = HrlQueue(self._directory, quota)
+        self._queued = HrlQueue(self._directory / "queued", quota)
+        self._uplink = Uplink(order.process_server, context, order.stream, self._stop, self._again.is_set)
+        wanted = order.disks
+        self._disks = [disk for disk in capture.disks() if wanted is None or disk.index in wanted]
+        self._threads = [
+            threading.Thread(target=self._cut_always, name="cutter", daemon=True),
+            threading.Thread(target=self._send_always, name="sender", daemon=True),
+        ]
+
+    @property
+    def stream(self) -> str:
+        """The id of the stream."""
+        return self._session.value.order.stream
+
+    def start(self) -> None:
+        """Go on where the last run stopped."""
+        if self._session.value.phase == STEADY:
+            try:
+                self._take_up()
+            except LOST as error:
+                self._begin_again(str(error))
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop; what waits stays on disk."""
+        self._stop.set()
+        self._wake.set()
+        self._uplink.abort()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_S)
+        self._uplink.close()
+
+    def delete(self) -> None:
+        """Stop, and forget the stream."""
+        self.close()
+        self._session.delete()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def cut(self) -> JSON:
+        """Make a recovery point now; return its id, sequence and times.
+
+        Raises:
+            CommandFailed: the disks are still being copied, or changes were lost.
+        """
+        if self._session.value.phase != STEADY:
+            raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
+        try:
+            cut, sequence = self._cut_steady()
+        except LOST as error:
+            self._begin_again(str(error))
+            raise CommandFailed("resynchronisation-required", str(error)) from error
+        point = f"{self.stream}-{sequence}"
+        return {"recovery_point": point, "sequence": sequence, "begin_ns": cut.begin_ns, "end_ns": cut.end_ns}
+
+    def resynchronise(self, reason: str = "requested") -> None:
+        """Compare all disks with the replica and send what differs."""
+        self._begin_again(reason)
+
+    def _take_up(self) -> None:
+        self._queue.load()
+        self._queued.clear()
+        if self._capture.generation() != self._session.value.generation:
+            raise ChangeLogGap("all disks", "the record of changes was broken while the agent was away")
+        # The spool knows about cuts that were stored just before a crash.
+        following = max(self._session.value.next_sequence, self._queue.last_sequence() + 1)
+        self._session.update(next_sequence=following)
+        self._recording = True
+
+    def _begin_again(self, reason: str) -> None:
+        with self._lock:
+            self._recording = False
+            if self._session.value.phase == STEADY:
+                self._session.update(phase=CHECKSUM)
+            self._again.set()
+        log.warning("resynchronisation: %s", reason)
+        # The initial replication only begins again; there is nothing yet that could be resynchronised.
+        kind = "resynchronisation-required" if self._session.value.completed else "health"
+        self._post(kind, {"reason": reason})
+        self._wake.set()
+
+    def _post(self, kind: str, data: JSON) -> None:
+        self._outbox.post(kind, data, machine=self._machine, stream=self.stream)
+
+    # The cutter
+
+    def _cut_always(self) -> None:
+        interval = self._session.value.order.interval_s
+        while not self._stop.wait(interval):
+            try:
+                self._cut_once()
+            except LOST as error:
+                self._begin_again(str(error))
+            except Exception:  # the log keeps the changes, the next cut takes them along
+                log.exception("no cut")
+
+    def _cut_once(self) -> None:
+        with self._lock:
+            if not self._recording:
+                return
+            if self._session.value.phase == STEADY:
+                self._cut_steady()
+            else:
+                self._store_cut(self._queued, self._queued.last_sequence() + 1, point=False)
+
+    def _cut_steady(self) -> tuple[Cut, int]:
+        with self._lock:
+            cut, last = self._store_cut(self._queue, self._session.value.next_sequence, point=True)
+            self._session.update(next_sequence=last + 1)
+        self._wake.set()
+        return cut, last
+
+    def _store_cut(self, queue: HrlQueue, sequence: int, *, point: bool) -> tuple[Cut, int]:
+        cut = self._capture.cut()
+        instant = datetime.fromtimestamp(cut.begin_ns / 1e9, UTC).isoformat()
+        head = Head(
+            stream=self.stream,
+            sequence=sequence,
+            kind="delta",
+            machine=self._machine,
+            disks=self._described(),
+            cut=CutTime(cut.begin_ns, cut.end_ns, instant),
+            recovery_point=f"{self.stream}-{sequence}" if point else None,
+        )
+        last = queue.store(head, self._changes(cut), self._disks)
+        self._capture.release(cut)
+        return cut, last
+
+    def _changes(self, cut: Cut) -> Iterator[tuple[int, int, Buffer]]:
+        def of(disk: CapturedDisk) -> Iterator[tuple[int, int, Buffer]]:
+            for offset, data in self._capture.drain(cut, disk):
+                yield disk.index, offset, data
+
+        return itertools.chain.from_iterable(of(disk) for disk in self._disks)
+
+    def _described(self) -> tuple[Disk, ...]:
+        return tuple(Disk(disk.index, disk.name, disk.size) for disk in self._disks)
+
+    # The sender
+
+    def _send_always(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if self._session.value.phase == STEADY:
+                    self._send_oldest()
+                else:
+                    self._replicate_everything()
+            except Interrupted:
+                log.info("stream %s: looking what is to be done", self.stream)
+            except LOST as error:
+                self._begin_again(str(error))
+                self._stop.wait(RETRY_S)
+            except Exception:  # whatever it is, the changes wait on disk and the next attempt may work
+                log.exception("sending failed")
+                self._stop.wait(RETRY_S)
+
+    def _send_oldest(self) -> None:
+        self._wake.clear()
+        document = self._queue.oldest()
+        if document is None:
+            self._wake.wait(IDLE_S)
+            return
+        self._uplink.put(document.head.sequence, self._queue.body(document))
+        self._queue.remove(document)
+
+    def _replicate_everything(self) -> None:
+        self._again.clear()
+        # Asked first: there is no sense in recording while nobody takes the copy.
+        first = self._uplink.expected()
+        blank = self._session.value.phase == COPY
+        self._begin_recording(first)
+        copier = Copier(
+            self._capture, self._disks, self._uplink, first=first, head_of=self._copy_head, progressed=self._progressed
+        )
+        if blank:
+            copier.copy_everything()
+        else:
+            copier.copy_differences()
+        self._uplink.wait_forwarded(copier.next_sequence - 1)
+        self._complete(copier.next_sequence)
+
+    def _begin_recording(self, first: int) -> None:
+        with self._lock:
+            self._queue.clear()
+            self._queued.clear()
+            self._capture.restart()
+            # Should this attempt end early, the replica is blank no more: the next one has to compare.
+            self._session.update(
+                phase=CHECKSUM,
+                next_sequence=first,
+                generation=self._capture.generation(),
+                boot_id=BOOT_ID.read_text().strip(),
+            )
+            self._recording = True
+
+    def _complete(self, sequence: int) -> None:
+        kind = "resynchronisation-complete" if self._session.value.completed else "initial-replication-complete"
+        with self._lock:
+            if self._again.is_set():
+                raise Interrupted
+            self._store_cut(self._queued, self._queued.last_sequence() + 1, point=True)
+            following = self._queue.adopt(self._queued, sequence)
+            self._post(kind, {"first_sequence": sequence})
+            self._session.update(phase=STEADY, completed=True, next_sequence=following)
+        # Nobody should hear of a recovery point before hearing that the copy is complete.
+        self._outbox.wait_delivered(Deadline.after(ANNOUNCE_S))
+
+    def _copy_head(self, sequence: int) -> Head:
+        return Head(self.stream, sequence, "copy", self._machine, self._described())
+
+    def _progressed(self, progress: Progress) -> None:
+        if time.monotonic() - self._progress_at >= PROGRESS_S:
+            self._progress_at = time.monotonic()
+            self._post("progress", {"phase": self._session.value.phase, **vars(progress)})

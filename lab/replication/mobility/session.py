@@ -1,0 +1,103 @@
+"""What the agent must remember of its replication: one small durable file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lab.replication.common.config import Endpoint
+from lab.replication.common.durable import JSON, read_json, write_json
+
+COPY = "copy"
+CHECKSUM = "checksum"
+STEADY = "steady"
+
+
+@dataclass(frozen=True)
+class Order:
+    """The arguments of ``start-replication``; ``disks`` are indices, None means all; interval in seconds."""
+
+    stream: str
+    process_server: Endpoint
+    interval_s: float
+    mode: str
+    disks: tuple[int, ...] | None = None
+    replica_networks: tuple[JSON, ...] = field(default=())
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Order:
+        """Read the arguments; a disk may be given as its index or as an object with an ``index``.
+
+        Raises:
+            ValueError: the mode is not known.
+        """
+        if value["mode"] not in (COPY, CHECKSUM):
+            raise ValueError(f"unknown mode {value['mode']!r}")
+        disks = value.get("disks")
+        indices = None if not disks else tuple(int(d["index"] if isinstance(d, dict) else d) for d in disks)
+        return cls(
+            stream=str(value["stream"]),
+            process_server=Endpoint.from_json(value["process_server"]),
+            interval_s=float(value["interval_s"]),
+            mode=str(value["mode"]),
+            disks=indices,
+            replica_networks=tuple(value.get("replica_networks") or ()),
+        )
+
+    def to_json(self) -> JSON:
+        """Return what ``from_json`` reads."""
+        return {
+            "stream": self.stream,
+            "process_server": self.process_server.to_json(),
+            "interval_s": self.interval_s,
+            "mode": self.mode,
+            "disks": list(self.disks) if self.disks is not None else None,
+            "replica_networks": list(self.replica_networks),
+        }
+
+
+@dataclass(frozen=True)
+class Session:
+    """The state of one replication.
+
+    ``phase`` is what has to be done: ``copy``, ``checksum`` or ``steady``. ``completed`` is set once the initial
+    replication was complete; ``generation`` is the capture's when the last copy began.
+    """
+
+    order: Order
+    phase: str
+    next_sequence: int = 1
+    completed: bool = False
+    generation: str = ""
+    boot_id: str = ""
+
+    def to_json(self) -> JSON:
+        """Return what ``load_session`` reads."""
+        return {**vars(self), "order": self.order.to_json()}
+
+
+class SessionFile:
+    """The session that survives restarts; every ``update`` is durable."""
+
+    def __init__(self, path: Path, session: Session) -> None:
+        self._path = path
+        self.value = session
+        write_json(path, session.to_json())
+
+    def update(self, **changes: str | int | bool) -> None:
+        """Change some fields."""
+        changed = replace(self.value, **changes)  # type: ignore[arg-type]  # keywords are fields of Session
+        write_json(self._path, changed.to_json())
+        self.value = changed
+
+    def delete(self) -> None:
+        """Forget the session."""
+        self._path.unlink(missing_ok=True)
+
+
+def load_session(path: Path) -> Session | None:
+    """Return the session that ``path`` holds, if there is one."""
+    stored = read_json(path)
+    if stored is None:
+        return None
+    return Session(**{**stored, "order": Order.from_json(stored["order"])})

@@ -1,0 +1,124 @@
+"""The way to the process server: every call is repeated until it is answered or nobody wants the answer."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from collections.abc import Callable
+
+from lab.replication.changeset import Buffer
+from lab.replication.common.backoff import Backoff
+from lab.replication.common.config import Endpoint
+from lab.replication.common.link import Body, Link, Reply, Unreachable, stream_path
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 180.0
+HTTP_OK = 200
+HTTP_BAD_REQUEST = 400
+HTTP_CONFLICT = 409
+FORWARD_POLL_S = 0.25
+
+
+class Interrupted(Exception):
+    """The stream was stopped or has to begin again; whoever waited should look what is to be done now."""
+
+
+class UploadRejected(Exception):
+    """The process server cannot use this document: one before it is missing, or it is damaged."""
+
+
+class Uplink:
+    """Calls for one stream. ``interrupted`` is asked before every attempt."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext,
+        stream: str,
+        stop: threading.Event,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self._link = Link(endpoint, context, TIMEOUT_S)
+        self._stream = stream
+        self._stop = stop
+        self._interrupted = interrupted
+        self.problem = ""
+
+    def expected(self) -> int:
+        """Return the sequence that the process server waits for.
+
+        Raises:
+            Interrupted: see there.
+        """
+        return int(self._ask("GET", stream_path(self._stream), Body(list, 0)).json["expected"])
+
+    def put(self, sequence: int, body: Body) -> None:
+        """Send a document; when this returns the process server has it on disk.
+
+        Raises:
+            UploadRejected: repeating will not help.
+            Interrupted: see there.
+        """
+        self._ask("PUT", stream_path(self._stream, sequence), body)
+
+    def differing(self, disk: int, chunk: int, first: int, digests: Buffer) -> list[int]:
+        """Return which chunks of the replica have other SHA-256 digests.
+
+        Raises:
+            UploadRejected: the question is wrong.
+            Interrupted: see there.
+        """
+        path = f"{stream_path(self._stream, 'compare')}?disk={disk}&chunk={chunk}&first={first}"
+        reply = self._ask("POST", path, Body(lambda: [digests], len(digests)))
+        return [int(index) for index in reply.json["differ"]]
+
+    def wait_forwarded(self, sequence: int) -> None:
+        """Wait until the master target has everything up to ``sequence`` on disk.
+
+        Raises:
+            Interrupted: see there.
+        """
+        while int(self._ask("GET", stream_path(self._stream), Body(list, 0)).json["forwarded"]) < sequence:
+            self._stop.wait(FORWARD_POLL_S)
+
+    def abort(self) -> None:
+        """End the call that is under way and refuse all others."""
+        self._link.abort()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+    def _ask(self, method: str, path: str, body: Body) -> Reply:
+        backoff = Backoff(self._stop)
+        while True:
+            if self._stop.is_set() or self._interrupted():
+                raise Interrupted
+            try:
+                reply = self._link.send(method, path, body)
+            except Unreachable as error:
+                self._note(str(error))
+                backoff.pause()
+                continue
+            if reply.created_or_known:
+                self._note("")
+                return reply
+            self._judge(method, reply)
+            if reply.retry_after:
+                self._stop.wait(min(reply.retry_after, TIMEOUT_S))
+            backoff.pause()
+
+    def _judge(self, method: str, reply: Reply) -> None:
+        error = reply.json.get("error") or {}
+        text = f"HTTP {reply.status}: {error.get('message', '')}"
+        damaged = reply.status == HTTP_BAD_REQUEST and error.get("type") != "incomplete"
+        if reply.status == HTTP_CONFLICT or damaged:
+            raise UploadRejected(text)
+        self._note(f"{method} {text}")
+
+    def _note(self, problem: str) -> None:
+        if problem != self.problem:
+            log.warning("process server: %s", problem or "answers again")
+        self.problem = problem

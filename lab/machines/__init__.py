@@ -1,1 +1,1 @@
-"""TODO."""
+"""How the lab logs in to machines: one kept SSH connection each, the console beside it."""

@@ -1,0 +1,80 @@
+"""One connection to libvirt, its errors translated, and the lab's objects on it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import libvirt
+
+from lab.hypervisors.libvirt.xml import TAG, domain_name
+from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
+
+_MISSING = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_STORAGE_VOL, libvirt.VIR_ERR_NO_STORAGE_POOL}
+_CONFLICT = {
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_DOM_EXIST,
+    libvirt.VIR_ERR_STORAGE_VOL_EXIST,
+    libvirt.VIR_ERR_OPERATION_FAILED,
+}
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn a libvirt error into ours, naming ``what`` was being done."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        code = error.get_error_code()
+        kind = NotFound if code in _MISSING else Conflict if code in _CONFLICT else HypervisorError
+        raise kind(f"{what}: {error.get_error_message()}") from error
+
+
+@dataclass(frozen=True)
+class Session:
+    """A libvirt connection that looks at one lab only."""
+
+    connection: Any
+    lab: str
+
+    def find(self, machine: str) -> Any:
+        """Return the domain of a machine. Raises NotFound, also when a foreign domain has the name."""
+        with translated(f"machine {machine}"):
+            domain = self.connection.lookupByName(domain_name(self.lab, machine))
+        if owner_of(domain) != (self.lab, machine):
+            raise NotFound(f"machine {machine}: the domain {domain.name()} is not this lab's")
+        return domain
+
+    def domains(self) -> list[Any]:
+        """Return the lab's domains, ordered by machine name."""
+        with translated("list of machines"):
+            found = self.connection.listAllDomains()
+        mine = [domain for domain in found if owner_of(domain)[0] == self.lab]
+        return sorted(mine, key=lambda domain: owner_of(domain)[1])
+
+    def document(self, domain: Any, *, inactive: bool = False) -> ET.Element:
+        """Return a domain's XML; it comes from libvirt itself, so entity tricks are out of question."""
+        with translated(f"description of {domain.name()}"):
+            return ET.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0))  # noqa: S314
+
+
+def owner_of(domain: Any) -> tuple[str, str]:
+    """Return (lab, machine) of the tag on a domain, or empty strings."""
+    try:
+        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, TAG)
+    except libvirt.libvirtError:
+        return "", ""
+    element = ET.fromstring(text)  # noqa: S314 - our own tag, from libvirt
+    return element.get("lab", ""), element.get("name", "")
+
+
+def silence_library() -> None:
+    """Keep libvirt from printing errors to stderr: they arrive as exceptions."""
+    libvirt.registerErrorHandler(_ignore, None)
+
+
+def _ignore(_context: object, _error: object) -> None:
+    return None

@@ -1,0 +1,110 @@
+"""A lab's disks: volumes of one storage pool."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from lab.hypervisors.libvirt.session import Session, translated
+from lab.hypervisors.libvirt.xml import pool_xml, volume_xml
+from lab.hypervisors.model import DiskId
+from lab.hypervisors.protocols import Conflict
+
+SUFFIX = ".img"
+BUILD = 0
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The pool of one lab, a folder with a file for each disk."""
+
+    session: Session
+    folder: Path
+
+    @property
+    def pool_name(self) -> str:
+        """Name of the pool; it is the tag by which the reaper finds it."""
+        return f"recovery-lab-{self.session.lab}"
+
+    def pool(self) -> Any:
+        """Return the pool, made on first use."""
+        try:
+            pool = self.session.connection.storagePoolLookupByName(self.pool_name)
+        except libvirt.libvirtError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with translated(f"pool {self.pool_name}"):
+                pool = self.session.connection.storagePoolDefineXML(pool_xml(self.pool_name, self.folder), 0)
+        if not pool.isActive():
+            with translated(f"pool {self.pool_name}"):
+                pool.create(0)
+        return pool
+
+    def exists(self) -> bool:
+        """Whether the lab has a pool."""
+        names = {pool.name() for pool in self.session.connection.listAllStoragePools()}
+        return self.pool_name in names
+
+    def path(self, disk: DiskId) -> Path:
+        """Return the file of a disk."""
+        return self.folder / f"{disk.name}{SUFFIX}"
+
+    def find(self, disk: DiskId) -> Any:
+        """Return the volume of a disk. Raises NotFound."""
+        pool = self.pool()
+        with translated(f"disk {disk.name}"):
+            return pool.storageVolLookupByName(f"{disk.name}{SUFFIX}")
+
+    def format(self, disk: DiskId) -> str:
+        """Return "qcow2" for an overlay on an image, "raw" for all others."""
+        with self.path(disk).open("rb") as file:
+            return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
+
+    def create(self, disk: DiskId, size_bytes: int) -> None:
+        """Make an empty raw disk. Raises Conflict."""
+        with translated(f"disk {disk.name}"):
+            self.pool().createXML(volume_xml(f"{disk.name}{SUFFIX}", size_bytes), BUILD)
+
+    def overlay(self, disk: DiskId, image: Path, image_format: str, size_bytes: int) -> None:
+        """Make a disk whose content starts as the image's. Raises Conflict."""
+        document = volume_xml(f"{disk.name}{SUFFIX}", size_bytes, backing=image, backing_format=image_format)
+        with translated(f"disk {disk.name} from {image.name}"):
+            self.pool().createXML(document, BUILD)
+
+    def clone(self, source: DiskId, disk: DiskId) -> None:
+        """Copy a raw disk, which may be in use. Raises NotFound, Conflict."""
+        original = self.find(source)
+        if self.format(source) != "raw":
+            raise Conflict(f"disk {source.name}: only disks without a backing image can be cloned")
+        with translated(f"disk {disk.name} as a clone of {source.name}"):
+            document = volume_xml(f"{disk.name}{SUFFIX}", original.info()[1])
+            self.pool().createXMLFrom(document, original, 0)
+
+    def delete(self, disk: DiskId) -> None:
+        """Remove a disk. Raises NotFound."""
+        volume = self.find(disk)
+        with translated(f"disk {disk.name}"):
+            volume.delete(0)
+
+    def sizes(self) -> dict[DiskId, int]:
+        """Return the capacity in bytes of every disk."""
+        if not self.exists():
+            return {}
+        pool = self.pool()
+        with translated(f"pool {self.pool_name}"):
+            pool.refresh(0)
+            volumes = [(volume.name(), volume.info()[1]) for volume in pool.listAllVolumes()]
+        return {DiskId(name.removesuffix(SUFFIX)): size for name, size in sorted(volumes) if name.endswith(SUFFIX)}
+
+    def remove(self) -> None:
+        """Remove the pool and everything in its folder."""
+        if self.exists():
+            pool = self.session.connection.storagePoolLookupByName(self.pool_name)
+            with translated(f"pool {self.pool_name}"):
+                if pool.isActive():
+                    pool.destroy()
+                pool.undefine()
+        shutil.rmtree(self.folder, ignore_errors=True)

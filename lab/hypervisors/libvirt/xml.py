@@ -1,0 +1,181 @@
+"""Domain, disk and pool documents for libvirt. Pure functions from values to XML."""
+
+from __future__ import annotations
+
+import string
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.hypervisors.model import MachineSpec
+from lab.networks.protocol import StreamWiring, TapWiring, Wiring
+
+TAG = "urn:recovery-lab:1"
+QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+MANAGEMENT_SLOT = 0x1E
+"""PCI slots are handed out by libvirt from 1 upwards; what we add on the command line sits at the other end."""
+
+ET.register_namespace("lab", TAG)
+ET.register_namespace("qemu", QEMU)
+
+
+@dataclass(frozen=True)
+class DiskFile:
+    """Where the content of a disk is, in which format ("raw" or "qcow2")."""
+
+    path: Path
+    format: str
+    serial: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What the driver decided about a machine: files, wiring, the SSH port."""
+
+    lab: str
+    domain_type: str
+    """"kvm" or "qemu" (no acceleration)."""
+    disks: tuple[DiskFile, ...]
+    wiring: tuple[Wiring, ...]
+    ssh_port: int | None
+    console: Path
+
+
+def domain_name(lab: str, machine: str) -> str:
+    """Return the libvirt name of a machine, unique between labs."""
+    return f"{lab}.{machine}"
+
+
+def domain_xml(spec: MachineSpec, placement: Placement) -> str:
+    """Return the document that defines a machine."""
+    domain = ET.Element("domain", type=placement.domain_type)
+    _child(domain, "name", domain_name(placement.lab, spec.name))
+    _metadata(domain, spec, placement)
+    _child(domain, "memory", str(spec.memory_mib), unit="MiB")
+    _child(domain, "vcpu", str(spec.cpus))
+    system = _child(domain, "os")
+    _child(system, "type", "hvm", arch="x86_64", machine="pc")
+    features = _child(domain, "features")
+    _child(features, "acpi")
+    _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
+    _child(domain, "on_poweroff", "destroy")
+    _child(domain, "on_reboot", "restart")
+    _child(domain, "on_crash", "destroy")
+    _devices(domain, spec, placement)
+    _command_line(domain, spec, placement)
+    return ET.tostring(domain, encoding="unicode")
+
+
+def disk_element(file: DiskFile, target: str, *, boot: bool = False) -> ET.Element:
+    """Return one virtio disk."""
+    disk = ET.Element("disk", type="file", device="disk")
+    _child(disk, "driver", name="qemu", type=file.format, discard="unmap")
+    _child(disk, "source", file=str(file.path))
+    _child(disk, "target", dev=target, bus="virtio")
+    if file.read_only:
+        _child(disk, "readonly")
+    if boot:
+        _child(disk, "boot", order="1")
+    _child(disk, "serial", file.serial)
+    return disk
+
+
+def free_target(used: set[str]) -> str:
+    """Return the first free vdX name. Raises ValueError when all 26 are taken."""
+    for letter in string.ascii_lowercase:
+        if f"vd{letter}" not in used:
+            return f"vd{letter}"
+    raise ValueError("a machine can have 26 disks at most")
+
+
+def pool_xml(name: str, folder: Path) -> str:
+    """Return the document of the folder that holds a lab's disks."""
+    pool = ET.Element("pool", type="dir")
+    _child(pool, "name", name)
+    target = _child(pool, "target")
+    _child(target, "path", str(folder))
+    _child(_child(target, "permissions"), "mode", "0711")
+    return ET.tostring(pool, encoding="unicode")
+
+
+def volume_xml(name: str, size_bytes: int, *, backing: Path | None = None, backing_format: str = "raw") -> str:
+    """Return the document of a sparse raw disk, or of a qcow2 overlay when it has a backing image."""
+    volume = ET.Element("volume")
+    _child(volume, "name", name)
+    _child(volume, "capacity", str(size_bytes), unit="bytes")
+    if backing is None:
+        _child(volume, "allocation", "0", unit="bytes")
+    target = _child(volume, "target")
+    _child(target, "format", type="raw" if backing is None else "qcow2")
+    if backing is not None:
+        store = _child(volume, "backingStore")
+        _child(store, "path", str(backing))
+        _child(store, "format", type=backing_format)
+    return ET.tostring(volume, encoding="unicode")
+
+
+def _child(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> ET.Element:
+    element = ET.SubElement(parent, tag, attributes)
+    element.text = text
+    return element
+
+
+def _metadata(domain: ET.Element, spec: MachineSpec, placement: Placement) -> None:
+    metadata = _child(domain, "metadata")
+    owner = ET.SubElement(metadata, f"{{{TAG}}}machine", {"lab": placement.lab, "name": spec.name})
+    for nic in spec.nics:
+        ET.SubElement(owner, f"{{{TAG}}}nic", {"network": nic.network, "mac": nic.mac})
+    if placement.ssh_port is not None:
+        ET.SubElement(owner, f"{{{TAG}}}ssh", {"port": str(placement.ssh_port)})
+
+
+def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> None:
+    devices = _child(domain, "devices")
+    used: set[str] = set()
+    for position, file in enumerate(placement.disks):
+        target = free_target(used)
+        used.add(target)
+        devices.append(disk_element(file, target, boot=position == 0))
+    for nic, wiring in zip(spec.nics, placement.wiring, strict=True):
+        if isinstance(wiring, TapWiring):
+            _tap_interface(devices, nic.mac, wiring)
+    serial = _child(devices, "serial", type="file")
+    _child(serial, "source", path=str(placement.console), append="on")
+    _child(serial, "target", port="0")
+    _child(devices, "controller", type="usb", model="none")
+    _child(devices, "memballoon", model="none")
+    entropy = _child(devices, "rng", model="virtio")
+    _child(entropy, "backend", "/dev/urandom", model="random")
+
+
+def _tap_interface(devices: ET.Element, mac: str, wiring: TapWiring) -> None:
+    interface = _child(devices, "interface", type="ethernet")
+    _child(interface, "mac", address=mac)
+    _child(interface, "target", dev=wiring.device)
+    _child(interface, "model", type="virtio")
+    _child(interface, "rom", enabled="no")
+
+
+def _command_line(domain: ET.Element, spec: MachineSpec, placement: Placement) -> None:
+    arguments: list[str] = []
+    slot = MANAGEMENT_SLOT
+    if spec.management is not None and placement.ssh_port is not None:
+        restrict = "off" if spec.management.host_access else "on"
+        forward = f"hostfwd=tcp:127.0.0.1:{placement.ssh_port}-:22"
+        arguments += ["-netdev", f"user,id=management,restrict={restrict},{forward}"]
+        arguments += ["-device", _network_device("management", spec.management.mac, slot)]
+    for position, (nic, wiring) in enumerate(zip(spec.nics, placement.wiring, strict=True)):
+        if isinstance(wiring, StreamWiring):
+            slot -= 1
+            name = f"hub{position}"
+            arguments += ["-netdev", f"stream,id={name},server=off,addr.type=unix,addr.path={wiring.socket}"]
+            arguments += ["-device", _network_device(name, nic.mac, slot)]
+    if arguments:
+        line = ET.SubElement(domain, f"{{{QEMU}}}commandline")
+        for argument in arguments:
+            ET.SubElement(line, f"{{{QEMU}}}arg", {"value": argument})
+
+
+def _network_device(netdev: str, mac: str, slot: int) -> str:
+    return f"virtio-net-pci,netdev={netdev},mac={mac},addr={slot:#x},romfile="

@@ -1,0 +1,175 @@
+"""What makes one machine different from another: names, keys, addresses, filesystems. Handed over on a seed disk.
+
+The disk is a NoCloud seed (label ``cidata``), so an image with cloud-init understands it too; our own recipes read
+``identity.tar`` from it, which costs a slow machine far less.
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import subprocess
+import tarfile
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ruamel.yaml import YAML
+
+from lab.errors import LabError
+
+SEED_SECONDS = 30.0
+_NAMESPACE = uuid.UUID("5a0c2b0e-6f53-4d6c-9b0a-0d7f3f7b8a11")
+
+
+@dataclass(frozen=True)
+class Route:
+    """A static route."""
+
+    to: ipaddress.IPv4Network
+    via: ipaddress.IPv4Address
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """A card with its address; ``address`` None means the management card (DHCP from the hypervisor)."""
+
+    network: str
+    mac: str
+    address: ipaddress.IPv4Interface | None
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True)
+class Filesystem:
+    """A disk, found by its serial, that holds a file system at ``mount``."""
+
+    serial: str
+    kind: str
+    mount: str
+
+
+@dataclass(frozen=True)
+class SshKey:
+    """An Ed25519 key pair in OpenSSH's formats."""
+
+    private: str
+    public: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything about one machine that its image does not know."""
+
+    lab: str
+    machine: str
+    host_key: SshKey
+    authorized_keys: tuple[str, ...]
+    cards: tuple[NetworkCard, ...]
+    filesystems: tuple[Filesystem, ...]
+    hosts: tuple[tuple[str, str], ...]
+    forwards_packets: bool
+
+
+def new_ssh_key(comment: str) -> SshKey:
+    """Make a key pair."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return SshKey(private.decode(), f"{public.decode()} {comment}")
+
+
+def filesystem_uuid(lab: str, machine: str, filesystem: Filesystem) -> str:
+    """Return the UUID that the file system of this disk gets, so that it is found again below any mapping."""
+    return str(uuid.uuid5(_NAMESPACE, f"{lab}/{machine}/{filesystem.serial}"))
+
+
+def identity_files(identity: Identity) -> dict[str, tuple[str, int]]:
+    """Return path to (text, mode) of every file that the identity puts into the machine."""
+    hosts = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in identity.hosts)]
+    machine_id = uuid.uuid5(_NAMESPACE, f"{identity.lab}/{identity.machine}").hex
+    disks = [
+        f"{item.serial} {filesystem_uuid(identity.lab, identity.machine, item)} {item.kind} {item.mount}"
+        for item in identity.filesystems
+    ]
+    files = {
+        "etc/hostname": (f"{identity.machine}\n", 0o644),
+        "etc/machine-id": (f"{machine_id}\n", 0o644),
+        "etc/hosts": ("\n".join(hosts) + "\n", 0o644),
+        "etc/lab-disks": ("\n".join([*disks, ""]), 0o644),
+        "etc/ssh/ssh_host_ed25519_key": (identity.host_key.private, 0o600),
+        "etc/ssh/ssh_host_ed25519_key.pub": (f"{identity.host_key.public}\n", 0o644),
+        "root/.ssh/authorized_keys": ("\n".join([*identity.authorized_keys, ""]), 0o600),
+        "etc/sysctl.d/60-lab.conf": (f"net.ipv4.ip_forward={int(identity.forwards_packets)}\n", 0o644),
+    }
+    for card in identity.cards:
+        files[f"etc/systemd/network/10-{card.network}.network"] = (networkd_file(card), 0o644)
+    return files
+
+
+def networkd_file(card: NetworkCard) -> str:
+    """Return the systemd-networkd configuration of a card."""
+    lines = ["[Match]", f"MACAddress={card.mac}", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
+    lines.append("DHCP=ipv4" if card.address is None else f"Address={card.address}")
+    for route in card.routes:
+        lines += ["[Route]", f"Destination={route.to}", f"Gateway={route.via}"]
+    return "\n".join([*lines, ""])
+
+
+def write_seed(identity: Identity, path: Path) -> None:
+    """Write the seed disk. Raises LabError when the ISO tool fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / "identity.tar").write_bytes(_tar(identity_files(identity)))
+        for name, document in _cloud_init(identity).items():
+            with (work / name).open("w", encoding="utf-8") as file:
+                file.write("#cloud-config\n" if name == "user-data" else "")
+                YAML(typ="safe").dump(document, file)
+        command = ["genisoimage", "-quiet", "-V", "cidata", "-J", "-r", "-o", str(path), folder]
+        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SEED_SECONDS)
+    if result.returncode != 0:
+        raise LabError(f"the seed disk of {identity.machine} was not written: {result.stderr.strip()}")
+
+
+def _tar(files: dict[str, tuple[str, int]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, (text, mode) in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            content = text.encode()
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _cloud_init(identity: Identity) -> dict[str, object]:
+    writable = [
+        {"path": f"/{name}", "content": text, "permissions": f"{mode:04o}"}
+        for name, (text, mode) in identity_files(identity).items()
+        if name.startswith(("etc/lab-disks", "etc/sysctl.d/"))
+    ]
+    ethernets = {
+        card.network: {
+            "match": {"macaddress": card.mac},
+            **({"dhcp4": True} if card.address is None else {"addresses": [str(card.address)]}),
+            **({"routes": [{"to": str(r.to), "via": str(r.via)} for r in card.routes]} if card.routes else {}),
+        }
+        for card in identity.cards
+    }
+    user_data = {
+        "disable_root": False,
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": identity.host_key.private, "ed25519_public": identity.host_key.public},
+        "users": [{"name": "root", "ssh_authorized_keys": list(identity.authorized_keys)}],
+        "write_files": writable,
+    }
+    return {
+        "meta-data": {"instance-id": f"{identity.lab}-{identity.machine}", "local-hostname": identity.machine},
+        "user-data": user_data,
+        "network-config": {"version": 2, "ethernets": ethernets},
+    }

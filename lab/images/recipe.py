@@ -1,0 +1,54 @@
+"""What an image is made of, and the name under which its result is cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from ruamel.yaml import YAML
+
+from lab.errors import BadInput
+
+RECIPES = "lab.images.recipes"
+
+
+class Recipe(BaseModel):
+    """A Debian system, by its packages and settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite: str
+    filesystem_uuid: str
+    kernel_arguments: tuple[str, ...]
+    packages: tuple[str, ...]
+    initramfs_modules: tuple[str, ...]
+    masked_units: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that change with the recipe and with the files that build it."""
+        content = hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode())
+        for part in sorted(_builder_files(), key=lambda path: path.name):
+            content.update(part.read_bytes())
+        return content.hexdigest()[:16]
+
+
+def load_recipe(name: str) -> Recipe:
+    """Return a recipe that ships with the lab.
+
+    Raises:
+        BadInput: no such recipe; the message lists those that exist.
+    """
+    folder = resources.files("lab.images") / "recipes"
+    known = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    if name not in known:
+        raise BadInput(f"no image recipe {name!r}; there are: {', '.join(known)}")
+    return Recipe.model_validate(YAML(typ="safe").load((folder / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def _builder_files() -> list[Path]:
+    here = Path(__file__).parent
+    return [here / "rootfs.py", here / "disk.py"]

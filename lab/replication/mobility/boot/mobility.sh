@@ -1,0 +1,80 @@
+# Boot script of initramfs-tools (BOOT=mobility): puts every protected disk below dm-log-writes, then mounts the root
+# file system as usual. Without a change-log disk (on a replica) the mappings are plain, so the names are the same.
+# /mobility/disks: NAME SERIAL A_START A_SECTORS B_START (sectors on the change-log disk), the change log's SERIAL first.
+
+mobility_device()
+{
+	for mobility_block in /sys/block/*; do
+		if [ "$(cat "$mobility_block/serial" 2>/dev/null)" = "$1" ]; then
+			echo "/dev/${mobility_block##*/}"
+			return 0
+		fi
+	done
+	return 1
+}
+
+mobility_wait()
+{
+	mobility_tries=0
+	until mobility_device "$1" >/dev/null || [ "$mobility_tries" -ge 50 ]; do
+		sleep 0.2
+		mobility_tries=$((mobility_tries + 1))
+	done
+	mobility_device "$1"
+}
+
+mobility_create()
+{
+	dmsetup create "$1" --noudevsync --table "$2"
+}
+
+mobility_partitions()
+{
+	for mobility_part in "/sys/block/${2##*/}/${2##*/}"*; do
+		[ -e "$mobility_part/partition" ] || continue
+		mobility_number=$(cat "$mobility_part/partition")
+		mobility_create "$1$mobility_number" \
+			"0 $(cat "$mobility_part/size") linear /dev/mapper/$1 $(cat "$mobility_part/start")"
+		if [ "$mobility_root" = "/dev/${mobility_part##*/}" ]; then
+			ROOT="/dev/mapper/$1$mobility_number"
+		fi
+	done
+}
+
+mobility_map_disk()
+{
+	mobility_disk=$(mobility_wait "$2") || return 0
+	mobility_size=$(cat "/sys/block/${mobility_disk##*/}/size")
+	if [ -n "$mobility_log" ]; then
+		mobility_create "mobility-$1-log-a" "0 $4 linear $mobility_log $3"
+		mobility_create "mobility-$1-log-b" "0 $4 linear $mobility_log $5"
+		mobility_create "mobility-$1" "0 $mobility_size log-writes $mobility_disk /dev/mapper/mobility-$1-log-a"
+	else
+		mobility_create "mobility-$1" "0 $mobility_size linear $mobility_disk 0"
+	fi
+	mobility_partitions "mobility-$1" "$mobility_disk"
+}
+
+mobility_map()
+{
+	modprobe dm-mod 2>/dev/null
+	insmod /mobility/dm-log-writes.ko
+	read -r mobility_log_serial < /mobility/change-log
+	mobility_first=$(cut -d ' ' -f 2 /mobility/disks | head -n 1)
+	mobility_wait "$mobility_first" >/dev/null
+	mobility_log=$(mobility_device "$mobility_log_serial") || mobility_log=
+	resolve_device "$ROOT"
+	mobility_root=$DEV
+	while read -r mobility_line; do
+		# shellcheck disable=SC2086
+		mobility_map_disk $mobility_line
+	done < /mobility/disks
+	udevadm settle --timeout=10
+}
+
+mountroot()
+{
+	local_top
+	mobility_map
+	local_mount_root
+}

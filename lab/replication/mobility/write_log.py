@@ -1,0 +1,169 @@
+"""Read what dm-log-writes wrote (kernel: drivers/md/dm-log-writes.c).
+
+Sector 0 holds ``magic u64, version u64, entries u64, sector_size u32``. Then entry by entry: one sector with
+``sector u64, sectors u64, flags u64, data_bytes u64``, followed by the written sectors unless it is a discard or a mark.
+
+An entry is logged when its write is stable: plain writes at the next flush, in the order of their completion, FUA
+writes at once. So a FUA write can stand before an older plain write to the same place; see ``Survivor.rivals``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+MAGIC = 0x6A736677736872
+VERSION = 1
+FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
+END_MARK = b"dm-log-writes-end"
+SECTOR = 512
+_SUPER = struct.Struct("<QQQI")
+_ENTRY = struct.Struct("<QQQQ")
+_READ_AHEAD = 1 << 16
+
+
+class BrokenLog(Exception):
+    """The log has no proper end, so writes may be missing, or it is not a log at all."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One logged write: where it went (``offset``, ``length``), its flags, and where its data is in the log."""
+
+    offset: int
+    length: int
+    flags: int
+    source: int
+    position: int
+    """File descriptor and byte position of the data."""
+
+    @property
+    def only_fua(self) -> bool:
+        """Whether it may have overtaken older plain writes."""
+        return bool(self.flags & FUA) and not self.flags & FLUSH
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """The part of an entry that no later entry overwrote."""
+
+    entry: Entry
+    offset: int
+    length: int
+    rivals: tuple[Entry, ...] = field(default=())
+    """Earlier FUA entries to the same place, which may in truth have come later."""
+
+
+def read_entries(descriptor: int) -> list[Entry]:
+    """Return the data-carrying entries of a finished log, in order.
+
+    Raises:
+        BrokenLog: no log, or the mark that ends a log is missing (it ran out of space, or the machine stopped).
+    """
+    magic, version, count, sector_size = _SUPER.unpack(_pread(descriptor, _SUPER.size, 0))
+    if (magic, version) != (MAGIC, VERSION):
+        raise BrokenLog("there is no write log")
+    reader = _Headers(descriptor)
+    entries: list[Entry] = []
+    position, last_mark = sector_size, b""
+    for _ in range(count):
+        header = reader.at(position, sector_size)
+        sector, sectors, flags, data_bytes = _ENTRY.unpack_from(header)
+        position += sector_size
+        if flags & MARK:
+            last_mark = bytes(header[_ENTRY.size : _ENTRY.size + data_bytes]).rstrip(b"\0")
+        elif sectors:
+            entries.append(Entry(sector * SECTOR, sectors * sector_size, flags, descriptor, position))
+            position += 0 if flags & DISCARD else sectors * sector_size
+    if last_mark != END_MARK:
+        raise BrokenLog("the write log has no end: it ran out of space")
+    return entries
+
+
+def survivors(entries: list[Entry]) -> list[Survivor]:
+    """Return what is left of the entries when later ones win; the parts do not overlap and are in disk order."""
+    starts: list[int] = []
+    ends: list[int] = []
+    found: list[Survivor] = []
+    for entry in reversed(entries):
+        for start, end in _uncovered(starts, ends, entry.offset, entry.offset + entry.length):
+            found.append(Survivor(entry, start, end - start))
+        _cover(starts, ends, entry.offset, entry.offset + entry.length)
+    found.sort(key=lambda part: part.offset)
+    return _with_rivals(found, entries)
+
+
+def read_part(part: Survivor) -> bytes:
+    """Return the bytes of a surviving part from its log."""
+    entry = part.entry
+    return _pread(entry.source, part.length, entry.position + part.offset - entry.offset)
+
+
+def _uncovered(starts: list[int], ends: list[int], start: int, end: int) -> Iterator[tuple[int, int]]:
+    index = bisect.bisect_right(ends, start)
+    while start < end:
+        if index == len(starts) or starts[index] >= end:
+            yield start, end
+            return
+        if starts[index] > start:
+            yield start, starts[index]
+        start = ends[index]
+        index += 1
+
+
+def _cover(starts: list[int], ends: list[int], start: int, end: int) -> None:
+    first = bisect.bisect_left(ends, start)
+    last = bisect.bisect_right(starts, end)
+    if first < last:
+        start, end = min(start, starts[first]), max(end, ends[last - 1])
+    starts[first:last] = [start]
+    ends[first:last] = [end]
+
+
+def _with_rivals(parts: list[Survivor], entries: list[Entry]) -> list[Survivor]:
+    """Name the FUA entries that a plain part may wrongly have won against."""
+    order = {id(entry): number for number, entry in enumerate(entries)}
+    suspects = [entry for entry in entries if entry.only_fua]
+    if not suspects:
+        return parts
+    return [
+        Survivor(part.entry, part.offset, part.length, _rivals(part, suspects, order))
+        if not part.entry.flags & (FUA | FLUSH)
+        else part
+        for part in parts
+    ]
+
+
+def _rivals(part: Survivor, suspects: list[Entry], order: dict[int, int]) -> tuple[Entry, ...]:
+    return tuple(
+        entry
+        for entry in suspects
+        if order[id(entry)] < order[id(part.entry)]
+        and entry.offset < part.offset + part.length
+        and part.offset < entry.offset + entry.length
+    )
+
+
+class _Headers:
+    """Entry headers through one buffer: small writes stand close together, so most reads hit it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._start, self._data = 0, b""
+
+    def at(self, position: int, length: int) -> memoryview:
+        if not self._start <= position <= self._start + len(self._data) - length:
+            self._start, self._data = position, os.pread(self._descriptor, _READ_AHEAD, position)
+        if len(self._data) - (position - self._start) < length:
+            raise BrokenLog("the write log ends in the middle of an entry")
+        return memoryview(self._data)[position - self._start :][:length]
+
+
+def _pread(descriptor: int, length: int, position: int) -> bytes:
+    data = os.pread(descriptor, length, position)
+    if len(data) != length:
+        raise BrokenLog(f"the write log ends at byte {position + len(data)}")
+    return data

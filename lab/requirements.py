@@ -1,0 +1,93 @@
+"""The catalogue of requirements: every rule of the specification, with the id that tests carry."""
+
+from __future__ import annotations
+
+import difflib
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lab.errors import BadInput
+from lab.topology.model import Scenario
+
+CATALOGUE_FILE = Path(__file__).parents[1] / "suites" / "requirements.yaml"
+
+
+class Level(StrEnum):
+    """How binding a rule is; ``refuse``: the stack must refuse it, or it must be absent."""
+
+    REQUIRED = "required"
+    RECOMMENDED = "recommended"
+    REFUSE = "refuse"
+
+
+class Requirement(BaseModel):
+    """One rule. ``source``: lines of the specification; ``adopted_by``: scenarios that took it over by decision C12."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str = Field(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)+$")
+    level: Level
+    rule: str
+    source: str
+    scenarios: tuple[Scenario, ...] = Field(min_length=1)
+    adopted_by: tuple[Scenario, ...] = ()
+
+    def source_for(self, scenario: Scenario) -> str:
+        """Return where the rule comes from, honest about rules that the specification has for others only."""
+        if scenario in self.adopted_by:
+            return f"{self.source}; not from the specification for {scenario}, adopted by decision C12"
+        return self.source
+
+
+class Subject(BaseModel):
+    """The requirements under one heading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    subject: str
+    requirements: tuple[Requirement, ...]
+
+
+class Catalogue(BaseModel):
+    """All requirements by subject, and the decisions about what the specification leaves open."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    subjects: tuple[Subject, ...]
+    decisions: dict[str, str]
+
+    @cached_property
+    def by_id(self) -> dict[str, Requirement]:
+        """Every requirement by its id."""
+        return {item.id: item for subject in self.subjects for item in subject.requirements}
+
+    def for_scenario(self, scenario: Scenario) -> list[Requirement]:
+        """Return what a stack has to fulfil in ``scenario``."""
+        return [item for item in self.by_id.values() if scenario in item.scenarios]
+
+    def complaint_about(self, requirement_id: str) -> str | None:
+        """Return what is wrong with an id that a test carries, or None."""
+        if requirement_id in self.by_id:
+            return None
+        close = difflib.get_close_matches(requirement_id, self.by_id, n=1)
+        hint = f", did you mean '{close[0]}'?" if close else ""
+        return f"there is no requirement '{requirement_id}'{hint}"
+
+
+def load_catalogue(path: Path = CATALOGUE_FILE) -> Catalogue:
+    """Read the catalogue.
+
+    Raises:
+        BadInput: the file is unreadable, malformed, or has an id twice.
+    """
+    try:
+        catalogue = Catalogue.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    except (OSError, YAMLError, ValidationError) as error:
+        raise BadInput(f"{path}: {error}") from error
+    ids = [item.id for subject in catalogue.subjects for item in subject.requirements]
+    twice = sorted({name for name in ids if ids.count(name) > 1})
+    if twice:
+        raise BadInput(f"{path}: named twice: {', '.join(twice)}")
+    return catalogue

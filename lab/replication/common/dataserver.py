@@ -120,8 +120,17 @@ class DataServer:
             task.cancel()
         if handling:
             await asyncio.wait(handling, timeout=GRACE_S)
+        _abort_connections(runner)
         await runner.cleanup()
         log.info("port %d is closed", port)
+
+
+def _abort_connections(runner: web.AppRunner) -> None:
+    """End connections without the TLS farewell, for which a silent peer could make us wait."""
+    if runner.server is not None:
+        for connection in list(runner.server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 def _tracked(handling: set[asyncio.Task[None]]) -> Middleware:

@@ -116,6 +116,9 @@ def networkd_file(card: NetworkCard) -> str:
     """Return the systemd-networkd configuration of a card."""
     lines = ["[Match]", f"MACAddress={card.mac}", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
     lines.append("DHCP=ipv4" if card.address is None else f"Address={card.address}")
+    if card.address is None:
+        # The way out of a machine is never the management network.
+        lines += ["[DHCPv4]", "UseGateway=no", "UseRoutes=no", "UseDNS=no", "UseNTP=no"]
     for route in card.routes:
         lines += ["[Route]", f"Destination={route.to}", f"Gateway={route.via}"]
     return "\n".join([*lines, ""])

@@ -10,7 +10,7 @@ from testinfra.host import Host
 from lab.machines.ssh import SshTransport
 
 
-class KeptConnectionBackend(BaseBackend):
+class KeptConnectionBackend(BaseBackend):  # type: ignore[misc] # testinfra ships no types
     """Runs testinfra's commands through an ``SshTransport``."""
 
     NAME = "recovery-lab"

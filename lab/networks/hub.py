@@ -68,7 +68,7 @@ class HubSwitches:
             pid = self._pid(pidfile.stem)
             if pid is not None:
                 os.kill(pid, signal.SIGTERM)
-                wait_until(lambda name=pidfile.stem: self._pid(name) is None, Deadline.after(START_SECONDS), "hub end")
+                _wait_gone(self, pidfile.stem)
             pidfile.unlink(missing_ok=True)
         for socket in self.folder.glob("*.sock"):
             socket.unlink(missing_ok=True)
@@ -77,6 +77,10 @@ class HubSwitches:
         """Return the hubs that still run."""
         running = (path.stem for path in sorted(self.folder.glob("*.pid")))
         return [f"hub process of {name}" for name in running if self._pid(name) is not None]
+
+    def runs(self, network: str) -> bool:
+        """Whether the hub of a network runs."""
+        return self._pid(network) is not None
 
     def _monitor(self, network: str) -> Path:
         return self.folder / f"{network}.sock"
@@ -92,3 +96,7 @@ class HubSwitches:
         except (OSError, ValueError):
             return None
         return pid if f"recovery-lab-hub:{self.lab}:{network}".encode() in arguments else None
+
+
+def _wait_gone(switches: HubSwitches, network: str) -> None:
+    wait_until(lambda: not switches.runs(network), Deadline.after(START_SECONDS), f"end of the hub of {network}")

@@ -1,1 +1,1 @@
-"""TODO."""
+"""From a topology to running machines and back to nothing."""

@@ -1,0 +1,93 @@
+"""Where the lab keeps images and the state of running labs."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import BadInput
+
+VARIABLE = "RECOVERY_LAB_HOME"
+_LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of everything that outlives a command. QEMU's user has to be able to enter it."""
+
+    folder: Path
+
+    @classmethod
+    def default(cls) -> Home:
+        """Return the folder that the environment names, else the customary one of the user."""
+        named = os.environ.get(VARIABLE)
+        if named:
+            return cls(Path(named).resolve())
+        if os.geteuid() == 0:
+            return cls(Path("/var/lib/recovery-lab"))
+        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+        return cls(Path(data) / "recovery-lab")
+
+    @property
+    def images(self) -> Path:
+        """Cached images."""
+        return self.folder / "images"
+
+    @property
+    def labs(self) -> Path:
+        """One folder for each lab that is up, or that was and has not been reaped."""
+        return self.folder / "labs"
+
+    def lab(self, name: str) -> LabFolder:
+        """Return a lab's folder. Raises BadInput for a name that could not be a tag."""
+        if not _LAB_NAME.fullmatch(name):
+            raise BadInput(f"{name!r} is no name for a lab: use lower case letters, digits and '-', at most 31")
+        return LabFolder(name, self.labs / name)
+
+    def lab_names(self) -> list[str]:
+        """Return the labs that left something here."""
+        return sorted(path.name for path in self.labs.iterdir()) if self.labs.is_dir() else []
+
+
+@dataclass(frozen=True)
+class LabFolder:
+    """Files of one lab. Its name is the tag of every object that belongs to it."""
+
+    name: str
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """What is known about the lab, as JSON."""
+        return self.path / "state.json"
+
+    @property
+    def login_key(self) -> Path:
+        """The lab's private key for its machines."""
+        return self.path / "keys" / "login"
+
+    @property
+    def seeds(self) -> Path:
+        """Identity disks."""
+        return self.path / "seeds"
+
+    @property
+    def processes(self) -> Path:
+        """Records of processes that belong to the lab."""
+        return self.path / "processes"
+
+    @property
+    def stack(self) -> Path:
+        """Certificates and settings with which the lab operates the stack."""
+        return self.path / "stack"
+
+    def make(self) -> None:
+        """Create the folder; only its owner may list it, QEMU may pass through."""
+        for folder in (self.path, self.seeds):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o711)
+        for folder in (self.login_key.parent, self.processes, self.stack):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)

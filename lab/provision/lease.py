@@ -1,0 +1,29 @@
+"""One command at a time may change a lab. The lock ends with its process, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lab.errors import LabError
+from lab.provision.home import Home
+
+
+@contextmanager
+def leased(home: Home, lab: str) -> Iterator[None]:
+    """Hold the lab's lease inside the block.
+
+    Raises:
+        LabError: another command works with this lab.
+    """
+    folder = home.folder / "leases"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / lab).open("w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LabError(
+                f"another command is working with lab {lab}", hint="wait for it, or give this one another --name"
+            ) from error
+        yield

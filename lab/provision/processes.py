@@ -1,0 +1,83 @@
+"""Processes of a lab that run beside its machines, recorded so that the reaper ends the right ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.provision.home import LabFolder
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
+
+END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class LabProcess:
+    """A running process of a lab. ``started`` is the kernel's start time, because process ids are used again."""
+
+    name: str
+    pid: int
+    started: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return start_time(self.pid) == self.started
+
+
+def spawn(folder: LabFolder, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> LabProcess:
+    """Start a process in its own session, its output in a log beside its record. Raises LabError."""
+    log = folder.processes / f"{name}.log"
+    with log.open("ab") as output:
+        try:
+            child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
+            )
+        except OSError as error:
+            raise LabError(f"{name} did not start: {error}") from error
+    process = LabProcess(name, child.pid, start_time(child.pid) or "")
+    record = {"name": name, "pid": process.pid, "started": process.started}
+    (folder.processes / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+    return process
+
+
+def recorded(folder: LabFolder) -> list[LabProcess]:
+    """Return the lab's processes, alive or not."""
+    records = sorted(folder.processes.glob("*.json")) if folder.processes.is_dir() else []
+    return [LabProcess(**json.loads(path.read_text(encoding="utf-8"))) for path in records]
+
+
+def end_all(folder: LabFolder) -> list[str]:
+    """End the lab's processes, politely at first; return the names of those that ran."""
+    ended = []
+    for process in recorded(folder):
+        if process.alive:
+            _end(process)
+            ended.append(f"process {process.name}")
+        (folder.processes / f"{process.name}.json").unlink(missing_ok=True)
+    return ended
+
+
+def start_time(pid: int) -> str | None:
+    """Return when a process started in clock ticks since boot, or None when it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _end(process: LabProcess) -> None:
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        os.kill(process.pid, kind)
+        try:
+            wait_until(lambda: not process.alive, Deadline.after(END_SECONDS), f"end of {process.name}")
+        except DeadlineExceeded:
+            continue
+        return

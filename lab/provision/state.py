@@ -1,0 +1,52 @@
+"""What a lab has to remember between two commands. Written before the first object is made."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from lab.errors import LabError
+from lab.provision.home import LabFolder
+
+
+class Phase(StrEnum):
+    """How far a lab has come."""
+
+    STARTING = "starting"
+    UP = "up"
+    STOPPING = "stopping"
+
+
+class LabState(BaseModel):
+    """The state file of a lab."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lab: str
+    topology: Path
+    topology_digest: str
+    host_uris: tuple[str, ...]
+    acceleration: str
+    phase: Phase
+    host_keys: dict[str, str]
+    """Machine name to its public SSH host key."""
+    run_folder: Path | None = None
+
+
+def load_state(folder: LabFolder) -> LabState | None:
+    """Return the state, or None when there is no such lab. Raises LabError for a damaged file."""
+    try:
+        return LabState.model_validate_json(folder.state.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise LabError(f"the state of lab {folder.name} is damaged: {error}", hint=f"lab down {folder.name}") from error
+
+
+def save_state(folder: LabFolder, state: LabState) -> None:
+    """Replace the state file in one step."""
+    temporary = folder.state.with_suffix(".new")
+    temporary.write_text(state.model_dump_json(indent=1), encoding="utf-8")
+    temporary.replace(folder.state)

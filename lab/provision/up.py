@@ -1,0 +1,199 @@
+"""Bringing a lab up: identities, disks, machines side by side."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from lab.doctor.acceleration import acceleration
+from lab.errors import LabError
+from lab.hypervisors.libvirt import connect
+from lab.hypervisors.model import MachineSpec
+from lab.hypervisors.protocols import Hypervisor, HypervisorError
+from lab.images.cache import Image, ImageCache
+from lab.images.identity import Identity, SshKey, new_ssh_key, write_seed
+from lab.provision.blueprint import Blueprint, blueprint, hosts_file
+from lab.provision.board import Board
+from lab.provision.down import tear_down
+from lab.provision.home import Home, LabFolder
+from lab.provision.lab import Lab
+from lab.provision.state import LabState, Phase, load_state, save_state
+from lab.topology.model import RecipeImage, Topology
+from lab.waiting import Deadline
+
+BOOT_SECONDS = {"tcg": 300.0, "kvm": 90.0}
+PUSH_KEY = "push"
+
+
+def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
+    """Make the lab and wait until every machine lets us log in.
+
+    A lab of this name that was left half made is reaped first. On an error the machines that came up keep running, so
+    that the caller can look at them before it tears down.
+
+    Raises:
+        LabError: the lab is up already, an image did not build, a machine never booted.
+    """
+    folder = home.lab(name)
+    _refuse_or_reap(home, folder, board)
+    images = _images(topology, home, board)
+    mode = _acceleration(home, images)
+    board.step(name, f"acceleration: {mode}")
+    folder.make()
+    keys = {machine: new_ssh_key(machine) for machine in topology.machines}
+    _write_login_keys(folder)
+    state = LabState(
+        lab=name,
+        topology=topology.source.resolve(),
+        topology_digest=topology.digest,
+        host_uris=tuple(sorted({host.uri for host in topology.hosts.values()})),
+        acceleration=mode,
+        phase=Phase.STARTING,
+        host_keys={machine: key.public for machine, key in keys.items()},
+    )
+    save_state(folder, state)
+    hypervisor = open_hypervisor(state, home)
+    lab = Lab(topology, folder, state, hypervisor)
+    _make_machines(lab, keys, images, board)
+    lab.state = state.model_copy(update={"phase": Phase.UP})
+    save_state(folder, lab.state)
+    return lab
+
+
+def open_lab(home: Home, name: str, topology: Topology) -> Lab:
+    """Return a lab that is up. Raises LabError when it is not."""
+    state = load_state(home.lab(name))
+    if state is None or state.phase is not Phase.UP:
+        raise LabError(f"lab {name} is not up", hint="lab up FILE")
+    return Lab(topology, home.lab(name), state, open_hypervisor(state, home))
+
+
+def open_hypervisor(state: LabState, home: Home) -> Hypervisor:
+    """Open the driver of a lab. Raises LabError with the cure."""
+    try:
+        return connect(state.host_uris[0], state.lab, home.labs, state.acceleration)
+    except HypervisorError as error:
+        raise LabError(str(error)) from error
+
+
+def _refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:
+    state = load_state(folder)
+    if state is not None and state.phase is Phase.UP:
+        raise LabError(f"lab {folder.name} is up already", hint=f"lab down {folder.name}, or another --name")
+    if state is not None or folder.path.exists():
+        board.step(folder.name, "reaping what an earlier run left behind")
+        tear_down(home, folder.name, board)
+
+
+def _images(topology: Topology, home: Home, board: Board) -> dict[tuple[str, int], Image]:
+    """Provide every (image, system disk size) that the machines need."""
+    cache = ImageCache(home.images)
+    found: dict[tuple[str, int], Image] = {}
+    for machine in topology.machines.values():
+        key = (machine.image, machine.disks[0].size)
+        if key in found:
+            continue
+        source = topology.images[machine.image]
+        if isinstance(source, RecipeImage):
+            cached = cache.lookup(source.recipe, key[1])
+            board.step(f"image {source.recipe}", "cached" if cached else "building")
+            found[key] = cached or cache.provide(source.recipe, key[1])
+        else:
+            path = topology.source.parent / source.path
+            if not path.is_file():
+                raise LabError(f"the image {path} does not exist")
+            found[key] = Image(path.resolve(), Path(), Path())
+        board.step(f"image {machine.image}", "ready")
+    return found
+
+
+def _acceleration(home: Home, images: dict[tuple[str, int], Image]) -> str:
+    kernels = [image for image in images.values() if image.kernel.is_file()]
+    image = kernels[0] if kernels else None
+    answer = acceleration(home.folder, image.kernel if image else None, image.initrd if image else None)
+    return str(answer.value)
+
+
+def _write_login_keys(folder: LabFolder) -> None:
+    for purpose in (folder.login_key.name, PUSH_KEY):
+        key = new_ssh_key(f"recovery-lab-{folder.name}-{purpose}")
+        path = folder.login_key.parent / purpose
+        path.touch(mode=0o600)
+        path.write_text(key.private, encoding="ascii")
+        path.with_suffix(".pub").write_text(key.public + "\n", encoding="ascii")
+
+
+def _make_machines(lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, int], Image], board: Board) -> None:
+    plans = [blueprint(lab.topology, name) for name in lab.topology.machines]
+    with ThreadPoolExecutor(len(plans), thread_name_prefix="up") as pool:
+        for plan in plans:
+            image = images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]]
+            board.step(plan.name, "defining")
+            _define(lab, plan, keys[plan.name], image)
+        jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
+        _raise_all(jobs)
+
+
+def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Image) -> None:
+    seed = lab.folder.seeds / f"{plan.name}.iso"
+    authorized = [
+        path.read_text(encoding="ascii").strip() for path in sorted(lab.folder.login_key.parent.glob("*.pub"))
+    ]
+    write_seed(
+        Identity(
+            lab=lab.folder.name,
+            machine=plan.name,
+            host_key=key,
+            authorized_keys=tuple(authorized),
+            cards=plan.cards,
+            filesystems=plan.filesystems,
+            hosts=hosts_file(lab.topology),
+            forwards_packets=plan.forwards_packets,
+        ),
+        seed,
+    )
+    try:
+        system, *others = plan.spec.disks
+        lab.hypervisor.import_disk(system.disk, image.disk, plan.disk_sizes[system.disk])
+        for attachment in others:
+            lab.hypervisor.create_disk(attachment.disk, plan.disk_sizes[attachment.disk])
+        lab.hypervisor.define(_with_seed(plan.spec, seed))
+    except HypervisorError as error:
+        raise LabError(str(error)) from error
+
+
+def _with_seed(spec: MachineSpec, seed: Path) -> MachineSpec:
+    return MachineSpec(
+        name=spec.name,
+        cpus=spec.cpus,
+        memory_mib=spec.memory_mib,
+        disks=spec.disks,
+        nics=spec.nics,
+        management=spec.management,
+        seed=str(seed),
+    )
+
+
+def _start(lab: Lab, name: str, board: Board) -> None:
+    machine = lab.machine(name)
+    board.step(name, "booting")
+    try:
+        machine.power_on()
+        machine.wait_ready(Deadline.after(BOOT_SECONDS[lab.state.acceleration]))
+    except HypervisorError as error:
+        board.step(name, "failed")
+        raise LabError(f"machine {name}: {error}") from error
+    except LabError:
+        board.step(name, "failed")
+        raise
+    board.step(name, "ready")
+
+
+def _raise_all(jobs: dict[Future[None], str]) -> None:
+    """Wait for all; report every machine that failed, not only the first."""
+    failures = [error for job in as_completed(jobs) if (error := job.exception()) is not None]
+    strange = [error for error in failures if not isinstance(error, LabError)]
+    if strange:
+        raise ExceptionGroup("machines failed", [error for error in failures if isinstance(error, Exception)])
+    if failures:
+        raise LabError("\n".join(str(error) for error in failures))

@@ -1,0 +1,167 @@
+"""The commands of the contract as typed calls: what is said to process servers, master targets and agents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.replication.configuration_server.commands import CommandQueue
+from lab.replication.configuration_server.components import Registry
+from lab.replication.configuration_server.config import Deadlines
+from lab.replication.configuration_server.errors import JobError
+from lab.replication.configuration_server.sessions import Session
+from lab.replication.configuration_server.settings import Card, Policy, ProtectedDisk, Server
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of components; each returns when the component has answered, or raises JobError."""
+
+    queue: CommandQueue
+    registry: Registry
+    deadlines: Deadlines
+
+    async def push_install(self, process_server: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a process server install the mobility service on a machine (seed L52)."""
+        return await self._call(
+            f"process-server-{process_server}", "push-install", dict(arguments), self.deadlines.push_install
+        )
+
+    async def open_at_process_server(self, session: Session, policy: Policy) -> None:
+        """Open a stream at its process server."""
+        target = session.master_target
+        await self._to_process_server(
+            session,
+            "open-stream",
+            machine=session.machine,
+            data_port=policy.process_server_port,
+            master_target={
+                "name": target.name,
+                "address": self._address("master-target", target),
+                "port": policy.master_target_port,
+            },
+        )
+
+    async def drain(self, session: Session) -> int:
+        """Wait until everything cached is applied, and return the number of the last document."""
+        seconds = self.deadlines.drain
+        value = await self._to_process_server(session, "drain", seconds, timeout_s=seconds * 0.9)
+        return int(value.get("last_sequence") or 0)
+
+    async def close_at_process_server(self, session: Session) -> None:
+        """Close a stream at its process server: its data is refused from now on."""
+        await self._to_process_server(session, "close-stream")
+
+    async def open_at_master_target(self, session: Session, policy: Policy, *, fresh: bool) -> None:
+        """Open a stream at its master target."""
+        await self._to_master_target(
+            session,
+            "open-stream",
+            machine=session.machine,
+            data_port=policy.master_target_port,
+            disks=[
+                {"index": disk.index, "name": disk.name, "serial": disk.serial, "size": disk.size}
+                for disk in session.disks
+            ],
+            retention_s=policy.retention_s,
+            process_server=session.process_server.name,
+            fresh=fresh,
+        )
+
+    async def roll(self, session: Session, point: str, serials: Mapping[int, str]) -> None:
+        """Turn the devices with these serials into a recovery point."""
+        disks = [{"index": index, "serial": serial} for index, serial in sorted(serials.items())]
+        await self._to_master_target(session, "roll", self.deadlines.roll, recovery_point=point, disks=disks)
+
+    async def hold_copies(self, session: Session) -> int:
+        """Keep the replica disks as they are, and return the number of the last document on them."""
+        return int((await self._to_master_target(session, "copy-barrier", hold=True))["applied"])
+
+    async def release_copies(self, session: Session) -> None:
+        """Let the master target go on."""
+        await self._to_master_target(session, "copy-barrier", hold=False)
+
+    async def close_at_master_target(self, session: Session) -> None:
+        """Close a stream at its master target; its undo log is deleted."""
+        await self._to_master_target(session, "close-stream")
+
+    async def start_replication(
+        self, session: Session, policy: Policy, disks: Sequence[ProtectedDisk], mode: str, cards: Sequence[Card]
+    ) -> None:
+        """Have the agent replicate; right after a failover its machine may still be starting."""
+        server = session.process_server
+        arguments = {
+            "stream": session.stream,
+            "disks": [
+                {"index": disk.index, "name": disk.name, "serial": disk.serial, "size": disk.size} for disk in disks
+            ],
+            "process_server": {
+                "name": server.name,
+                "address": self._address("process-server", server),
+                "port": policy.process_server_port,
+            },
+            "interval_s": policy.recovery_point_interval_s,
+            "mode": mode,
+            # The management card asks DHCP and needs no file of its own.
+            "replica_networks": [card.to_json() for card in cards if card.address is not None],
+        }
+        await self._call(
+            f"mobility-{session.machine}",
+            "start-replication",
+            arguments,
+            self.deadlines.command,
+            delivery=self.deadlines.boot,
+        )
+
+    async def cut(self, session: Session) -> dict[str, Any]:
+        """Have the agent make a recovery point now."""
+        return await self._to_agent(session, "cut")
+
+    async def resynchronise(self, session: Session) -> None:
+        """Have the agent compare its disks with the replica."""
+        await self._to_agent(session, "resynchronise")
+
+    async def stop_replication(self, session: Session) -> None:
+        """Have the agent stop."""
+        await self._to_agent(session, "stop-replication")
+
+    def _address(self, kind: str, server: Server) -> str:
+        if server.address is not None:
+            return server.address
+        component = self.registry.find(f"{kind}-{server.name}")
+        if component is None or not component.addresses:
+            raise JobError("component-unknown", f"no address of {kind} {server.name} is known")
+        return component.addresses[0]
+
+    async def _to_process_server(
+        self, session: Session, command: str, seconds: float | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        component = f"process-server-{session.process_server.name}"
+        return await self._call(component, command, {"stream": session.stream, **arguments}, seconds)
+
+    async def _to_master_target(
+        self, session: Session, command: str, seconds: float | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        component = f"master-target-{session.master_target.name}"
+        return await self._call(component, command, {"stream": session.stream, **arguments}, seconds)
+
+    async def _to_agent(self, session: Session, command: str) -> dict[str, Any]:
+        return await self._call(f"mobility-{session.machine}", command, {"stream": session.stream}, None)
+
+    async def _call(
+        self,
+        component: str,
+        command: str,
+        arguments: dict[str, Any],
+        seconds: float | None,
+        *,
+        delivery: float | None = None,
+    ) -> dict[str, Any]:
+        return await self.queue.call(
+            component,
+            command,
+            arguments,
+            delivery=delivery or self.deadlines.delivery,
+            deadline=seconds or self.deadlines.command,
+        )

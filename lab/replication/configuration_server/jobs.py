@@ -1,0 +1,276 @@
+"""Jobs: every operation is one, a sequence of named steps with times, and the only thing that changes a state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.errors import JobError, OperationRefused, Unknown
+from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.states import (
+    UNSUPPORTED,
+    Operation,
+    State,
+    Transition,
+    allowed_operations,
+    transition_for,
+)
+
+log = logging.getLogger(__name__)
+
+RUNNING = "running"
+MARKS_OF_FAILURE: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        Operation.TEST_FAILOVER.value: {"test_failover": "failed"},
+        Operation.CLEANUP_TEST_FAILOVER.value: {"test_failover": "cleanup-failed"},
+    }
+)
+
+
+class Steps:
+    """The steps of one running job."""
+
+    def __init__(self, database: Database, job: int) -> None:
+        self._database = database
+        self._job = job
+        self._position = 0
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[None]:
+        """Record that a step begins and how it ends."""
+        position = self._begin(name)
+        try:
+            yield
+        except Exception as error:
+            self._end(position, "failed", str(error))
+            raise
+        self._end(position, "done", None)
+
+    async def attempt(self, name: str, action: Awaitable[object]) -> bool:
+        """Do something that may fail without failing the job; the step says how it went."""
+        position = self._begin(name)
+        try:
+            await action
+        except JobError as error:
+            log.warning("job %d: %s failed, going on: %s", self._job, name, error)
+            self._end(position, "failed", str(error))
+            return False
+        self._end(position, "done", None)
+        return True
+
+    def _begin(self, name: str) -> int:
+        self._position += 1
+        self._database.write(
+            "INSERT INTO steps (job, position, name, state, started_ns) VALUES (?, ?, ?, 'running', ?)",
+            self._job,
+            self._position,
+            name,
+            time.time_ns(),
+        )
+        return self._position
+
+    def _end(self, position: int, state: str, detail: str | None) -> None:
+        self._database.write(
+            "UPDATE steps SET state = ?, ended_ns = ?, detail = ? WHERE job = ? AND position = ?",
+            state,
+            time.time_ns(),
+            detail,
+            self._job,
+            position,
+        )
+
+
+class Procedure(Protocol):
+    """How one operation is done."""
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Raise BadRequest or OperationRefused when it cannot be started; changes nothing."""
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
+        """Do it. Raises JobError."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    number: int
+    machine: str
+    operation: Operation
+    transition: Transition
+
+
+class JobRunner:
+    """Starts operations, at most one for each machine, and moves machines from state to state."""
+
+    def __init__(
+        self,
+        database: Database,
+        machines: MachineTable,
+        events: EventLog,
+        procedures: Mapping[Operation, Procedure],
+        settle: Callable[[str], object],
+    ) -> None:
+        self._database = database
+        self._machines = machines
+        self._events = events
+        self._procedures = procedures
+        self._settle = settle
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, operation: str, arguments: Mapping[str, Any]) -> int:
+        """Begin an operation and return the number of its job.
+
+        Raises:
+            Unknown: no such machine or operation.
+            BadRequest: the arguments are wrong.
+            OperationRefused: it is not legal now; nothing has changed.
+        """
+        machine = self._machines.get(name)
+        wanted = self._known(machine, operation)
+        transition = self._legal(machine, wanted)
+        procedure = self._procedures[wanted]
+        procedure.check(machine, arguments)
+        with self._database.transaction():
+            job = _Running(self._record(name, wanted, arguments, transition), name, wanted, transition)
+            self._move(machine.name, transition.during)
+            self._announce(job, RUNNING)
+        task = asyncio.get_running_loop().create_task(self._execute(job, procedure, arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return job.number
+
+    def recover(self) -> None:
+        """Mark what an earlier run of this server did not finish as interrupted; it can be started again."""
+        with self._database.transaction():
+            for row in self._database.rows("SELECT * FROM jobs WHERE state = ?", RUNNING):
+                failed = State(row["failed_state"])
+                transition = Transition(failed, failed, failed)
+                job = _Running(row["id"], row["machine"], Operation(row["operation"]), transition)
+                self._database.write(
+                    "UPDATE steps SET state = 'interrupted', ended_ns = ? WHERE job = ? AND state = 'running'",
+                    time.time_ns(),
+                    job.number,
+                )
+                self._fail(job, "interrupted", "interrupted", "the configuration server was restarted")
+
+    def get(self, number: int) -> dict[str, Any]:
+        """Return a job with its steps.
+
+        Raises:
+            Unknown: there is none.
+        """
+        row = self._database.row("SELECT * FROM jobs WHERE id = ?", number)
+        if row is None:
+            raise Unknown(f"no job {number}")
+        steps = self._database.rows("SELECT * FROM steps WHERE job = ? ORDER BY position", number)
+        failed = row["error_type"] is not None
+        return {
+            "id": str(row["id"]),
+            "machine": row["machine"],
+            "operation": row["operation"],
+            "arguments": json.loads(row["arguments"]),
+            "state": row["state"],
+            "error": {"type": row["error_type"], "message": row["error_message"]} if failed else None,
+            "started_ns": row["created_ns"],
+            "ended_ns": row["ended_ns"],
+            "steps": [{key: step[key] for key in step.keys() if key != "job"} for step in steps],  # noqa: SIM118
+        }
+
+    def running(self, machine: str) -> str | None:
+        """Return the number of the job that a machine has now."""
+        row = self._database.row("SELECT id FROM jobs WHERE machine = ? AND state = ?", machine, RUNNING)
+        return None if row is None else str(row["id"])
+
+    async def close(self) -> None:
+        """Stop in the middle, as a crash would; ``recover`` of the next run tells about it."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _known(self, machine: Machine, operation: str) -> Operation:
+        allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+        if operation in UNSUPPORTED:
+            raise OperationRefused("not-supported", operation, machine.state, allowed, UNSUPPORTED[operation])
+        try:
+            return Operation(operation)
+        except ValueError:
+            raise Unknown(f"no operation {operation!r}; known are {', '.join(Operation)}") from None
+
+    def _legal(self, machine: Machine, operation: Operation) -> Transition:
+        allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+        transition = transition_for(machine.state, operation, test_machine=machine.has_test_machine)
+        if transition is None:
+            message = f"{operation} is not allowed while {machine.name} is {machine.state}"
+            raise OperationRefused("operation-refused", operation, machine.state, allowed, message)
+        busy = self.running(machine.name)
+        if busy is not None:
+            message = f"job {busy} of {machine.name} is still running"
+            raise OperationRefused("job-running", operation, machine.state, (), message)
+        return transition
+
+    async def _execute(self, job: _Running, procedure: Procedure, arguments: Mapping[str, Any]) -> None:
+        try:
+            await procedure.run(self._machines.get(job.machine), arguments, Steps(self._database, job.number))
+        except JobError as error:
+            self._fail(job, "failed", error.kind, str(error))
+        except Exception as error:  # a defect must end the job, not leave the machine in the middle for ever
+            log.exception("job %d failed", job.number)
+            self._fail(job, "failed", "internal-error", f"{type(error).__name__}: {error}")
+        else:
+            self._succeed(job)
+
+    def _record(self, name: str, operation: Operation, arguments: Mapping[str, Any], transition: Transition) -> int:
+        return self._database.write(
+            "INSERT INTO jobs (machine, operation, arguments, state, created_ns, failed_state) "
+            "VALUES (?, ?, ?, 'running', ?, ?)",
+            name,
+            operation.value,
+            json.dumps(arguments),
+            time.time_ns(),
+            transition.failed.value,
+        )
+
+    def _succeed(self, job: _Running) -> None:
+        with self._database.transaction():
+            self._database.write(
+                "UPDATE jobs SET state = 'succeeded', ended_ns = ? WHERE id = ?", time.time_ns(), job.number
+            )
+            self._move(job.machine, job.transition.done)
+            self._machines.remember(job.machine, last_error=None)
+            self._announce(job, "succeeded")
+            self._settle(job.machine)
+
+    def _fail(self, job: _Running, state: str, kind: str, message: str) -> None:
+        error = {"type": kind, "message": message}
+        with self._database.transaction():
+            self._database.write(
+                "UPDATE jobs SET state = ?, ended_ns = ?, error_type = ?, error_message = ? WHERE id = ?",
+                state,
+                time.time_ns(),
+                kind,
+                message,
+                job.number,
+            )
+            self._move(job.machine, job.transition.failed)
+            marks = MARKS_OF_FAILURE.get(job.operation.value, {})
+            self._machines.remember(job.machine, last_error={"operation": job.operation.value, **error}, **marks)
+            self._announce(job, state, error=error)
+
+    def _move(self, machine: str, state: State) -> None:
+        before = self._machines.get(machine).state
+        if before is not state:
+            self._machines.set_state(machine, state)
+            self._events.add("state", {"from": before.value, "to": state.value}, machine=machine)
+
+    def _announce(self, job: _Running, state: str, **more: Any) -> None:
+        data = {"job": str(job.number), "operation": job.operation.value, "state": state, **more}
+        self._events.add("job", data, machine=job.machine)

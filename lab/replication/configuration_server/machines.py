@@ -1,0 +1,130 @@
+"""Machines and policies as they are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.errors import Unknown
+from lab.replication.configuration_server.settings import Policy, Settings, parse_policy, parse_settings
+from lab.replication.configuration_server.states import State
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine, its settings and what is remembered about it.
+
+    ``attributes`` hold: ``stream`` (the present one), ``initial_replication_complete``, ``resynchronising``,
+    ``resynchronisation_required``, ``test_machine``, ``test_failover`` (result), ``replica_machine``,
+    ``recovery_point`` (chosen by failover), ``original_disks``, ``rolled_back_to``, ``progress``,
+    ``reported_health`` and ``last_error``.
+    """
+
+    name: str
+    state: State
+    settings: Settings
+    document: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+    @property
+    def has_test_machine(self) -> bool:
+        """Whether there is a test machine that was not cleaned up."""
+        return self.attributes.get("test_machine") is not None
+
+    @property
+    def replica_name(self) -> str:
+        """The name of the machine that failover creates."""
+        return f"{self.name}-replica"
+
+    @property
+    def test_name(self) -> str:
+        """The name of the machine that a test failover creates."""
+        return f"{self.name}-test"
+
+    @property
+    def agent(self) -> str:
+        """The component id of the mobility service, the same on the replica."""
+        return f"mobility-{self.name}"
+
+
+class MachineTable:
+    """Reads and writes machines and policies."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, name: str) -> Machine | None:
+        """Return a machine, if there is one."""
+        row = self._database.row("SELECT * FROM machines WHERE name = ?", name)
+        return None if row is None else _machine(row)
+
+    def get(self, name: str) -> Machine:
+        """Return a machine.
+
+        Raises:
+            Unknown: there is none.
+        """
+        machine = self.find(name)
+        if machine is None:
+            raise Unknown(f"no machine {name!r}; PUT /v1/machines/{name} makes one")
+        return machine
+
+    def all(self) -> list[Machine]:
+        """Return all machines, by name."""
+        return [_machine(row) for row in self._database.rows("SELECT * FROM machines ORDER BY name")]
+
+    def put(self, name: str, document: Mapping[str, Any]) -> None:
+        """Store settings that were checked; a new machine is unprotected."""
+        self._database.write(
+            "INSERT INTO machines (name, state, settings, attributes) VALUES (?, ?, ?, '{}') "
+            "ON CONFLICT (name) DO UPDATE SET settings = excluded.settings",
+            name,
+            State.UNPROTECTED.value,
+            json.dumps(document),
+        )
+
+    def set_state(self, name: str, state: State) -> None:
+        """Store a state."""
+        self._database.write("UPDATE machines SET state = ? WHERE name = ?", state.value, name)
+
+    def remember(self, name: str, **attributes: Any) -> Machine:
+        """Change attributes (None forgets one) and return the machine."""
+        with self._database.transaction():
+            merged = {**self.get(name).attributes, **attributes}
+            kept = {key: value for key, value in merged.items() if value is not None}
+            self._database.write("UPDATE machines SET attributes = ? WHERE name = ?", json.dumps(kept), name)
+        return self.get(name)
+
+    def policy(self, name: str) -> Policy:
+        """Return a policy.
+
+        Raises:
+            Unknown: there is none.
+        """
+        row = self._database.row("SELECT document FROM policies WHERE name = ?", name)
+        if row is None:
+            raise Unknown(f"no policy {name!r}; PUT /v1/policies/{name} makes one")
+        return parse_policy(json.loads(row["document"]))
+
+    def put_policy(self, name: str, policy: Policy) -> None:
+        """Store a policy."""
+        self._database.write(
+            "INSERT INTO policies (name, document) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET document = excluded.document",
+            name,
+            json.dumps(asdict(policy)),
+        )
+
+
+def _machine(row: Any) -> Machine:
+    document = json.loads(row["settings"])
+    return Machine(
+        name=row["name"],
+        state=State(row["state"]),
+        settings=parse_settings(document),
+        document=document,
+        attributes=json.loads(row["attributes"]),
+    )

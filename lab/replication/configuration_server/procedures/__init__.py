@@ -1,0 +1,1 @@
+"""How each operation is done, step by step."""

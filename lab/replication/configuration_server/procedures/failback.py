@@ -1,0 +1,181 @@
+"""The way back: reverse replication, failback to the original machine, commit (seed L79, L142, domain 4.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.replication.configuration_server.errors import JobError
+from lab.replication.configuration_server.fabric_client import FabricClient
+from lab.replication.configuration_server.jobs import Steps
+from lab.replication.configuration_server.machines import Machine
+from lab.replication.configuration_server.procedures.failover import require_off, stop_machine
+from lab.replication.configuration_server.procedures.parts import Workshop, remove_machine
+from lab.replication.configuration_server.procedures.protect import discard_sessions, fresh_attributes
+from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal, wanted_point
+from lab.replication.configuration_server.sessions import REVERSE, Session, TargetDisk, new_stream_id
+from lab.replication.configuration_server.settings import Failback as FailbackServers
+from lab.replication.configuration_server.states import Operation
+
+
+@dataclass(frozen=True)
+class Reprotect:
+    """Replicate from the replica machine to the disks of the original machine."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require the servers of the way back (V2A-FB-PREREQ, V2S-MT-FAILBACK)."""
+        only(arguments)
+        servers = self._servers(machine)
+        self.readiness.need(
+            machine,
+            Operation.REPROTECT,
+            f"process-server-{servers.process_server.name}",
+            f"master-target-{servers.master_target.name}",
+            fabrics=(machine.settings.primary_fabric, machine.settings.recovery_fabric),
+        )
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """The original has to be off: its disks become the target, and it must not write to them."""
+        workshop, settings = self.workshop, machine.settings
+        policy = workshop.machines.policy(settings.policy)
+        await discard_sessions(workshop, machine, steps)
+        fabric = workshop.fabrics[settings.primary_fabric]
+        async with steps.step("power-off-original"):
+            await fabric.power(machine.name, "off")
+            await require_off(fabric, machine.name)
+        session = self._session(machine)
+        workshop.sessions.add(session)
+        workshop.machines.remember(machine.name, **fresh_attributes(session), rolled_back_to=None)
+        async with steps.step("move-original-disks"):
+            session = await self._with_disks(machine, session, fabric)
+        async with steps.step("open-stream-at-master-target"):
+            await workshop.calls.open_at_master_target(session, policy, fresh=False)
+        async with steps.step("open-stream-at-process-server"):
+            await workshop.calls.open_at_process_server(session, policy)
+        async with steps.step("start-replication"):
+            # The original's own network configuration is on the replica's disk already.
+            await workshop.calls.start_replication(session, policy, settings.disks, "checksum", ())
+
+    def _servers(self, machine: Machine) -> FailbackServers:
+        if machine.settings.failback is None:
+            message = "the settings have no 'failback': a process server and a master target in the primary site"
+            raise refusal(machine, Operation.REPROTECT, message)
+        return machine.settings.failback
+
+    def _session(self, machine: Machine) -> Session:
+        servers = self._servers(machine)
+        return Session(
+            stream=new_stream_id(),
+            machine=machine.name,
+            direction=REVERSE,
+            process_server=servers.process_server,
+            master_target=servers.master_target,
+            fabric=machine.settings.primary_fabric,
+        )
+
+    async def _with_disks(self, machine: Machine, session: Session, fabric: FabricClient) -> Session:
+        names = await self._original_disks(machine, fabric)
+        disks = []
+        for disk in machine.settings.disks:
+            name = names[disk.serial]
+            await fabric.detach_disk(name)
+            serial = await fabric.attach_disk(name, session.master_target.name)
+            disks.append(TargetDisk(disk.index, disk.name, disk.size, name, serial))
+        complete = session.with_disks(disks)
+        self.workshop.sessions.update(complete)
+        return complete
+
+    async def _original_disks(self, machine: Machine, fabric: FabricClient) -> dict[str, str]:
+        """Return serial to disk name; written down before the first disk leaves the machine."""
+        remembered: dict[str, str] = dict(machine.attributes.get("original_disks") or {})
+        if remembered:
+            return remembered
+        found = await fabric.machine(machine.name)
+        attached = {disk["serial"]: disk["disk"] for disk in (found or {}).get("disks", ())}
+        missing = [disk.serial for disk in machine.settings.disks if disk.serial not in attached]
+        if missing:
+            raise JobError("disk-missing", f"{machine.name} has no disk with serial {', '.join(missing)}")
+        wanted = {disk.serial: attached[disk.serial] for disk in machine.settings.disks}
+        self.workshop.machines.remember(machine.name, original_disks=wanted)
+        return wanted
+
+
+@dataclass(frozen=True)
+class Failback:
+    """Unplanned failover in the other direction: the original machine starts on what the replica has written."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a recovery point."""
+        only(arguments, "recovery_point")
+        if "rolled_back_to" not in machine.attributes:
+            self.readiness.point(machine, Operation.FAILBACK, wanted_point(arguments))
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
+        """Disks that were rolled are never rolled again: the original may have started already."""
+        workshop = self.workshop
+        session = self.readiness.session(machine, Operation.FAILBACK)
+        if machine.attributes.get("rolled_back_to") is None:
+            await self._stop_and_roll(machine, session, wanted_point(arguments), steps)
+        fabric = workshop.fabrics[session.fabric]
+        async with steps.step("move-disks-to-original"):
+            serials = {disk.index: disk.serial for disk in machine.settings.disks}
+            for disk in session.disks:
+                await fabric.detach_disk(disk.disk)
+            for disk in sorted(session.disks, key=lambda each: each.index):
+                await fabric.attach_disk(disk.disk, machine.name, serials[disk.index])
+        async with steps.step("start-original"):
+            await fabric.power(machine.name, "on")
+
+    async def _stop_and_roll(self, machine: Machine, session: Session, wanted: str, steps: Steps) -> None:
+        workshop = self.workshop
+        replica_site = machine.settings.recovery_fabric
+        await steps.attempt("cut", workshop.calls.cut(session))
+        stop = stop_machine(workshop.fabrics[replica_site], machine.replica_name)
+        await steps.attempt("stop-replica-machine", stop)
+        last = await workshop.end_replication(machine, session, wanted, steps)
+        point = await workshop.settled_point(session, wanted, last)
+        async with steps.step("roll"):
+            await workshop.calls.roll(session, point.id, {disk.index: disk.serial for disk in session.disks})
+        workshop.machines.remember(machine.name, rolled_back_to=point.id, recovery_point=point.id)
+
+
+@dataclass(frozen=True)
+class CommitFailback:
+    """The workload is at home again: the replica machine and all recovery points go."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a session."""
+        only(arguments)
+        self.readiness.session(machine, Operation.COMMIT_FAILBACK)
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """Remove the replica; protection has to be enabled again (V2A-FB-REENABLE)."""
+        workshop = self.workshop
+        session = self.readiness.session(machine, Operation.COMMIT_FAILBACK)
+        # The disks came home with an agent that still believes in the reverse stream.
+        await steps.attempt("stop-replication", workshop.calls.stop_replication(session))
+        async with steps.step("close-stream-at-master-target"):
+            await workshop.calls.close_at_master_target(session)
+        workshop.sessions.close(session.stream)
+        async with steps.step("remove-replica-machine"):
+            fabric = workshop.fabrics[machine.settings.recovery_fabric]
+            await remove_machine(fabric, machine, machine.replica_name)
+        workshop.machines.remember(
+            machine.name,
+            **fresh_attributes(None),
+            replica_machine=None,
+            original_disks=None,
+            rolled_back_to=None,
+            test_failover=None,
+            failed_over_untested=None,
+        )

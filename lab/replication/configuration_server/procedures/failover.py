@@ -1,0 +1,131 @@
+"""Unplanned failover to the recovery site, and its commit (seed L76-78, L142).
+
+The replica machine runs on copies of the replica disks. They cost the time of a copy, but the replica disks stay
+what they are, so until the commit any recovery point can still be chosen, a newer one too: a machine that has run
+on a disk has changed blocks that no undo log knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.replication.configuration_server.errors import BadRequest, JobError
+from lab.replication.configuration_server.fabric_client import FabricClient
+from lab.replication.configuration_server.jobs import Steps
+from lab.replication.configuration_server.machines import Machine
+from lab.replication.configuration_server.procedures.parts import (
+    Workshop,
+    copy_disks,
+    create_machine,
+    remove_machine,
+    roll_copies,
+)
+from lab.replication.configuration_server.procedures.readiness import (
+    Readiness,
+    only,
+    wanted_point,
+)
+from lab.replication.configuration_server.sessions import Session
+from lab.replication.configuration_server.states import Operation
+
+
+@dataclass(frozen=True)
+class Failover:
+    """Create the replica machine from a recovery point; again before the commit: from another one."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a recovery point."""
+        only(arguments, "recovery_point", "shutdown_source")
+        self.readiness.point(machine, Operation.FAILOVER, wanted_point(arguments))
+        if not isinstance(arguments.get("shutdown_source", False), bool):
+            raise BadRequest("shutdown_source: true or false is expected")
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
+        """Errors of the primary site do not stop a failover (domain 2.2)."""
+        workshop = self.workshop
+        session = self.readiness.session(machine, Operation.FAILOVER)
+        wanted = wanted_point(arguments)
+        if arguments.get("shutdown_source", False):
+            await self._shut_down_source(machine, session, steps)
+        last = await workshop.end_replication(machine, session, wanted, steps)
+        point = await workshop.settled_point(session, wanted, last)
+        fabric = workshop.fabrics[session.fabric]
+        async with steps.step("remove-earlier-replica-machine"):
+            await remove_machine(fabric, machine, machine.replica_name)
+        async with steps.step("copy-replica-disks"):
+            copies = await copy_disks(workshop, machine, session, machine.replica_name)
+        if point.sequence != copies.applied:
+            async with steps.step("roll-copies"):
+                await roll_copies(workshop, session, copies, point)
+        async with steps.step("start-replica-machine"):
+            cards = machine.settings.replica_nics
+            await create_machine(fabric, machine, machine.replica_name, copies.disks, cards)
+        workshop.machines.remember(
+            machine.name,
+            replica_machine=machine.replica_name,
+            recovery_point=point.id,
+            failed_over_untested=None if machine.attributes.get("test_failover") == "performed" else True,
+        )
+
+    async def _shut_down_source(self, machine: Machine, session: Session, steps: Steps) -> None:
+        calls, site = self.workshop.calls, machine.settings.primary_fabric
+        await steps.attempt("cut", calls.cut(session))
+        await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[site], machine.name))
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Give up all other recovery points (seed L78); the replica machine is the workload now."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a session."""
+        only(arguments)
+        self.readiness.session(machine, Operation.COMMIT)
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """Points first: if a later step fails, nobody may choose one that is half gone."""
+        workshop = self.workshop
+        session = self.readiness.session(machine, Operation.COMMIT)
+        async with steps.step("forget-recovery-points"):
+            workshop.sessions.forget_points(session.stream)
+        async with steps.step("close-stream-at-master-target"):
+            await workshop.calls.close_at_master_target(session)
+        async with steps.step("delete-replica-disks"):
+            fabric = workshop.fabrics[session.fabric]
+            for disk in session.disks:
+                await fabric.detach_disk(disk.disk)
+                await fabric.delete_disk(disk.disk)
+        workshop.sessions.close(session.stream)
+
+
+async def stop_machine(fabric: FabricClient, name: str) -> None:
+    """Shut a machine down, or cut its power if it does not react; return when it is off.
+
+    Raises:
+        JobError: it cannot be confirmed that it is off.
+    """
+    try:
+        await fabric.power(name, "shutdown")
+    except JobError:
+        await fabric.power(name, "off")
+    await require_off(fabric, name)
+
+
+async def require_off(fabric: FabricClient, name: str) -> None:
+    """Make sure that a machine is off.
+
+    Raises:
+        JobError: it is not, or nobody can tell.
+    """
+    found = await fabric.machine(name)
+    state = found["state"] if found else "missing"
+    if state != "off":
+        raise JobError("machine-not-off", f"{name} has to be off, but it is {state}")

@@ -1,0 +1,224 @@
+"""Protecting a machine: installation, initial replication, resynchronisation, and the end of it (seed L60-62)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.replication.common.config import Endpoint
+from lab.replication.configuration_server.errors import JobError
+from lab.replication.configuration_server.jobs import Steps
+from lab.replication.configuration_server.machines import Machine
+from lab.replication.configuration_server.procedures.parts import Workshop, replica_disk
+from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
+from lab.replication.configuration_server.sessions import FORWARD, Session, TargetDisk, new_stream_id
+from lab.replication.configuration_server.states import Operation
+
+
+@dataclass(frozen=True)
+class PushInstall:
+    """Have the process server install the mobility service (seed L46, L52)."""
+
+    workshop: Workshop
+    readiness: Readiness
+    own_endpoint: Endpoint
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a process server and to be told how the machine is reached."""
+        only(arguments)
+        server = machine.settings.process_server.name
+        self.readiness.need(machine, Operation.PUSH_INSTALL, f"process-server-{server}")
+        if machine.settings.push_install is None:
+            raise refusal(machine, Operation.PUSH_INSTALL, "the settings have no 'push_install'")
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """Install, and remember the version."""
+        order = {
+            "configuration_server": self.own_endpoint.to_json(),
+            **(machine.settings.push_install or {}),
+            "machine": machine.name,
+        }
+        async with steps.step("push-install"):
+            value = await self.workshop.calls.push_install(machine.settings.process_server.name, order)
+        self.workshop.machines.remember(machine.name, mobility_version=value.get("version"))
+
+
+@dataclass(frozen=True)
+class Enable:
+    """Make replica disks, open a new stream, and start the initial replication."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require everything that takes part."""
+        only(arguments)
+        settings = machine.settings
+        self.readiness.need(
+            machine,
+            Operation.ENABLE,
+            machine.agent,
+            f"process-server-{settings.process_server.name}",
+            f"master-target-{settings.master_target.name}",
+            fabrics=(settings.recovery_fabric, settings.primary_fabric),
+        )
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""
+        workshop, settings = self.workshop, machine.settings
+        policy = workshop.machines.policy(settings.policy)
+        await discard_sessions(workshop, machine, steps)
+        session = self._session(machine)
+        workshop.sessions.add(session)
+        workshop.machines.remember(machine.name, **fresh_attributes(session))
+        async with steps.step("create-replica-disks"):
+            session = await self._with_disks(machine, session)
+        async with steps.step("open-stream-at-master-target"):
+            await workshop.calls.open_at_master_target(session, policy, fresh=True)
+        async with steps.step("open-stream-at-process-server"):
+            await workshop.calls.open_at_process_server(session, policy)
+        async with steps.step("start-replication"):
+            cards = (*settings.replica_nics, *settings.test_nics)
+            await workshop.calls.start_replication(session, policy, settings.disks, "copy", cards)
+
+    def _session(self, machine: Machine) -> Session:
+        settings = machine.settings
+        return Session(
+            stream=new_stream_id(),
+            machine=machine.name,
+            direction=FORWARD,
+            process_server=settings.process_server,
+            master_target=settings.master_target,
+            fabric=settings.recovery_fabric,
+        )
+
+    async def _with_disks(self, machine: Machine, session: Session) -> Session:
+        fabric = self.workshop.fabrics[session.fabric]
+        disks = []
+        for disk in machine.settings.disks:
+            name = replica_disk(machine, disk)
+            # Copies skip empty blocks, so an old disk of that name would show through.
+            await fabric.detach_disk(name)
+            await fabric.delete_disk(name)
+            await fabric.create_disk(name, disk.size)
+            serial = await fabric.attach_disk(name, session.master_target.name)
+            disks.append(TargetDisk(disk.index, disk.name, disk.size, name, serial))
+        complete = session.with_disks(disks)
+        self.workshop.sessions.update(complete)
+        return complete
+
+
+@dataclass(frozen=True)
+class Disable:
+    """Stop replication and remove the replica."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:  # noqa: ARG002 - nothing else is needed
+        """Accept no arguments."""
+        only(arguments)
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """Servers that are gone do not keep a machine protected; disks that cannot be removed fail the job."""
+        await discard_sessions(self.workshop, machine, steps, stop_agent=True)
+        async with steps.step("delete-replica-disks"):
+            fabric = self.workshop.fabrics[machine.settings.recovery_fabric]
+            for disk in machine.settings.disks:
+                await fabric.detach_disk(replica_disk(machine, disk))
+                await fabric.delete_disk(replica_disk(machine, disk))
+        self.workshop.machines.remember(
+            machine.name, **fresh_attributes(None), test_failover=None, reported_health=None
+        )
+
+
+@dataclass(frozen=True)
+class Resynchronise:
+    """Have the agent compare its disks with the replica and send what differs (domain 2.4)."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a session."""
+        only(arguments)
+        self.readiness.session(machine, Operation.RESYNCHRONISE)
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """The attribute goes away with the event of the agent."""
+        session = self.readiness.session(machine, Operation.RESYNCHRONISE)
+        # Set first: the agent may be done before its answer is.
+        self.workshop.machines.remember(machine.name, resynchronising=True)
+        async with steps.step("resynchronise"):
+            try:
+                await self.workshop.calls.resynchronise(session)
+            except JobError:
+                self.workshop.machines.remember(machine.name, resynchronising=None)
+                raise
+
+
+@dataclass(frozen=True)
+class CutNow:
+    """Make a recovery point now."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a session."""
+        only(arguments)
+        self.readiness.session(machine, Operation.CUT)
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """The point is published later, by the master target."""
+        async with steps.step("cut"):
+            await self.workshop.calls.cut(self.readiness.session(machine, Operation.CUT))
+
+
+@dataclass(frozen=True)
+class ApplyPolicy:
+    """Tell servers and agent about a policy that has changed (seed L61, L64: the port)."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require a session."""
+        only(arguments)
+        self.readiness.session(machine, Operation.APPLY_POLICY)
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+        """Open the same stream again with the new values, from its end to its beginning."""
+        workshop, settings = self.workshop, machine.settings
+        session = self.readiness.session(machine, Operation.APPLY_POLICY)
+        policy = workshop.machines.policy(settings.policy)
+        forward = session.direction == FORWARD
+        cards = (*settings.replica_nics, *settings.test_nics) if forward else ()
+        async with steps.step("open-stream-at-master-target"):
+            await workshop.calls.open_at_master_target(session, policy, fresh=False)
+        async with steps.step("open-stream-at-process-server"):
+            await workshop.calls.open_at_process_server(session, policy)
+        async with steps.step("start-replication"):
+            mode = "copy" if forward else "checksum"
+            await workshop.calls.start_replication(session, policy, settings.disks, mode, cards)
+
+
+async def discard_sessions(workshop: Workshop, machine: Machine, steps: Steps, *, stop_agent: bool = False) -> None:
+    """Close every session that is still open."""
+    for session in workshop.sessions.open_of(machine.name):
+        if stop_agent:
+            await steps.attempt("stop-replication", workshop.calls.stop_replication(session))
+        await workshop.close_session(session, steps)
+
+
+def fresh_attributes(session: Session | None) -> dict[str, Any]:
+    """Return the attributes of a machine with a new session, or without one."""
+    return {
+        "stream": session.stream if session else None,
+        "copied_stream": None,
+        "resynchronising": None,
+        "progress": None,
+        "recovery_point": None,
+        "drained": None,
+    }

@@ -1,0 +1,101 @@
+"""What has to be there before an operation may start (seed L60: in this order)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.replication.configuration_server.components import Registry
+from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
+from lab.replication.configuration_server.fabric_client import Fabrics
+from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.sessions import Point, Session, SessionTable
+from lab.replication.configuration_server.states import Operation, allowed_operations
+
+LATEST = "latest"
+LATEST_PROCESSED = "latest-processed"
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Refuses operations for which something is missing; nothing is changed here."""
+
+    registry: Registry
+    machines: MachineTable
+    sessions: SessionTable
+    fabrics: Fabrics
+
+    def need(self, machine: Machine, operation: Operation, *components: str, fabrics: tuple[str, ...] = ()) -> None:
+        """Require registered components, configured fabrics and the policy.
+
+        Raises:
+            OperationRefused: one is missing.
+        """
+        for component in components:
+            if self.registry.find(component) is None:
+                raise refusal(machine, operation, f"{component} is not registered")
+        for site in fabrics:
+            if site not in self.fabrics:
+                raise refusal(machine, operation, f"fabric {site} is not configured")
+        try:
+            self.machines.policy(machine.settings.policy)
+        except Unknown as error:
+            raise refusal(machine, operation, str(error)) from error
+
+    def session(self, machine: Machine, operation: Operation) -> Session:
+        """Return the present session.
+
+        Raises:
+            OperationRefused: there is none.
+        """
+        session = self.sessions.find(machine.attributes.get("stream"))
+        if session is None:
+            raise refusal(machine, operation, f"{machine.name} has no replication session")
+        return session
+
+    def point(self, machine: Machine, operation: Operation, wanted: str) -> Point:
+        """Return the recovery point that is wanted, at this moment.
+
+        Raises:
+            OperationRefused: there is none, or not this one.
+        """
+        session = self.session(machine, operation)
+        points = self.sessions.points(session.stream)
+        if not points:
+            raise refusal(machine, operation, f"{machine.name} has no recovery point")
+        if wanted in (LATEST, LATEST_PROCESSED):
+            return points[-1]
+        for point in points:
+            if point.id == wanted:
+                return point
+        raise refusal(machine, operation, f"{machine.name} has no recovery point {wanted!r}")
+
+
+def refusal(machine: Machine, operation: Operation, message: str) -> OperationRefused:
+    """Return the error for an operation whose needs are not met."""
+    allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+    return OperationRefused("not-ready", operation, machine.state, allowed, message)
+
+
+def wanted_point(arguments: Mapping[str, Any]) -> str:
+    """Return which recovery point is asked for: an id, ``latest`` or ``latest-processed``.
+
+    Raises:
+        BadRequest: it is not a text.
+    """
+    wanted = arguments.get("recovery_point") or LATEST
+    if not isinstance(wanted, str):
+        raise BadRequest(f"recovery_point: an id, 'latest' or 'latest-processed' is expected, not {wanted!r}")
+    return wanted
+
+
+def only(arguments: Mapping[str, Any], *known: str) -> None:
+    """Refuse arguments that nobody reads.
+
+    Raises:
+        BadRequest: there is one.
+    """
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise BadRequest(f"unknown argument {unknown[0]!r}; known are {', '.join(known) or 'none'}")

@@ -1,0 +1,134 @@
+"""What components report, and what that changes. A report about somebody else's stream changes nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.errors import BadRequest, Forbidden
+from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.machines import MachineTable
+from lab.replication.configuration_server.parsing import Reader
+from lab.replication.configuration_server.sessions import Point, Session, SessionTable
+from lab.replication.configuration_server.signals import Signal
+from lab.replication.configuration_server.states import State, settled
+
+NS = 10**9
+MOST_NS = 1 << 62
+MACHINE_REPORTS = (
+    "progress",
+    "initial-replication-complete",
+    "resynchronisation-required",
+    "resynchronisation-complete",
+)
+KINDS = ("recovery-point", "health", *MACHINE_REPORTS)
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Takes events of components."""
+
+    database: Database
+    machines: MachineTable
+    sessions: SessionTable
+    events: EventLog
+    points_news: Signal
+
+    def take(self, kind: str, name: str, value: object) -> None:
+        """Take an event of component ``kind`` ``name``.
+
+        Raises:
+            BadRequest: it is malformed.
+            Forbidden: it is about a stream of others.
+        """
+        reader = Reader.of(value, "event")
+        reader.only("kind", "machine", "stream", "data")
+        what = reader.text("kind")
+        if what not in KINDS:
+            raise BadRequest(f"event.kind: one of {', '.join(KINDS)} is expected, not {what!r}")
+        data = reader.inner("data") if reader.has("data") else Reader({}, "event.data")
+        session = self._session(reader, kind, name, what)
+        machine = session.machine if session else (reader.text("machine") if reader.has("machine") else None)
+        with self.database.transaction():
+            if session is not None and session.open:
+                self._apply(what, session, data)
+            self.events.add(
+                what,
+                dict(data.value),
+                machine=machine,
+                stream=session.stream if session else None,
+                component=f"{kind}-{name}",
+            )
+
+    def settle(self, name: str) -> None:
+        """Move a machine on when its copy is complete and a recovery point exists."""
+        machine = self.machines.find(name)
+        if machine is None or self._busy(name):
+            return
+        stream = machine.attributes.get("stream")
+        copied = stream is not None and machine.attributes.get("copied_stream") == stream
+        state = settled(machine.state, copied=copied, has_point=bool(self.sessions.points(stream)))
+        if state is not machine.state:
+            self.machines.set_state(name, state)
+            self.events.add("state", {"from": machine.state.value, "to": state.value}, machine=name)
+
+    def _busy(self, name: str) -> bool:
+        # A reprotection job and the copy that it starts are the same state: the job has to end first.
+        running = self.database.row("SELECT 1 FROM jobs WHERE machine = ? AND state = 'running'", name)
+        return running is not None and self.machines.get(name).state is State.REPROTECTING
+
+    def _session(self, reader: Reader, kind: str, name: str, what: str) -> Session | None:
+        if not reader.has("stream"):
+            if what != "health":
+                raise BadRequest("event: 'stream' is missing")
+            return None
+        session = self.sessions.find(reader.text("stream"))
+        if session is None:
+            raise Forbidden("no such stream")
+        owners = {
+            "mobility": session.machine,
+            "process-server": session.process_server.name,
+            "master-target": session.master_target.name,
+        }
+        if owners.get(kind) != name or (what == "recovery-point" and kind != "master-target"):
+            raise Forbidden(f"{kind} {name} may not report {what} for stream {session.stream}")
+        return session
+
+    def _apply(self, what: str, session: Session, data: Reader) -> None:
+        if what == "recovery-point":
+            self._add_point(session, data)
+        elif what == "initial-replication-complete":
+            self.machines.remember(session.machine, copied_stream=session.stream, progress=None)
+        elif what == "resynchronisation-required":
+            self.machines.remember(session.machine, resynchronising=True)
+        elif what == "resynchronisation-complete":
+            self.machines.remember(session.machine, resynchronising=None, progress=None)
+        elif what == "progress":
+            self.machines.remember(session.machine, progress=dict(data.value))
+        elif what == "health":
+            self.machines.remember(session.machine, reported_health=dict(data.value))
+        self.settle(session.machine)
+
+    def _add_point(self, session: Session, data: Reader) -> None:
+        cut = data.inner("cut")
+        point = Point(
+            id=data.text("recovery_point"),
+            stream=session.stream,
+            sequence=data.integer("sequence", 0, MOST_NS) if data.has("sequence") else None,
+            begin_ns=cut.integer("begin_ns", 0, MOST_NS),
+            end_ns=cut.integer("end_ns", 0, MOST_NS),
+            published_ns=time.time_ns(),
+            data={"time": cut.value.get("time")},
+        )
+        self.sessions.add_point(point)
+        self._prune(session)
+        self.points_news.notify()
+
+    def _prune(self, session: Session) -> None:
+        """Forget what the master target has forgotten: it keeps the retention time, and always the newest."""
+        machine = self.machines.get(session.machine)
+        retention = self.machines.policy(machine.settings.policy).retention_s
+        oldest = time.time_ns() - retention * NS
+        points = self.sessions.points(session.stream)
+        self.sessions.forget_points(session.stream, [point.id for point in points[:-1] if point.end_ns < oldest])

@@ -1,0 +1,131 @@
+"""The service: its parts put together, started and stopped."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from lab.replication.common.config import Endpoint
+from lab.replication.common.tls import client_context, server_context
+from lab.replication.configuration_server.access import errors_as_json
+from lab.replication.configuration_server.ca import load_authority
+from lab.replication.configuration_server.calls import Calls
+from lab.replication.configuration_server.commands import CommandQueue
+from lab.replication.configuration_server.component_api import ComponentApi
+from lab.replication.configuration_server.components import Registry
+from lab.replication.configuration_server.config import ServerConfig
+from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
+from lab.replication.configuration_server.jobs import JobRunner, Procedure
+from lab.replication.configuration_server.machines import MachineTable
+from lab.replication.configuration_server.operator_api import OperatorApi
+from lab.replication.configuration_server.procedures import failback, failover, protect, test_failover
+from lab.replication.configuration_server.procedures.parts import Workshop
+from lab.replication.configuration_server.procedures.readiness import Readiness
+from lab.replication.configuration_server.reports import Reports
+from lab.replication.configuration_server.sessions import SessionTable
+from lab.replication.configuration_server.signals import Signal
+from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.views import Views
+
+MOST_BODY = 1 << 20
+
+
+class ConfigurationServer:
+    """A running configuration server; ``start`` and ``close`` once each, inside an event loop."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._database = Database(config.database)
+        self._events = EventLog(self._database)
+        self._commands = CommandQueue(self._database)
+        self._registry = Registry(self._database)
+        self._machines = MachineTable(self._database)
+        self._sessions = SessionTable(self._database)
+        self._fabrics = _fabrics(config, client_context(config.identity_dir))
+        points_news = Signal()
+        self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news)
+        procedures = self._procedures(points_news)
+        self._jobs = JobRunner(self._database, self._machines, self._events, procedures, self._reports.settle)
+        self._runner = web.AppRunner(self._application(), access_log=None)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, useful when the configuration says 0."""
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Tell about what an earlier run left unfinished, then serve.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._commands.withdraw_all()
+        self._jobs.recover()
+        await self._runner.setup()
+        context = server_context(self._config.identity_dir, require_client=False)
+        listen = self._config.listen
+        await web.TCPSite(self._runner, listen.address, listen.port, ssl_context=context).start()
+
+    async def close(self) -> None:
+        """Stop serving; jobs that run are left as they are and are interrupted at the next start."""
+        await self._jobs.close()
+        self._commands.close()
+        self._events.news.notify()
+        await self._runner.cleanup()
+        await self._fabrics.close()
+        self._database.close()
+
+    def _application(self) -> web.Application:
+        config = self._config
+        application = web.Application(middlewares=[errors_as_json], client_max_size=MOST_BODY)
+        authority = load_authority(config.ca_dir)
+        components = ComponentApi(
+            authority=authority,
+            passphrase_file=config.passphrase_file,
+            database=self._database,
+            registry=self._registry,
+            commands=self._commands,
+            events=self._events,
+            reports=self._reports,
+        )
+        operators = OperatorApi(
+            database=self._database,
+            registry=self._registry,
+            machines=self._machines,
+            sessions=self._sessions,
+            events=self._events,
+            jobs=self._jobs,
+            views=Views(self._registry, self._machines, self._sessions, self._jobs, self._config.deadlines.silence),
+        )
+        application.add_routes([*components.routes(), *operators.routes()])
+        return application
+
+    def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:
+        calls = Calls(self._commands, self._registry, self._config.deadlines)
+        workshop = Workshop(calls, self._fabrics, self._machines, self._sessions, points_news)
+        readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics)
+        own = Endpoint(self._config.addresses[0], self._config.listen.port)
+        return {
+            Operation.PUSH_INSTALL: protect.PushInstall(workshop, readiness, own),
+            Operation.ENABLE: protect.Enable(workshop, readiness),
+            Operation.DISABLE: protect.Disable(workshop, readiness),
+            Operation.RESYNCHRONISE: protect.Resynchronise(workshop, readiness),
+            Operation.CUT: protect.CutNow(workshop, readiness),
+            Operation.APPLY_POLICY: protect.ApplyPolicy(workshop, readiness),
+            Operation.TEST_FAILOVER: test_failover.StartTestFailover(workshop, readiness),
+            Operation.CLEANUP_TEST_FAILOVER: test_failover.CleanupTestFailover(workshop, readiness),
+            Operation.FAILOVER: failover.Failover(workshop, readiness),
+            Operation.COMMIT: failover.Commit(workshop, readiness),
+            Operation.REPROTECT: failback.Reprotect(workshop, readiness),
+            Operation.FAILBACK: failback.Failback(workshop, readiness),
+            Operation.COMMIT_FAILBACK: failback.CommitFailback(workshop, readiness),
+        }
+
+
+def _fabrics(config: ServerConfig, context: ssl.SSLContext) -> Fabrics:
+    seconds = config.deadlines.fabric
+    return Fabrics({site: FabricClient(site, endpoint, context, seconds) for site, endpoint in config.fabrics.items()})

@@ -1,0 +1,161 @@
+"""Replication sessions: a stream with its servers and disks, and the recovery points that it has (seed L142)."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.settings import Server
+
+FORWARD = "forward"
+REVERSE = "reverse"
+
+
+@dataclass(frozen=True)
+class TargetDisk:
+    """A disk that a master target writes: its name on the fabric, its serial in the master target."""
+
+    index: int
+    name: str
+    size: int
+    disk: str
+    serial: str
+
+
+@dataclass(frozen=True)
+class Session:
+    """One stream: one machine in one direction, with the servers and disks it had from the start."""
+
+    stream: str
+    machine: str
+    direction: str
+    process_server: Server
+    master_target: Server
+    fabric: str
+    disks: tuple[TargetDisk, ...] = ()
+    open: bool = True
+
+    def with_disks(self, disks: Sequence[TargetDisk]) -> Session:
+        """Return the session with the disks that were found for it."""
+        return replace(self, disks=tuple(disks))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A recovery point, as its master target announced it."""
+
+    id: str
+    stream: str
+    sequence: int | None
+    begin_ns: int
+    end_ns: int
+    published_ns: int
+    data: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what operators see."""
+        return {**self.data, **{key: value for key, value in asdict(self).items() if key != "data"}}
+
+
+def new_stream_id() -> str:
+    """Return an id that no session before had: the fence against data of an older one."""
+    return f"s-{uuid.uuid4().hex[:16]}"
+
+
+class SessionTable:
+    """Reads and writes sessions and their recovery points."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, session: Session) -> None:
+        """Store a new session."""
+        self._database.write(
+            "INSERT INTO streams (id, machine, direction, state, session, created_ns) VALUES (?, ?, ?, 'open', ?, ?)",
+            session.stream,
+            session.machine,
+            session.direction,
+            json.dumps(asdict(session)),
+            time.time_ns(),
+        )
+
+    def update(self, session: Session) -> None:
+        """Store the disks of a session."""
+        self._database.write("UPDATE streams SET session = ? WHERE id = ?", json.dumps(asdict(session)), session.stream)
+
+    def find(self, stream: str | None) -> Session | None:
+        """Return a session, open or closed."""
+        row = self._database.row("SELECT * FROM streams WHERE id = ?", stream)
+        return None if row is None else _session(row)
+
+    def open_of(self, machine: str) -> list[Session]:
+        """Return the sessions of a machine that were not closed, newest first."""
+        rows = self._database.rows(
+            "SELECT * FROM streams WHERE machine = ? AND state = 'open' ORDER BY rowid DESC", machine
+        )
+        return [_session(row) for row in rows]
+
+    def close(self, stream: str) -> None:
+        """Close a session; its recovery points are gone."""
+        with self._database.transaction():
+            self.forget_points(stream)
+            self._database.write("UPDATE streams SET state = 'closed' WHERE id = ?", stream)
+
+    def add_point(self, point: Point) -> bool:
+        """Store a recovery point; return whether it is new."""
+        before = self.point(point.stream, point.id)
+        self._database.write(
+            "INSERT OR IGNORE INTO recovery_points (stream, id, sequence, begin_ns, end_ns, published_ns, data) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            point.stream,
+            point.id,
+            point.sequence,
+            point.begin_ns,
+            point.end_ns,
+            point.published_ns,
+            json.dumps(point.data),
+        )
+        return before is None
+
+    def forget_points(self, stream: str, ids: Sequence[str] | None = None) -> None:
+        """Remove recovery points: those of ``ids``, or all."""
+        with self._database.transaction():
+            if ids is None:
+                self._database.write("DELETE FROM recovery_points WHERE stream = ?", stream)
+            for point in ids or ():
+                self._database.write("DELETE FROM recovery_points WHERE stream = ? AND id = ?", stream, point)
+
+    def points(self, stream: str | None) -> list[Point]:
+        """Return the recovery points of a stream, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM recovery_points WHERE stream = ? ORDER BY end_ns, sequence, rowid", stream
+        )
+        return [_point(row) for row in rows]
+
+    def point(self, stream: str, point: str) -> Point | None:
+        """Return one recovery point."""
+        row = self._database.row("SELECT * FROM recovery_points WHERE stream = ? AND id = ?", stream, point)
+        return None if row is None else _point(row)
+
+
+def _session(row: Any) -> Session:
+    value = json.loads(row["session"])
+    return Session(
+        stream=row["id"],
+        machine=row["machine"],
+        direction=row["direction"],
+        process_server=Server(**value["process_server"]),
+        master_target=Server(**value["master_target"]),
+        fabric=value["fabric"],
+        disks=tuple(TargetDisk(**disk) for disk in value["disks"]),
+        open=row["state"] == "open",
+    )
+
+
+def _point(row: Any) -> Point:
+    return Point(**{**dict(row), "data": json.loads(row["data"])})

@@ -1,0 +1,235 @@
+"""How a machine is protected: the document of ``PUT /v1/machines/{name}`` and of ``PUT /v1/policies/{name}``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lab.replication.configuration_server.errors import BadRequest
+from lab.replication.configuration_server.parsing import Reader
+
+MIB = 1 << 20
+MOST_DISKS = 16
+MOST_BYTES = 1 << 44
+SERIAL_LENGTH = 20
+"""What a virtio disk can carry."""
+MOST_SECONDS = 40 * 24 * 3600
+MOST_CPUS = 256
+LEAST_MEMORY_MIB = 64
+MOST_MEMORY_MIB = 1 << 22
+MOST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A replication policy (domain 2.1); the threshold only raises an alarm."""
+
+    recovery_point_interval_s: int
+    retention_s: int
+    rpo_threshold_s: int
+    process_server_port: int = 9443
+    master_target_port: int = 9444
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process server or master target, and its address as seen by who sends data to it."""
+
+    name: str
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class ProtectedDisk:
+    """A disk of the machine; ``serial`` is how the guest knows it, here and on the replica."""
+
+    index: int
+    name: str
+    size: int
+    serial: str
+
+
+@dataclass(frozen=True)
+class ChangeLog:
+    """The disk on which the agent logs writes; never replicated, made anew for a replica."""
+
+    size: int
+    serial: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A network card of a replica; without an address it is the management card, which asks DHCP."""
+
+    network: str
+    mac: str
+    address: str | None
+    prefix: int | None
+    routes: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as agents and operators read it."""
+        routes = [{"to": to, "via": via} for to, via in self.routes]
+        return {**asdict(self), "routes": routes}
+
+
+@dataclass(frozen=True)
+class Failback:
+    """The servers of the way back (seed L142)."""
+
+    process_server: Server
+    master_target: Server
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the configuration server knows about how to protect one machine."""
+
+    policy: str
+    process_server: Server
+    master_target: Server
+    recovery_fabric: str
+    primary_fabric: str
+    disks: tuple[ProtectedDisk, ...]
+    cpus: int
+    memory_mib: int
+    replica_nics: tuple[Card, ...]
+    test_nics: tuple[Card, ...]
+    failback: Failback | None = None
+    change_log: ChangeLog | None = None
+    group: str | None = None
+    push_install: dict[str, Any] | None = None
+
+
+_KEYS = (
+    "policy",
+    "process_server",
+    "master_target",
+    "recovery_fabric",
+    "primary_fabric",
+    "failback",
+    "disks",
+    "change_log",
+    "cpus",
+    "memory_mib",
+    "replica_nics",
+    "test_nics",
+    "group",
+    "push_install",
+)
+
+
+def parse_policy(value: object) -> Policy:
+    """Read a policy.
+
+    Raises:
+        BadRequest: it is not one; the message names the place.
+    """
+    reader = Reader.of(value, "policy")
+    reader.only(*Policy.__dataclass_fields__)
+    ports = {
+        key: reader.integer(key, 1, MOST_PORT)
+        for key in ("process_server_port", "master_target_port")
+        if reader.has(key)
+    }
+    return Policy(
+        recovery_point_interval_s=reader.integer("recovery_point_interval_s", 1, MOST_SECONDS),
+        retention_s=reader.integer("retention_s", 0, MOST_SECONDS),
+        rpo_threshold_s=reader.integer("rpo_threshold_s", 1, MOST_SECONDS),
+        **ports,
+    )
+
+
+def parse_settings(value: object) -> Settings:
+    """Read the settings of a machine.
+
+    Raises:
+        BadRequest: they are not complete or not right; the message names the place.
+    """
+    reader = Reader.of(value, "settings")
+    reader.only(*_KEYS)
+    return Settings(
+        policy=reader.name("policy"),
+        process_server=_server(reader, "process_server"),
+        master_target=_server(reader, "master_target"),
+        recovery_fabric=reader.name("recovery_fabric"),
+        primary_fabric=reader.name("primary_fabric"),
+        disks=_disks(reader.objects("disks")),
+        cpus=reader.integer("cpus", 1, MOST_CPUS),
+        memory_mib=reader.integer("memory_mib", LEAST_MEMORY_MIB, MOST_MEMORY_MIB),
+        replica_nics=tuple(_card(item) for item in reader.objects("replica_nics")),
+        test_nics=tuple(_card(item) for item in reader.objects("test_nics", default=True)),
+        failback=_failback(reader.inner("failback")) if reader.has("failback") else None,
+        change_log=_change_log(reader.inner("change_log")) if reader.has("change_log") else None,
+        group=reader.name("group") if reader.has("group") else None,
+        push_install=dict(reader.inner("push_install").value) if reader.has("push_install") else None,
+    )
+
+
+def _server(reader: Reader, key: str) -> Server:
+    if isinstance(reader.value.get(key), str):
+        return Server(reader.name(key))
+    inner = reader.inner(key)
+    inner.only("name", "address")
+    return Server(inner.name("name"), inner.address("address") if inner.has("address") else None)
+
+
+def _failback(reader: Reader) -> Failback:
+    reader.only("process_server", "master_target")
+    return Failback(_server(reader, "process_server"), _server(reader, "master_target"))
+
+
+def _change_log(reader: Reader) -> ChangeLog:
+    reader.only("size", "serial")
+    return ChangeLog(_size(reader), _serial(reader))
+
+
+def _disks(readers: Sequence[Reader]) -> tuple[ProtectedDisk, ...]:
+    if not 1 <= len(readers) <= MOST_DISKS:
+        raise BadRequest(f"settings.disks: 1 to {MOST_DISKS} disks are expected, not {len(readers)}")
+    disks = tuple(_disk(reader) for reader in readers)
+    if [disk.index for disk in disks] != list(range(len(disks))):
+        raise BadRequest("settings.disks: indices have to be 0, 1, 2 and so on")
+    for what, values in (("name", [d.name for d in disks]), ("serial", [d.serial for d in disks])):
+        if len(set(values)) != len(values):
+            raise BadRequest(f"settings.disks: every {what} has to be different")
+    return disks
+
+
+def _disk(reader: Reader) -> ProtectedDisk:
+    reader.only("index", "name", "size", "serial")
+    return ProtectedDisk(
+        reader.integer("index", 0, MOST_DISKS - 1), reader.name("name"), _size(reader), _serial(reader)
+    )
+
+
+def _size(reader: Reader) -> int:
+    size = reader.integer("size", MIB, MOST_BYTES)
+    if size % 512:
+        raise BadRequest(f"{reader.place}.size: a multiple of 512 is expected, not {size}")
+    return size
+
+
+def _serial(reader: Reader) -> str:
+    serial = reader.name("serial")
+    if len(serial) > SERIAL_LENGTH:
+        raise BadRequest(f"{reader.place}.serial: at most {SERIAL_LENGTH} characters are expected, not {serial!r}")
+    return serial
+
+
+def _card(reader: Reader) -> Card:
+    reader.only("network", "mac", "address", "prefix", "routes")
+    addressed = reader.has("address")
+    return Card(
+        network=reader.name("network"),
+        mac=reader.mac("mac"),
+        address=reader.address("address") if addressed else None,
+        prefix=reader.integer("prefix", 1, 128) if addressed else None,
+        routes=tuple(_route(item) for item in reader.objects("routes", default=True)),
+    )
+
+
+def _route(reader: Reader) -> tuple[str, str]:
+    reader.only("to", "via")
+    return reader.network("to"), reader.address("via")

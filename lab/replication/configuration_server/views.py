@@ -1,0 +1,81 @@
+"""What operators see of a machine: stored facts and what follows from them at this moment."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lab.replication.configuration_server.components import Registry
+from lab.replication.configuration_server.errors import Unknown
+from lab.replication.configuration_server.health import Facts, health_of, rpo_seconds
+from lab.replication.configuration_server.jobs import JobRunner
+from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.sessions import Session, SessionTable
+from lab.replication.configuration_server.states import allowed_operations
+
+NS = 10**9
+NO_THRESHOLD = float("inf")
+
+
+@dataclass(frozen=True)
+class Views:
+    """Reads, never writes."""
+
+    registry: Registry
+    machines: MachineTable
+    sessions: SessionTable
+    jobs: JobRunner
+    silence_limit_s: float
+
+    def machine(self, machine: Machine) -> dict[str, Any]:
+        """Return everything about a machine."""
+        session = self.sessions.find(machine.attributes.get("stream"))
+        points = self.sessions.points(session.stream) if session else []
+        rpo = rpo_seconds(time.time_ns(), points[-1].end_ns if points else None)
+        job = self.jobs.running(machine.name)
+        allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+        return {
+            "name": machine.name,
+            "state": machine.state.value,
+            "allowed": [] if job else list(allowed),
+            "job": job,
+            "direction": session.direction if session else None,
+            "rpo_seconds": rpo,
+            "recovery_points": len(points),
+            "newest_recovery_point": points[-1].to_json() if points else None,
+            "health": health_of(self._facts(machine, session, rpo)),
+            "settings": machine.document,
+            "attributes": machine.attributes,
+            "test_machine": machine.attributes.get("test_machine"),
+            "test_failover": machine.attributes.get("test_failover"),
+            "resynchronising": bool(machine.attributes.get("resynchronising")),
+        }
+
+    def _facts(self, machine: Machine, session: Session | None, rpo: float | None) -> Facts:
+        try:
+            threshold = float(self.machines.policy(machine.settings.policy).rpo_threshold_s)
+        except Unknown:
+            threshold = NO_THRESHOLD
+        return Facts(
+            state=machine.state,
+            attributes=machine.attributes,
+            silent_s=self._silent(machine, session) if session else {},
+            rpo_s=rpo,
+            rpo_threshold_s=threshold,
+            silence_limit_s=self.silence_limit_s,
+        )
+
+    def _silent(self, machine: Machine, session: Session) -> dict[str, float | None]:
+        names = (
+            machine.agent,
+            f"process-server-{session.process_server.name}",
+            f"master-target-{session.master_target.name}",
+        )
+        return {name: self._silence(name) for name in names}
+
+    def _silence(self, component: str) -> float | None:
+        found = self.registry.find(component)
+        if found is None or found.last_seen_ns is None:
+            return None
+        return max(0.0, (time.time_ns() - found.last_seen_ns) / NS)

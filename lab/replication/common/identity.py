@@ -40,7 +40,11 @@ def ensure_identity(config: ServiceConfig, ca_file: Path, passphrase_file: Path)
     directory = config.identity_dir
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
-    write_atomically(directory / "ca.pem", ca_file.read_bytes(), 0o644)
+    authority = directory / "ca.pem"
+    if not authority.exists() or authority.read_bytes() != ca_file.read_bytes():
+        # Another authority's certificate is worth nothing here.
+        (directory / "machine.pem").unlink(missing_ok=True)
+        write_atomically(authority, ca_file.read_bytes(), 0o644)
     if (directory / "machine.pem").exists():
         return False
     _make_key(directory / "machine.key")

@@ -68,7 +68,14 @@ class Replicator:
         self._directory = spool / order.stream
         self._queue = HrlQueue(self._directory, quota)
         self._queued = HrlQueue(self._directory / "queued", quota)
-        self._uplink = Uplink(order.process_server, context, order.stream, self._stop, self._again.is_set)
+        self._uplink = Uplink(
+            order.process_server,
+            context,
+            order.stream,
+            self._stop,
+            interrupted=self._again.is_set,
+            noted=lambda problem: self._post("health", {"process_server": problem or "ok"}),
+        )
         wanted = order.disks
         self._disks = [disk for disk in capture.disks() if wanted is None or disk.index in wanted]
         self._threads = [

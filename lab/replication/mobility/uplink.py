@@ -30,7 +30,7 @@ class UploadRejected(Exception):
 
 
 class Uplink:
-    """Calls for one stream. ``interrupted`` is asked before every attempt."""
+    """Calls for one stream. ``interrupted`` is asked before every attempt; ``noted`` hears of every new problem."""
 
     def __init__(
         self,
@@ -38,13 +38,16 @@ class Uplink:
         context: ssl.SSLContext,
         stream: str,
         stop: threading.Event,
+        *,
         interrupted: Callable[[], bool],
+        noted: Callable[[str], None],
     ) -> None:
         self._link = Link(endpoint, context, TIMEOUT_S)
         self._stream = stream
         self._stop = stop
         self._interrupted = interrupted
-        self.problem = ""
+        self._noted = noted
+        self._problem = ""
 
     def expected(self) -> int:
         """Return the sequence that the process server waits for.
@@ -119,6 +122,7 @@ class Uplink:
         self._note(f"{method} {text}")
 
     def _note(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem != self._problem and not self._stop.is_set():
             log.warning("process server: %s", problem or "answers again")
-        self.problem = problem
+            self._noted(problem)
+        self._problem = problem

@@ -119,10 +119,20 @@ class ProcessServer:
         return self._directory / stream
 
     def _add(self, settings: StreamSettings) -> CachedStream:
-        stream = CachedStream(self._path(settings.stream), settings, self._client_context, self._statistics)
+        stream = CachedStream(
+            self._path(settings.stream),
+            settings,
+            self._client_context,
+            statistics=self._statistics,
+            noted=lambda problem: self._report_health(settings, problem),
+        )
         self._streams[settings.stream] = stream
         stream.start()
         return stream
+
+    def _report_health(self, settings: StreamSettings, problem: str) -> None:
+        data = {"master_target": problem or "ok"}
+        self._outbox.post("health", data, machine=settings.machine, stream=settings.stream)
 
     def _listen(self) -> None:
         self._server.listen_on({stream.settings.data_port for stream in self._streams.values()} or {self._idle_port})

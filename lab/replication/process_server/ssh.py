@@ -49,8 +49,10 @@ class SshTarget:
         Raises:
             CommandFailed: it does not arrive.
         """
+        self.run(["install", "-D", "-m", "600", "/dev/null", destination], timeout=timeout)
+        # Not through /dev/stdin: a server may give its commands a socket there, which cannot be opened by name.
         with source.open("rb") as file:
-            self.run(["install", "-D", "-m", "600", "/dev/stdin", destination], timeout=timeout, stdin=file)
+            self.run(["dd", f"of={destination}", "bs=1M", "status=none"], timeout=timeout, stdin=file)
 
     def _client(self) -> list[str]:
         options = {

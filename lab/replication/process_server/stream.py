@@ -7,7 +7,7 @@ import shutil
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lab.replication.changeset import Buffer, end_frame, head_frame
@@ -63,14 +63,24 @@ class Optimised:
 
 
 class CachedStream:
-    """A stream that is open here; lives in ``directory`` and survives restarts there."""
+    """A stream that is open here; lives in ``directory`` and survives restarts there.
+
+    ``noted`` hears of every new problem with the master target, and of its end (an empty text).
+    """
 
     def __init__(
-        self, directory: Path, settings: StreamSettings, context: ssl.SSLContext, statistics: Statistics
+        self,
+        directory: Path,
+        settings: StreamSettings,
+        context: ssl.SSLContext,
+        *,
+        statistics: Statistics,
+        noted: Callable[[str], None],
     ) -> None:
         self.settings = settings
         self._directory = directory
         self._statistics = statistics
+        self._noted = noted
         self._wake = threading.Event()
         self._stop = threading.Event()
         self.inbox = Inbox(directory / "cache", self._wake.set)
@@ -170,7 +180,7 @@ class CachedStream:
             return self._failed(sequence, str(error))
         if not reply.created_or_known:
             return self._failed(sequence, f"HTTP {reply.status} {reply.body[:200]!r}")
-        self._problem = ""
+        self._note("")
         self._statistics.add(
             DocumentRecord(
                 stream=self.settings.stream,
@@ -186,7 +196,11 @@ class CachedStream:
         return True
 
     def _failed(self, sequence: int, problem: str) -> bool:
-        if not self._stop.is_set() and problem != self._problem:
-            log.warning("stream %s document %d waits: %s", self.settings.stream, sequence, problem)
-        self._problem = problem
+        self._note(f"document {sequence} waits: {problem}")
         return False
+
+    def _note(self, problem: str) -> None:
+        if problem != self._problem and not self._stop.is_set():
+            log.warning("stream %s: %s", self.settings.stream, problem or "the master target answers again")
+            self._noted(problem)
+        self._problem = problem

@@ -1,0 +1,1 @@
+"""From the ledger of a run to a certificate."""

@@ -1,0 +1,117 @@
+"""A certificate as one HTML file that needs nothing else: no script, no network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.charts import chart
+from reports.model import Certificate, Measurement, RequirementResult, Status, Verdict
+
+_HEADLINES = {
+    Verdict.PASS: "Passed",
+    Verdict.FAIL: "Failed",
+    Verdict.INCOMPLETE: "Incomplete",
+}
+_FIGURES: tuple[tuple[str, str, Callable[[Iterable[float]], float], str], ...] = (
+    ("rpo", "RPO", max, "worst data loss seen, from payload"),
+    ("rto", "RTO", max, "worst time from request to answer"),
+    ("initial-replication-rate", "Initial replication", min, "slowest full copy"),
+    ("reduction", "Reduction", min, "bytes written for each byte sent"),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the numbers at the top."""
+
+    title: str
+    value: str
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True)
+class SubjectRows:
+    """The rows of the matrix under one heading."""
+
+    subject: str
+    rows: tuple[RequirementResult, ...]
+    counts: dict[str, int]
+
+    @property
+    def failing(self) -> bool:
+        """Whether a rule here failed."""
+        return self.counts.get(Status.FAIL, 0) > 0
+
+
+@dataclass(frozen=True)
+class MeasurementBlock:
+    """All measurements of one name, with their chart."""
+
+    name: str
+    rows: tuple[Measurement, ...]
+    chart: Markup | None
+
+
+def render(certificate: Certificate) -> str:
+    """Return the whole HTML file."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    return environment.get_template("certificate.html.j2").render(
+        certificate=certificate,
+        headline=_HEADLINES[certificate.verdict],
+        figures=figures(certificate.measurements),
+        subjects=subjects(certificate.requirements),
+        blocks=blocks(certificate.measurements),
+    )
+
+
+def number(value: float) -> str:
+    """Return a number with as many digits as a reader can use."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004 - four digits
+
+
+def figures(measurements: Sequence[Measurement]) -> list[Figure]:
+    """Return the four numbers at the top; one that was not measured says so."""
+    result = []
+    for name, title, worst, note in _FIGURES:
+        found = [item for item in measurements if item.name == name]
+        value = number(worst(item.value for item in found)) if found else "-"
+        result.append(Figure(title, value, found[0].unit if found else "", note if found else "not measured"))
+    return result
+
+
+def subjects(requirements: Sequence[RequirementResult]) -> list[SubjectRows]:
+    """Return the matrix by subject; rules beyond the scenario that tests touched come last."""
+    inside = [item for item in requirements if item.in_scope]
+    outside = tuple(item for item in requirements if not item.in_scope)
+    result = [_rows(name, tuple(items)) for name, items in groupby(inside, key=lambda item: item.subject)]
+    return [*result, _rows("Shown beyond this scenario (not counted)", outside)] if outside else result
+
+
+def _rows(subject: str, rows: tuple[RequirementResult, ...]) -> SubjectRows:
+    return SubjectRows(subject, rows, dict(Counter(item.status.value for item in rows)))
+
+
+def blocks(measurements: Sequence[Measurement]) -> list[MeasurementBlock]:
+    """Return measurements by name; a single number needs no chart."""
+    names = dict.fromkeys(item.name for item in measurements)
+    result = []
+    for name in names:
+        rows = tuple(item for item in measurements if item.name == name)
+        worth = len(rows) > 1 or any(item.samples for item in rows)
+        # the chart's own texts are escaped by matplotlib's SVG writer
+        result.append(MeasurementBlock(name, rows, Markup(chart(rows)) if worth else None))  # noqa: S704
+    return result

@@ -51,13 +51,17 @@ ExecStart=/usr/local/sbin/lab-identity
 WantedBy=sysinit.target
 """
 
-FALLBACK_NETWORK = """# A card that nobody configured is the management card of a machine that came up without the lab's identity disk.
+FALLBACK_NETWORK = """# A card that nobody configured is the management card of a machine without an identity disk: a replica.
 [Match]
 Type=ether
 [Network]
 DHCP=ipv4
 LinkLocalAddressing=no
 IPv6AcceptRA=no
+[DHCPv4]
+UseGateway=no
+UseRoutes=no
+UseDNS=no
 """
 
 SSHD = """PasswordAuthentication no

@@ -21,6 +21,7 @@ from lab.replication.common.identity import ensure_identity
 
 KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric")
 SYSTEMCTL_TIMEOUT_S = 180
+SPOOL_DEVICE = "/dev/mapper/mobility-spool"
 # Python 3.11 has no call for the order of TLS 1.3 ciphers; AES-128 is the cheapest one without AES instructions.
 OPENSSL_CNF = """openssl_conf = settings
 [settings]
@@ -35,8 +36,7 @@ UNIT = """[Unit]
 Description=Recovery {kind}
 Wants=network-online.target
 After=network-online.target
-RequiresMountsFor=/var/lib/recovery/spool
-
+{condition}
 [Service]
 ExecStart=/usr/bin/python3 -m lab.replication.{module} --config /etc/recovery/{kind}.json
 WorkingDirectory=/opt/recovery/current
@@ -96,7 +96,9 @@ class Installer:
         name = f"recovery-{self._kind}.service"
         units = self._root / "etc" / "systemd" / "system"
         units.mkdir(parents=True, exist_ok=True)
-        unit = UNIT.format(kind=self._kind, module=self._kind.replace("-", "_"))
+        # A machine without a change log (a test copy of a replica) has nothing to capture with.
+        condition = f"ConditionPathExists={SPOOL_DEVICE}\n" if self._kind == "mobility" else ""
+        unit = UNIT.format(kind=self._kind, module=self._kind.replace("-", "_"), condition=condition)
         write_atomically(units / name, unit.encode(), 0o644)
         return name
 

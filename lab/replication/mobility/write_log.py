@@ -1,7 +1,7 @@
 """Read what dm-log-writes wrote (kernel: drivers/md/dm-log-writes.c).
 
 Sector 0 holds ``magic u64, version u64, entries u64, sector_size u32``. Then entry by entry: one sector with
-``sector u64, sectors u64, flags u64, data_bytes u64``, followed by the written sectors unless it is a discard or a mark.
+``sector u64, sectors u64, flags u64, data_bytes u64``, then the written sectors unless it is a discard or a mark.
 
 An entry is logged when its write is stable: plain writes at the next flush, in the order of their completion, FUA
 writes at once. So a FUA write can stand before an older plain write to the same place; see ``Survivor.rivals``.

@@ -1,6 +1,7 @@
 # Boot script of initramfs-tools (BOOT=mobility): puts every protected disk below dm-log-writes, then mounts the root
 # file system as usual. Without a change-log disk (on a replica) the mappings are plain, so the names are the same.
-# /mobility/disks: NAME SERIAL A_START A_SECTORS B_START (sectors on the change-log disk), the change log's SERIAL first.
+# /mobility/disks: NAME SERIAL A_START A_SECTORS B_START; /mobility/change-log: SERIAL SPOOL_START SPOOL_SECTORS
+# (sectors on the change-log disk).
 
 mobility_device()
 {
@@ -59,10 +60,13 @@ mobility_map()
 {
 	modprobe dm-mod 2>/dev/null
 	insmod /mobility/dm-log-writes.ko
-	read -r mobility_log_serial < /mobility/change-log
+	read -r mobility_log_serial mobility_spool_start mobility_spool_sectors < /mobility/change-log
 	mobility_first=$(cut -d ' ' -f 2 /mobility/disks | head -n 1)
 	mobility_wait "$mobility_first" >/dev/null
 	mobility_log=$(mobility_device "$mobility_log_serial") || mobility_log=
+	if [ -n "$mobility_log" ]; then
+		mobility_create mobility-spool "0 $mobility_spool_sectors linear $mobility_log $mobility_spool_start"
+	fi
 	resolve_device "$ROOT"
 	mobility_root=$DEV
 	while read -r mobility_line; do

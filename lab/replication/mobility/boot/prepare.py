@@ -46,11 +46,12 @@ def prepare(disks: Sequence[tuple[str, str]], change_log_serial: str) -> Layout:
         f"{name} {serial} {areas.a.first_sector} {areas.a.sectors} {areas.b.first_sector}\n"
         for (name, serial), areas in zip(disks, layout.disks, strict=True)
     ]
+    spool = layout.spool
     files: Mapping[str, tuple[bytes, int]] = {
         "conf/conf.d/mobility": (b"BOOT=mobility\n", 0o644),
         "scripts/mobility": ((Path(__file__).parent / "mobility.sh").read_bytes(), 0o755),
         "mobility/dm-log-writes.ko": (kernel_module(platform.release()), 0o644),
-        CHANGE_LOG_NAME: (f"{change_log_serial}\n".encode(), 0o644),
+        CHANGE_LOG_NAME: (f"{change_log_serial} {spool.first_sector} {spool.sectors}\n".encode(), 0o644),
         "mobility/disks": ("".join(lines).encode(), 0o644),
     }
     if not DMSETUP_HOOK.exists():

@@ -1,0 +1,117 @@
+"""JSON of the control API to the values of ``lab.stacks.protocol``, and its errors to typed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lab.stacks.protocol import (
+    Component,
+    ErrorReport,
+    Event,
+    Health,
+    InvalidRequest,
+    Job,
+    JobState,
+    MachineState,
+    MachineStatus,
+    NotAuthorised,
+    NotFound,
+    OperationRefused,
+    RecoveryPoint,
+    StackError,
+    Step,
+)
+
+JSON = Mapping[str, Any]
+_ERRORS: Mapping[int, type[StackError]] = {400: InvalidRequest, 401: NotAuthorised, 403: NotAuthorised, 404: NotFound}
+
+
+def machine_status(value: JSON) -> MachineStatus:
+    """Read a machine."""
+    return MachineStatus(
+        name=value["name"],
+        state=MachineState(value["state"]),
+        health=Health(value["health"]["status"], tuple(value["health"]["causes"])),
+        allowed=tuple(value["allowed"]),
+        rpo_seconds=value["rpo_seconds"],
+        recovery_points=value["recovery_points"],
+        direction=value["direction"],
+        resynchronising=value["resynchronising"],
+        test_machine=value["test_machine"],
+        test_failover=value["test_failover"],
+        job=value["job"],
+        attributes=value["attributes"],
+    )
+
+
+def recovery_point(value: JSON) -> RecoveryPoint:
+    """Read a recovery point."""
+    return RecoveryPoint(
+        id=value["id"],
+        stream=value["stream"],
+        sequence=value["sequence"],
+        begin_ns=value["begin_ns"],
+        end_ns=value["end_ns"],
+        published_ns=value["published_ns"],
+    )
+
+
+def job(value: JSON) -> Job:
+    """Read a job."""
+    error = value["error"]
+    return Job(
+        id=value["id"],
+        machine=value["machine"],
+        operation=value["operation"],
+        state=JobState(value["state"]),
+        error=ErrorReport(error["type"], error["message"]) if error else None,
+        started_ns=value["started_ns"],
+        ended_ns=value["ended_ns"],
+        steps=tuple(
+            Step(step["name"], step["state"], step["started_ns"], step["ended_ns"], step["detail"])
+            for step in value["steps"]
+        ),
+    )
+
+
+def event(value: JSON) -> Event:
+    """Read an event."""
+    return Event(
+        id=value["id"],
+        time_ns=value["time_ns"],
+        kind=value["kind"],
+        machine=value["machine"],
+        stream=value["stream"],
+        component=value["component"],
+        data=value["data"],
+    )
+
+
+def component(value: JSON) -> Component:
+    """Read a component."""
+    return Component(
+        id=value["id"],
+        kind=value["kind"],
+        name=value["name"],
+        addresses=tuple(value["addresses"]),
+        last_seen_ns=value["last_seen_ns"],
+    )
+
+
+def error_of(status: int, value: object) -> StackError:
+    """Return the typed error of an answer."""
+    body = value if isinstance(value, dict) else {}
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return StackError(f"the configuration server answered HTTP {status}")
+    message = str(error.get("message", f"HTTP {status}"))
+    if status == 409:  # noqa: PLR2004 - Conflict
+        return OperationRefused(
+            str(error.get("type")),
+            str(error.get("operation")),
+            str(error.get("state")),
+            error.get("allowed", ()),
+            message,
+        )
+    return _ERRORS.get(status, StackError)(message)

@@ -1,0 +1,101 @@
+"""``lab plan``, ``lab doctor``, ``lab schema``: looking before anything is touched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lab.topology.plan import Plan, make_plan
+from lab.topology.units import format_size
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this family."""
+    app.command()(plan)
+    app.command()(doctor)
+    app.command()(schema)
+
+
+def plan(file: Annotated[Path, typer.Argument(help="Topology file.")], as_json: Json = False) -> None:
+    """Show every object that a topology would make here, and what is missing for it."""
+    from lab.doctor.facts import gather
+    from lab.home import home
+    from lab.topology.load import load_topology
+
+    topology = load_topology(file)
+    result = make_plan(topology, gather(home(), {host.uri for host in topology.hosts.values()}))
+    if as_json:
+        typer.echo(json.dumps({**asdict(result), "runnable": result.runnable}, indent=2))
+    else:
+        _show_plan(result)
+    if not result.runnable:
+        raise typer.Exit(1)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Show what this machine can do for a lab, and the cure for what it cannot."""
+    from lab.doctor.checks import healthy, judge
+    from lab.doctor.facts import gather
+    from lab.home import home
+
+    checks = judge(gather(home()))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for title in ("subject", "", "finding", "cure"):
+            table.add_column(title, overflow="fold")
+        for check in checks:
+            table.add_row(check.subject, _MARKS[check.grade], check.detail, check.cure)
+        Console(highlight=False).print(table)
+    if not healthy(checks):
+        raise typer.Exit(1)
+
+
+def schema(write: Annotated[Path | None, typer.Option(help="Write to a file instead of printing.")] = None) -> None:
+    """Print the JSON Schema of topology files, for editors."""
+    from lab.topology.schema import schema_text
+
+    if write is None:
+        typer.echo(schema_text(), nl=False)
+    else:
+        write.write_text(schema_text(), encoding="utf-8")
+
+
+def _show_plan(result: Plan) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{result.topology}[/] ({result.scenario}), runs with {result.acceleration}\n")
+    console.print(_machines(result))
+    for network in result.networks:
+        place = f"{network.subnet} in namespace {network.namespace}" if network.subnet else "SSH from this host only"
+        console.print(f"network {network.name}: {place}{', isolated' if network.isolated and network.subnet else ''}")
+    for image in result.images:
+        console.print(f"image {image.name}: {image.origin}")
+    forwards = ", ".join(f"{forward.machine}:{forward.guest_port}" for forward in result.port_forwards)
+    console.print(f"forwarded from 127.0.0.1: {forwards}")
+    totals = f"{result.memory_bytes / 2**30:.1f} GiB memory, {result.disk_bytes / 2**30:.1f} GiB disk"
+    console.print(f"\nat most: [bold]{totals}[/]")
+    for lack in result.lacks:
+        console.print(f"[red]missing[/] {lack.what}\n        [bold]{lack.cure}[/]", soft_wrap=True)
+
+
+def _machines(result: Plan) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("machine", "site", "roles", "cpus", "memory", "disks", "networks"):
+        table.add_column(title, overflow="fold")
+    for machine in (*result.machines, *result.replicas, *result.test_copies):
+        what = ", ".join(machine.roles) or f"made from {machine.source} while suites run"
+        disks = ", ".join(f"{disk.name} {format_size(disk.size_bytes)}" for disk in machine.disks)
+        networks = ", ".join(f"{card.network} {card.address or ''}".strip() for card in machine.interfaces)
+        size = format_size(machine.memory_bytes)
+        table.add_row(machine.name, machine.site, what, str(machine.cpus), size, disks, networks)
+    return table

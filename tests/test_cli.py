@@ -1,0 +1,93 @@
+"""The command line as users meet it: output, exit codes, no tracebacks."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import cli
+from lab.errors import LabError
+from lab.topology.facts import Acceleration, AccelerationFact
+from lab.topology.schema import schema_text
+
+EMBEDDED = str(Path(__file__).parents[1] / "topologies" / "embedded.yaml")
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Run ``lab`` and return exit code, stdout and stderr."""
+    fact = AccelerationFact(Acceleration.TCG, proved=True, reason="not tried in tests")
+    monkeypatch.setattr("lab.doctor.facts.assess", lambda *_: fact)
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lab", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_plan_for_people_and_programs(lab) -> None:
+    code, out, _ = lab("plan", EMBEDDED)
+    assert "app1-replica" in out
+    json_code, as_json, _ = lab("plan", EMBEDDED, "--json")
+    content = json.loads(as_json)
+    assert [machine["name"] for machine in content["machines"]] == ["app1", "app2", "ps1", "mt1"]
+    assert code == json_code == (0 if content["runnable"] else 1)
+
+
+def test_wrong_input_is_exit_code_2_and_one_message(lab, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("topologi: x\n")
+    code, out, err = lab("plan", str(wrong))
+    assert (code, out) == (2, "")
+    assert "wrong.yaml:1: 'topologi' is not a key of a topology, did you mean 'topology'?" in err
+    assert "Traceback" not in err
+
+
+def test_failures_are_exit_code_1_with_their_hint(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def broken() -> None:
+        raise LabError("app1 [did] not boot", hint="lab ssh app1")
+
+    monkeypatch.setattr(cli, "application", lambda: broken)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "app1 [did] not boot\nhint: lab ssh app1\n"
+
+
+def test_doctor(lab) -> None:
+    code, out, _ = lab("doctor", "--json")
+    checks = json.loads(out)
+    assert {"acceleration", "memory", "disk", "cores"} <= {check["subject"] for check in checks}
+    assert code == (1 if any(check["grade"] == "problem" for check in checks) else 0)
+    assert "TCG" in lab("doctor")[1]
+
+
+def test_schema(lab, tmp_path: Path) -> None:
+    assert lab("schema")[:2] == (0, schema_text())
+    assert lab("schema", "--write", str(tmp_path / "s.json"))[0] == 0
+    assert (tmp_path / "s.json").read_text() == schema_text()
+
+
+def test_requirements(lab) -> None:
+    code, out, _ = lab("requirements", "--scenario", "P2S")
+    assert code == 0
+    assert "V2S-DELTA" in out
+    assert "adopted by decision C12" in out
+    assert "H2S-RR" not in out
+
+
+def test_report_of_a_folder_without_a_run(lab, tmp_path: Path) -> None:
+    code, _, err = lab("report", str(tmp_path))
+    assert code == 2
+    assert "not the folder of a run" in err
+
+
+def test_no_arguments_show_help(lab) -> None:
+    assert "plan" in "".join(lab()[1:])

@@ -6,6 +6,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lab.replication.common.config import ServiceConfig
@@ -66,15 +67,20 @@ class MobilityAgent:
             self._replicator.close()
 
     def start_replication(self, arguments: JSON) -> JSON:
-        """Replicate in a stream; one that runs already is left alone, another one is given up."""
+        """Replicate in a stream; one that runs already goes on, by the new order; another one is given up."""
         order = Order.from_json(arguments)
         with self._lock:
             running = self._replicator
-            if running is None or running.stream != order.stream:
+            session = load_session(self._session_path)
+            if running is None or session is None or running.stream != order.stream:
                 if running is not None:
                     running.delete()
                 write_replica_networks(order.replica_networks, self._networks)
                 self._run(Session(order, phase=order.mode))
+            elif session.order != order:
+                # A policy has changed: another port, another interval. What waits is sent the new way.
+                running.close()
+                self._run(replace(session, order=order))
         return {"stream": order.stream}
 
     def cut(self, arguments: JSON) -> JSON:

@@ -138,6 +138,8 @@ def _requirement(
         level=item.level.value,
         rule=item.rule,
         source=item.source_for(scenario) if scenario else item.source,
+        lines=item.source,
+        adopted=scenario in item.adopted_by,
         status=_status(mine),
         in_scope=in_scope,
         tests=tuple(dict.fromkeys(test.nodeid for test in mine)),

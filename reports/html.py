@@ -54,7 +54,7 @@ class SubjectRows:
 class MeasurementBlock:
     """All measurements of one name, with their chart."""
 
-    name: str
+    title: str
     rows: tuple[Measurement, ...]
     chart: Markup | None
 
@@ -107,11 +107,14 @@ def _rows(subject: str, rows: tuple[RequirementResult, ...]) -> SubjectRows:
 
 def blocks(measurements: Sequence[Measurement]) -> list[MeasurementBlock]:
     """Return measurements by name; a single number needs no chart."""
+    titles = {name: title for name, title, _, _ in _FIGURES}
     names = dict.fromkeys(item.name for item in measurements)
     result = []
     for name in names:
         rows = tuple(item for item in measurements if item.name == name)
         worth = len(rows) > 1 or any(item.samples for item in rows)
         # the chart's own texts are escaped by matplotlib's SVG writer
-        result.append(MeasurementBlock(name, rows, Markup(chart(rows)) if worth else None))  # noqa: S704
+        result.append(
+            MeasurementBlock(titles.get(name, name.replace("-", " ")), rows, Markup(chart(rows)) if worth else None)
+        )  # noqa: S704
     return result

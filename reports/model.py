@@ -58,13 +58,18 @@ class TestResult:
 
 @dataclass(frozen=True)
 class RequirementResult:
-    """One line of the matrix. ``in_scope``: the rule belongs to the scenario of the run."""
+    """One line of the matrix. ``in_scope``: the rule belongs to the scenario of the run.
+
+    ``lines`` of the specification; ``adopted``: it has the rule for other scenarios only; ``source`` says both.
+    """
 
     id: str
     subject: str
     level: str
     rule: str
     source: str
+    lines: str
+    adopted: bool
     status: Status
     in_scope: bool
     tests: tuple[str, ...]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from lab.commands.terminal import console as terminal
+from lab.commands.terminal import plain_table
 from lab.topology.plan import Plan, make_plan
 from lab.topology.units import format_size
 
@@ -51,12 +52,10 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in ("subject", "", "finding", "cure"):
-            table.add_column(title, overflow="fold")
+        table = plain_table("subject", "", "finding", "cure")
         for check in checks:
             table.add_row(check.subject, _MARKS[check.grade], check.detail, check.cure)
-        Console(highlight=False).print(table)
+        terminal().print(table)
     if not healthy(checks):
         raise typer.Exit(1)
 
@@ -72,7 +71,7 @@ def schema(write: Annotated[Path | None, typer.Option(help="Write to a file inst
 
 
 def _show_plan(result: Plan) -> None:
-    console = Console(highlight=False)
+    console = terminal()
     console.print(f"[bold]{result.topology}[/] ({result.scenario}), runs with {result.acceleration}\n")
     console.print(_machines(result))
     for network in result.networks:
@@ -89,9 +88,7 @@ def _show_plan(result: Plan) -> None:
 
 
 def _machines(result: Plan) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("machine", "site", "roles", "cpus", "memory", "disks", "networks"):
-        table.add_column(title, overflow="fold")
+    table = plain_table("machine", "site", "roles", "cpus", "memory", "disks", "networks")
     for machine in (*result.machines, *result.replicas, *result.test_copies):
         what = ", ".join(machine.roles) or f"made from {machine.source} while suites run"
         disks = ", ".join(f"{disk.name} {format_size(disk.size_bytes)}" for disk in machine.disks)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from lab.commands.terminal import console as terminal
+from lab.commands.terminal import plain_table
 from lab.topology.model import Scenario
 
 
@@ -25,14 +25,14 @@ def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) ->
     from reports.model import Verdict
 
     certificate = write_certificate(run_dir, load_catalogue())
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     console.print(f"[bold]{certificate.verdict}[/]")
     for name, result in certificate.scenarios.items():
         counts = f"{result.passed} passed, {result.failed} failed, {result.not_run} not run"
         console.print(f"{name}: {counts}, of {result.requirements} requirements")
     for reason in certificate.reasons:
-        console.print(reason, markup=False)
-    console.print(str(run_dir / "certificate.html"), markup=False)
+        console.print(reason, markup=False, soft_wrap=True)
+    console.print(str(run_dir / "certificate.html"), markup=False, soft_wrap=True)
     if certificate.verdict is not Verdict.PASS:
         raise typer.Exit(1)
 
@@ -45,9 +45,7 @@ def requirements(
 
     catalogue = load_catalogue()
     items = catalogue.for_scenario(scenario) if scenario else list(catalogue.by_id.values())
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("id", "level", "rule", "source"):
-        table.add_column(title, overflow="fold", no_wrap=title == "id")
+    table = plain_table("id", "level", "rule", "source")
     for item in items:
         table.add_row(item.id, item.level.value, item.rule, item.source_for(scenario) if scenario else item.source)
-    Console(highlight=False, markup=False).print(table)
+    terminal().print(table)

@@ -114,7 +114,6 @@ def blocks(measurements: Sequence[Measurement]) -> list[MeasurementBlock]:
         rows = tuple(item for item in measurements if item.name == name)
         worth = len(rows) > 1 or any(item.samples for item in rows)
         # the chart's own texts are escaped by matplotlib's SVG writer
-        result.append(
-            MeasurementBlock(titles.get(name, name.replace("-", " ")), rows, Markup(chart(rows)) if worth else None)
-        )  # noqa: S704
+        drawing = Markup(chart(rows)) if worth else None  # noqa: S704
+        result.append(MeasurementBlock(titles.get(name, name.replace("-", " ")), rows, drawing))
     return result

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import libvirt
 from lab.hypervisors.libvirt import ports
 from lab.hypervisors.libvirt.describe import disk_targets, machine_of, ssh_port_of
 from lab.hypervisors.libvirt.session import Session, owner_of, silence_library, translated
-from lab.hypervisors.libvirt.storage import Storage
+from lab.hypervisors.libvirt.storage import Storage, inspect_image
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
 from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
@@ -41,7 +41,8 @@ class LibvirtHypervisor:
             raise Conflict(f"machine {spec.name}: exists already")
         for attachment in spec.disks:
             self._refuse_attached(attachment.disk)
-        document = domain_xml(spec, self._placement(spec))
+        with _switched(f"machine {spec.name}"):
+            document = domain_xml(spec, self._placement(spec))
         with translated(f"machine {spec.name}"):
             domain = self.session.connection.defineXML(document)
         return machine_of(domain, self.session)
@@ -70,17 +71,15 @@ class LibvirtHypervisor:
         """Switch on and plug into the switches. Raises NotFound, HypervisorError."""
         domain = self.session.find(name)
         networks = [nic.network for nic in machine_of(domain, self.session).nics]
-        if not domain.isActive():
-            for network in networks:
-                self.switches.ensure(network)
-                self.switches.wire(network, name)
-            with translated(f"start of {name}"):
-                domain.create()
-        try:
+        with _switched(f"machine {name}"):
+            if not domain.isActive():
+                for network in networks:
+                    self.switches.ensure(network)
+                    self.switches.wire(network, name)
+                with translated(f"start of {name}"):
+                    domain.create()
             for network in networks:
                 self.switches.plug(network, name)
-        except NetworkError as error:
-            raise HypervisorError(f"machine {name}: {error}") from error
 
     def power_off(self, name: str) -> None:
         """Cut the power. Raises NotFound."""
@@ -104,9 +103,8 @@ class LibvirtHypervisor:
 
     def import_disk(self, disk: DiskId, image: Path, size_bytes: int) -> Disk:
         """Make a disk over an image of raw or qcow2 format. Raises Conflict."""
-        with image.open("rb") as file:
-            image_format = "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
-        self.storage.overlay(disk, image, image_format, size_bytes)
+        image_format, image_bytes = inspect_image(image)
+        self.storage.overlay(disk, image, image_format, max(size_bytes, image_bytes))
         return self.disk(disk)
 
     def clone_disk(self, source: DiskId, disk: DiskId) -> Disk:
@@ -178,8 +176,9 @@ class LibvirtHypervisor:
             removed.append(f"machine {machine.name}")
         removed += [f"disk {disk.id.name}" for disk in self.disks()]
         self.storage.remove()
-        removed += self.switches.leftovers()
-        self.switches.remove_all()
+        with _switched(f"lab {self.session.lab}"):
+            removed += self.switches.leftovers()
+            self.switches.remove_all()
         return removed
 
     def close(self) -> None:
@@ -249,6 +248,15 @@ def connect(uri: str, lab: str, store: Path, acceleration: str) -> LibvirtHyperv
 def _switches(uri: str, lab: str, root: Path) -> Switches:
     """Bridges where libvirt runs as root (the system daemon), hubs for a session daemon."""
     return BridgeSwitches(lab) if uri.endswith("/system") else HubSwitches(lab, root / "hubs")
+
+
+@contextmanager
+def _switched(what: str) -> Iterator[None]:
+    """Turn a switch's error into ours, naming ``what`` it happened to."""
+    try:
+        yield
+    except NetworkError as error:
+        raise HypervisorError(f"{what}: {error}") from error
 
 
 def _live(domain: Any) -> int:

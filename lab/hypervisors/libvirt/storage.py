@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from lab.hypervisors.protocols import Conflict
 
 SUFFIX = ".img"
 BUILD = 0
+_QCOW2_MAGIC = b"QFI\xfb"
+_QCOW2_HEADER = struct.Struct(">24xQ")
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,7 @@ class Storage:
 
     def format(self, disk: DiskId) -> str:
         """Return "qcow2" for an overlay on an image, "raw" for all others."""
-        with self.path(disk).open("rb") as file:
-            return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
+        return inspect_image(self.path(disk))[0]
 
     def create(self, disk: DiskId, size_bytes: int) -> None:
         """Make an empty raw disk. Raises Conflict."""
@@ -79,6 +82,9 @@ class Storage:
         original = self.find(source)
         if self.format(source) != "raw":
             raise Conflict(f"disk {source.name}: only disks without a backing image can be cloned")
+        if disk in self.sizes():
+            # libvirt calls this an internal error.
+            raise Conflict(f"disk {disk.name}: exists already")
         with translated(f"disk {disk.name} as a clone of {source.name}"):
             document = volume_xml(f"{disk.name}{SUFFIX}", original.info()[1])
             self.pool().createXMLFrom(document, original, 0)
@@ -108,3 +114,12 @@ class Storage:
                     pool.destroy()
                 pool.undefine()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def inspect_image(image: Path) -> tuple[str, int]:
+    """Return the format ("raw" or "qcow2") of an image file and the bytes that a machine sees of it."""
+    with image.open("rb") as file:
+        header = file.read(_QCOW2_HEADER.size)
+        if header.startswith(_QCOW2_MAGIC) and len(header) == _QCOW2_HEADER.size:
+            return "qcow2", int(_QCOW2_HEADER.unpack(header)[0])
+        return "raw", file.seek(0, os.SEEK_END)

@@ -1,0 +1,43 @@
+"""The backends that the contract runs over, each with what a test needs to look behind it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.hypervisors.model import DiskId
+from lab.hypervisors.protocols import Hypervisor
+
+LIBVIRT_URI = "qemu:///system"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A driver of one lab, and its neighbour: a driver of another lab on the same host."""
+
+    host: Hypervisor
+    neighbour: Hypervisor
+    file_of: Callable[[DiskId], Path] | None
+    """Where the content of a disk is, or None when the backend keeps no content."""
+    needs_a_guest: bool
+    """Whether unplugging and the power button wait for a system inside the machine."""
+    remove_all: Callable[[], list[str]]
+
+
+def libvirt_refusal() -> str | None:
+    """Say why libvirt cannot be used here, or None."""
+    import shutil
+
+    if shutil.which("qemu-system-x86_64") is None:
+        return "qemu-system-x86_64 is not installed"
+    try:
+        import libvirt
+    except ImportError as error:
+        return f"libvirt's Python binding is not installed: {error}"
+    from lab.hypervisors.libvirt.session import silence_library
+
+    silence_library()
+    try:
+        libvirt.open(LIBVIRT_URI).close()
+    except libvirt.libvirtError as error:
+        return f"libvirt does not answer at {LIBVIRT_URI}: {error}"
+    return None

@@ -92,14 +92,12 @@ def filesystem_uuid(lab: str, machine: str, filesystem: Filesystem) -> str:
 def identity_files(identity: Identity) -> dict[str, tuple[str, int]]:
     """Return path to (text, mode) of every file that the identity puts into the machine."""
     hosts = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in identity.hosts)]
-    machine_id = uuid.uuid5(_NAMESPACE, f"{identity.lab}/{identity.machine}").hex
     disks = [
         f"{item.serial} {filesystem_uuid(identity.lab, identity.machine, item)} {item.kind} {item.mount}"
         for item in identity.filesystems
     ]
     files = {
         "etc/hostname": (f"{identity.machine}\n", 0o644),
-        "etc/machine-id": (f"{machine_id}\n", 0o644),
         "etc/hosts": ("\n".join(hosts) + "\n", 0o644),
         "etc/lab-disks": ("\n".join([*disks, ""]), 0o644),
         "etc/ssh/ssh_host_ed25519_key": (identity.host_key.private, 0o600),

@@ -107,6 +107,8 @@ def _configure(recipe: Recipe, root: Path) -> None:
         f"set timeout=0\nlinux /boot/vmlinuz-{kernel} {arguments}\ninitrd /boot/initrd.img-{kernel}\nboot\n",
     )
     _write(root / "etc/fstab", f"UUID={recipe.filesystem_uuid} / ext4 noatime 0 0\n")
+    # Empty, so that every machine makes its own at its first boot without going through first-boot presets.
+    _write(root / "etc/machine-id", "")
     _write(root / "etc/systemd/network/90-fallback.network", FALLBACK_NETWORK)
     _write(root / "etc/ssh/sshd_config.d/lab.conf", SSHD)
     _write(root / "etc/systemd/system/lab-identity.service", IDENTITY_UNIT)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from lab.replication.common.backoff import Backoff
@@ -62,14 +63,14 @@ class ControlClient:
         self._poll = Link(endpoint, context, timeout=poll_s + ANSWER_MARGIN_S)
         self._calls = Link(endpoint, context, timeout=ANSWER_MARGIN_S)
 
-    def next_command(self, wait: float) -> Command | None:
-        """Return the next command, or None when there was none for ``wait`` seconds.
+    def next_command(self, wait: float, busy: Collection[str] = ()) -> Command | None:
+        """Return the next command that is not among ``busy``, or None when there was none for ``wait`` seconds.
 
         Raises:
             ControlUnavailable: no answer, or an error that may pass.
             ControlRefused: this component may not ask.
         """
-        value = self._checked(self._poll, "GET", f"/v1/commands?wait={wait:g}", None)
+        value = self._checked(self._poll, "GET", f"/v1/commands?wait={wait:g}&busy={','.join(sorted(busy))}", None)
         if not value:
             return None
         return Command(str(value["id"]), str(value["name"]), value.get("arguments") or {})
@@ -119,20 +120,38 @@ def serve_commands(
     handlers: Mapping[str, Handler],
     stop: threading.Event,
     polled: Callable[[], None] = lambda: None,
+    slow: Collection[str] = (),
 ) -> None:
-    """Take and execute commands, one at a time, until ``stop``; ``polled`` is called after every answered poll."""
+    """Take and execute commands until ``stop``; ``polled`` is called after every answered poll.
+
+    One at a time, except for ``slow`` ones: they run beside the others, each in a thread of its own.
+    """
     backoff = Backoff(stop)
+    busy: dict[str, threading.Thread] = {}
     while not stop.is_set():
+        busy = {command_id: thread for command_id, thread in busy.items() if thread.is_alive()}
         try:
-            command = client.next_command(POLL_S)
+            command = client.next_command(POLL_S, busy)
         except (ControlUnavailable, ControlRefused) as error:
             log.warning("no commands: %s", error)
             backoff.pause()
             continue
         backoff.reset()
         polled()
-        if command is not None:
-            _report_until_accepted(client, command, _execute(command, handlers), stop)
+        if command is None:
+            continue
+        execute = functools.partial(_execute_and_report, client, command, handlers, stop)
+        if command.name in slow:
+            busy[command.id] = threading.Thread(target=execute, name=command.name, daemon=True)
+            busy[command.id].start()
+        else:
+            execute()
+
+
+def _execute_and_report(
+    client: ControlClient, command: Command, handlers: Mapping[str, Handler], stop: threading.Event
+) -> None:
+    _report_until_accepted(client, command, _execute(command, handlers), stop)
 
 
 def _execute(command: Command, handlers: Mapping[str, Handler]) -> JSON:

@@ -26,6 +26,10 @@ JOIN_S = 30.0
 class Component(Protocol):
     """What differs between services."""
 
+    @property
+    def slow_commands(self) -> frozenset[str]:
+        """Return the commands that must not hold up others; their handlers may run beside any other."""
+
     def handlers(self) -> Mapping[str, Handler]:
         """Return the commands this component executes."""
 
@@ -67,7 +71,9 @@ class Service:
         self._commands.join(JOIN_S)
 
     def _serve(self) -> None:
-        serve_commands(self._client, self._component.handlers(), self._stop, self._note_poll)
+        serve_commands(
+            self._client, self._component.handlers(), self._stop, self._note_poll, self._component.slow_commands
+        )
 
     def _note_poll(self) -> None:
         # A push installation waits for this file: it proves that the service polls since this boot.

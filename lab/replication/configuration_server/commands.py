@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from lab.replication.configuration_server.database import Database
@@ -54,8 +55,10 @@ class CommandQueue:
             str(failure.get("type", "component-error")), f"{component}: {name}: {failure.get('message', 'failed')}"
         )
 
-    async def next(self, component: str, wait: float) -> dict[str, Any] | None:
+    async def next(self, component: str, wait: float, busy: Collection[str] = ()) -> dict[str, Any] | None:
         """Return the oldest command without a result, waiting up to ``wait`` seconds for one.
+
+        Those that the component says it is ``busy`` with are not delivered again.
 
         A newer call for the same component ends this one: the older connection is likely dead.
         """
@@ -64,7 +67,7 @@ class CommandQueue:
         signal.notify()
         end = time.monotonic() + wait
         while not self._closed and self._polls[component] == turn:
-            command = self._deliver(component)
+            command = self._deliver(component, busy)
             if command is not None:
                 return command
             remaining = end - time.monotonic()
@@ -118,9 +121,12 @@ class CommandQueue:
         )
         return command
 
-    def _deliver(self, component: str) -> dict[str, Any] | None:
+    def _deliver(self, component: str, busy: Collection[str]) -> dict[str, Any] | None:
         row = self._database.row(
-            "SELECT * FROM commands WHERE component = ? AND state <> 'done' ORDER BY number LIMIT 1", component
+            "SELECT * FROM commands WHERE component = ? AND state <> 'done' "
+            "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT 1",
+            component,
+            json.dumps(list(busy)),
         )
         if row is None:
             return None

@@ -68,7 +68,8 @@ class ComponentApi:
         peer = component_of(request)
         component = f"{peer.kind}-{peer.name}"
         self.registry.seen(component)
-        command = await self.commands.next(component, wait_seconds(request))
+        busy = [word for word in request.query.get("busy", "").split(",") if word]
+        command = await self.commands.next(component, wait_seconds(request), busy)
         return web.Response(status=204) if command is None else web.json_response(command)
 
     async def result(self, request: web.Request) -> web.Response:

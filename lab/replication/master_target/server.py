@@ -61,6 +61,11 @@ class MasterTarget:
             "close-stream": self.close_stream,
         }
 
+    @property
+    def slow_commands(self) -> frozenset[str]:
+        """Rolling a clone back takes long and touches nothing else."""
+        return frozenset({"roll"})
+
     def start(self) -> None:
         """Load the streams that were open, and listen."""
         for directory in sorted(self._directory.iterdir()):

@@ -55,6 +55,11 @@ class MobilityAgent:
             "stop-replication": self.stop_replication,
         }
 
+    @property
+    def slow_commands(self) -> frozenset[str]:
+        """None: there is one replication, and its commands have an order."""
+        return frozenset()
+
     def start(self) -> None:
         """Go on with the replication of the last run."""
         session = load_session(self._session_path)

@@ -65,6 +65,11 @@ class ProcessServer:
             "close-stream": self.close_stream,
         }
 
+    @property
+    def slow_commands(self) -> frozenset[str]:
+        """Installations and drains take minutes and belong to one machine each."""
+        return frozenset({"push-install", "drain"})
+
     def start(self) -> None:
         """Load the streams that were open, and listen."""
         for directory in sorted(self._directory.iterdir()):

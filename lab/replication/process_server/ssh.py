@@ -60,7 +60,11 @@ class SshTarget:
             "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
             "ConnectTimeout": CONNECT_TIMEOUT_S,
-            "ServerAliveInterval": 10,
+            "ServerAliveInterval": 5,
+            # One login for all steps: each costs seconds on a slow machine.
+            "ControlMaster": "auto",
+            "ControlPath": "/run/recovery-push-%C",
+            "ControlPersist": 30,
         }
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         return ["ssh", "-i", str(self.key_file), *flags, f"{self.user}@{self.address}"]

@@ -9,6 +9,7 @@ from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from certificates import Authority
 
@@ -55,7 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         return f"{peer.kind}-{peer.name}"
 
     def do_GET(self) -> None:
-        command = self.server.control.take(self.component())
+        busy = parse_qs(urlsplit(self.path).query).get("busy", [""])[0]
+        command = self.server.control.take(self.component(), set(busy.split(",")))
         if command is None:
             self.answer(204)
         else:
@@ -92,11 +94,15 @@ class ControlStandIn:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
-    def take(self, component: str) -> dict[str, Any] | None:
+    def take(self, component: str, busy: set[str]) -> dict[str, Any] | None:
         """Return the oldest command without a result: delivered again to a component that was killed with it."""
+
+        def ready() -> list[dict[str, Any]]:
+            return [command for command in self._waiting[component] if command["id"] not in busy]
+
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting[component], 1)
-            return self._waiting[component][0] if self._waiting[component] else None
+            self._changed.wait_for(ready, 1)
+            return next(iter(ready()), None)
 
     def add_event(self, event: dict[str, Any]) -> None:
         with self._changed:

@@ -1,0 +1,93 @@
+"""Configuration files of the reference stack's components. Pure: topology in, JSON out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.errors import BadInput
+from lab.stacks.reference.addresses import address_towards, server_addresses
+from lab.stacks.reference.settings import PROTECTED_PURPOSES
+from lab.topology.model import Purpose, Role, Topology
+
+HOST_FROM_MACHINE = "10.0.2.2"
+"""Where a machine with ``host_access`` finds this host (QEMU's user network)."""
+CONFIGURATION_SERVER = "configuration-server"
+PORT = 443
+ETC = "/etc/recovery"
+STATE = "/var/lib/recovery"
+JSON = dict[str, Any]
+
+
+def configuration_server_name(topology: Topology) -> str:
+    """Return the machine that is the configuration server. Raises BadInput unless there is exactly one."""
+    names = list(topology.machines_with(Role.CONFIGURATION_SERVER))
+    if len(names) != 1:
+        raise BadInput(f"{topology.source}: the reference stack needs one configuration server, there are {len(names)}")
+    return names[0]
+
+
+def configuration_server_config(topology: Topology, fabric_ports: dict[str, int]) -> JSON:
+    """Return the configuration of the configuration server; ``fabric_ports`` by site."""
+    name = configuration_server_name(topology)
+    addresses = [str(address) for _, address in server_addresses(topology, name)]
+    return {
+        "kind": CONFIGURATION_SERVER,
+        "name": name,
+        "listen": {"address": "0.0.0.0", "port": PORT},  # noqa: S104 - machines of both sites call it
+        "addresses": [*addresses, "127.0.0.1"],
+        "configuration_server": {"address": "127.0.0.1", "port": PORT},
+        "identity_dir": f"{ETC}/{CONFIGURATION_SERVER}",
+        "ca_dir": f"{ETC}/ca",
+        "issued_dir": f"{ETC}/issued",
+        "state_dir": f"{STATE}/{CONFIGURATION_SERVER}",
+        "database": f"{STATE}/{CONFIGURATION_SERVER}/state.db",
+        "passphrase_file": f"{ETC}/passphrase",
+        "fabrics": {site: {"address": HOST_FROM_MACHINE, "port": port} for site, port in fabric_ports.items()},
+    }
+
+
+def server_config(topology: Topology, role: Role, machine: str, data_port: int) -> JSON:
+    """Return the configuration of a process server or master target."""
+    return {
+        "kind": role.value,
+        "name": machine,
+        "configuration_server": management_endpoint(topology, machine),
+        "identity_dir": f"{ETC}/{role.value}",
+        "state_dir": f"{STATE}/{role.value}",
+        "addresses": [*(str(address) for _, address in server_addresses(topology, machine)), "127.0.0.1"],
+        "data_port": data_port,
+    }
+
+
+def management_endpoint(topology: Topology, machine: str) -> JSON:
+    """Return where a machine finds the configuration server."""
+    server = configuration_server_name(topology)
+    if machine == server:
+        return {"address": "127.0.0.1", "port": PORT}
+    return {"address": address_towards(topology, topology.machines[machine].interfaces, server), "port": PORT}
+
+
+def mobility_settings(topology: Topology, machine: str) -> JSON:
+    """Return what the agent of a protected machine is told about its disks."""
+    disks = topology.machines[machine].disks
+    protected = [disk for disk in disks if disk.purpose in PROTECTED_PURPOSES]
+    change_log = next(disk for disk in disks if disk.purpose is Purpose.CHANGE_LOG)
+    return {
+        "disks": [{"index": index, "name": disk.name, "serial": disk.name} for index, disk in enumerate(protected)],
+        "change_log": {"serial": change_log.name},
+    }
+
+
+def fabric_config(topology: Topology, site: str, port: int, identity_dir: str, driver: JSON) -> JSON:
+    """Return the configuration of a site's fabric: it may touch what the site's stack needs and nothing else."""
+    mine = {name: machine for name, machine in topology.machines.items() if machine.site == site}
+    targets = [name for name, machine in mine.items() if {Role.MASTER_TARGET, Role.PROTECTED} & set(machine.roles)]
+    powered = [name for name, machine in mine.items() if Role.PROTECTED in machine.roles]
+    return {
+        "name": site,
+        "listen": {"address": "127.0.0.1", "port": port},
+        "identity_dir": identity_dir,
+        "driver": driver,
+        "attach_targets": targets,
+        "power_targets": powered,
+    }

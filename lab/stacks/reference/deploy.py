@@ -1,0 +1,201 @@
+"""Install the reference stack on a lab: configuration server first, then fabrics, then the other servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.provision.board import Board
+from lab.provision.lab import Lab, LabMachine
+from lab.provision.processes import spawn
+from lab.replication.package import build_package
+from lab.stacks.reference.components import (
+    CONFIGURATION_SERVER,
+    ETC,
+    JSON,
+    configuration_server_config,
+    configuration_server_name,
+    fabric_config,
+    server_config,
+)
+from lab.stacks.reference.secrets import pairing_passphrase
+from lab.topology.model import Role, Topology
+from lab.waiting import Deadline, wait_until
+
+WORK = "/var/tmp/recovery-install"  # noqa: S108 - inside a lab machine, made by root with mode 0700
+INSTALL_SECONDS = 300.0
+FABRIC_SECONDS = 30.0
+PUSH_FOLDER = f"{ETC}/push"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Files with which this host operates the stack."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def deploy(lab: Lab, board: Board) -> Credentials:
+    """Install every server of the topology and start the fabrics.
+
+    Raises:
+        LabError: a step failed; the message names the machine and quotes the installer.
+    """
+    package = lab.folder.stack / "package.tar.gz"
+    build_package(package)
+    passphrase = pairing_passphrase(lab.topology)
+    ports = {site: _free_port() for site in lab.topology.sites}
+    _install_configuration_server(lab, board, package, passphrase, ports)
+    for site, port in ports.items():
+        _start_fabric(lab, board, site, port)
+    _install_servers(lab, board, package, passphrase)
+    return credentials(lab)
+
+
+def credentials(lab: Lab) -> Credentials:
+    """Return the operator's files of a lab whose stack is deployed."""
+    folder = lab.folder.stack
+    return Credentials(folder / "ca.pem", folder / "operator.pem", folder / "operator.key")
+
+
+def _install_configuration_server(
+    lab: Lab, board: Board, package: Path, passphrase: str, ports: dict[str, int]
+) -> None:
+    machine = lab.machine(configuration_server_name(lab.topology))
+    board.step(f"{machine.name} {CONFIGURATION_SERVER}", "installing")
+    _send(machine, package)
+    machine.ssh.check("install", "-d", "-m", "700", ETC)
+    machine.ssh.put(passphrase.encode(), f"{ETC}/passphrase", mode=0o600)
+    _run_installer(machine, CONFIGURATION_SERVER, configuration_server_config(lab.topology, ports), "--no-start")
+    config = f"{ETC}/{CONFIGURATION_SERVER}.json"
+    environment = ("env", "PYTHONPATH=/opt/recovery/current", f"OPENSSL_CONF={ETC}/openssl.cnf")
+    module = ("python3", "-m", "lab.replication.configuration_server", "init", "--config", config)
+    machine.ssh.check(*environment, *module, seconds=INSTALL_SECONDS)
+    for name in ("ca.pem", "operator.pem", "operator.key", *(f"fabric-{s}.{e}" for s in ports for e in ("pem", "key"))):
+        _keep(lab.folder.stack / name, machine.ssh.get(f"{ETC}/issued/{name}"))
+    unit = f"recovery-{CONFIGURATION_SERVER}.service"
+    machine.ssh.check("systemctl", "daemon-reload")
+    machine.ssh.check("systemctl", "enable", "--now", unit, seconds=INSTALL_SECONDS)
+    probe = "import socket; socket.create_connection(('127.0.0.1', 443), 2)"
+    wait_until(
+        lambda: machine.ssh.run("python3", "-c", probe).ok,
+        Deadline.after(INSTALL_SECONDS),
+        f"{CONFIGURATION_SERVER} on {machine.name}",
+        explain=lambda: machine.ssh.run("journalctl", "-u", unit, "-n", "20", "--no-pager").stdout,
+    )
+    board.step(f"{machine.name} {CONFIGURATION_SERVER}", "ready")
+
+
+def _start_fabric(lab: Lab, board: Board, site: str, port: int) -> None:
+    folder = lab.folder.stack / f"fabric-{site}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for suffix in ("pem", "key"):
+        (lab.folder.stack / f"fabric-{site}.{suffix}").replace(folder / f"machine.{suffix}")
+    _keep(folder / "ca.pem", (lab.folder.stack / "ca.pem").read_bytes())
+    host = lab.topology.hosts[lab.topology.sites[site].host]
+    driver = {
+        "kind": "libvirt",
+        "uri": host.uri,
+        "lab": lab.folder.name,
+        "store": str(lab.folder.path.parent),
+        "acceleration": lab.state.acceleration,
+    }
+    config = folder / "fabric.json"
+    config.write_text(json.dumps(fabric_config(lab.topology, site, port, str(folder), driver)), encoding="utf-8")
+    argv = [sys.executable, "-m", "lab.replication.fabric", "--config", str(config)]
+    process = spawn(lab.folder, f"fabric-{site}", argv, dict(os.environ))
+
+    def listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    log = lab.folder.processes / f"{process.name}.log"
+    wait_until(
+        listening,
+        Deadline.after(FABRIC_SECONDS),
+        f"fabric of {site}",
+        explain=lambda: log.read_text(errors="replace")[-1000:],
+    )
+    board.step(f"fabric {site}", "ready")
+
+
+def _install_servers(lab: Lab, board: Board, package: Path, passphrase: str) -> None:
+    roles = (Role.PROCESS_SERVER, Role.MASTER_TARGET)
+    names = sorted({name for role in roles for name in lab.topology.machines_with(role)})
+
+    def install(name: str) -> None:
+        machine = lab.machine(name)
+        _send(machine, package)
+        machine.ssh.put(passphrase.encode(), f"{WORK}/passphrase", mode=0o600)
+        machine.ssh.put((lab.folder.stack / "ca.pem").read_bytes(), f"{WORK}/ca.pem")
+        for role in (role for role in roles if role in lab.topology.machines[name].roles):
+            board.step(f"{name} {role.value}", "installing")
+            if role is Role.PROCESS_SERVER:
+                _hand_over_push_files(lab, machine, package, passphrase)
+            arguments = ("--passphrase-file", f"{WORK}/passphrase", "--ca", f"{WORK}/ca.pem")
+            config = server_config(lab.topology, role, name, _data_port(lab.topology, role))
+            _run_installer(machine, role.value, config, *arguments)
+            board.step(f"{name} {role.value}", "ready")
+        machine.ssh.check("rm", "-rf", WORK)
+
+    with ThreadPoolExecutor(len(names), thread_name_prefix="deploy") as pool:
+        list(pool.map(install, names))
+
+
+def _hand_over_push_files(lab: Lab, machine: LabMachine, package: Path, passphrase: str) -> None:
+    """Give the process server what push installation needs: a login for protected machines and the package."""
+    machine.ssh.check("install", "-d", "-m", "700", ETC, PUSH_FOLDER)
+    known = [
+        f"{interface.address} {lab.state.host_keys[name]}"
+        for name, protected in lab.topology.machines_with(Role.PROTECTED).items()
+        for interface in protected.interfaces
+        if interface.address is not None
+    ]
+    files = {
+        "key": (lab.folder.login_key.parent / "push").read_bytes(),
+        "known_hosts": ("\n".join(known) + "\n").encode(),
+        "package.tar.gz": package.read_bytes(),
+        "passphrase": passphrase.encode(),
+        "ca.pem": (lab.folder.stack / "ca.pem").read_bytes(),
+    }
+    for name, content in files.items():
+        machine.ssh.put(content, f"{PUSH_FOLDER}/{name}", mode=0o600)
+
+
+def _send(machine: LabMachine, package: Path) -> None:
+    machine.ssh.check("install", "-d", "-m", "700", WORK)
+    machine.ssh.put(package.read_bytes(), f"{WORK}/package.tar.gz", mode=0o600)
+    machine.ssh.check("tar", "-xzf", f"{WORK}/package.tar.gz", "-C", WORK)
+
+
+def _run_installer(machine: LabMachine, kind: str, config: JSON, *arguments: str) -> None:
+    machine.ssh.put(json.dumps(config).encode(), f"{WORK}/{kind}.json", mode=0o600)
+    machine.ssh.check(
+        *("env", f"PYTHONPATH={WORK}", "python3", "-m", "lab.replication.install", "--kind", kind),
+        *("--config", f"{WORK}/{kind}.json", "--package", f"{WORK}/package.tar.gz", *arguments),
+        seconds=INSTALL_SECONDS,
+    )
+
+
+def _data_port(topology: Topology, role: Role) -> int:
+    policy = next(iter(topology.stack.policies.values()))
+    return policy.process_server_port if role is Role.PROCESS_SERVER else policy.master_target_port
+
+
+def _keep(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

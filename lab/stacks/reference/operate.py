@@ -1,0 +1,65 @@
+"""Operating a reference stack that is deployed on a lab: an operator's client through a tunnel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from lab.provision.lab import Lab
+from lab.stacks.reference.client import ReferenceStack
+from lab.stacks.reference.components import (
+    CONFIGURATION_SERVER,
+    JSON,
+    PORT,
+    configuration_server_name,
+    management_endpoint,
+    mobility_settings,
+)
+from lab.stacks.reference.deploy import PUSH_FOLDER
+from lab.stacks.reference.settings import machine_settings, policy_document
+from lab.topology.model import Topology
+from lab.topology.naming import mac_for
+
+
+@contextmanager
+def operated(lab: Lab) -> Iterator[ReferenceStack]:
+    """Yield the stack, with the topology's policies and protection settings handed over."""
+    topology = lab.topology
+    server = configuration_server_name(topology)
+    settings = {name: protection_settings(topology, name) for name in topology.stack.protect}
+    with (
+        lab.machine(server).ssh.tunnel("127.0.0.1", PORT) as tunnel,
+        ReferenceStack(
+            f"https://{tunnel.host}:{tunnel.port}",
+            f"{CONFIGURATION_SERVER}.{server}.recovery",
+            lab.folder.stack,
+            settings,
+        ) as stack,
+    ):
+        for name, policy in topology.stack.policies.items():
+            stack.put_policy(name, policy_document(policy))
+        yield stack
+
+
+def protection_settings(topology: Topology, machine: str) -> dict[str, Any]:
+    """Return how a machine is protected, push installation included."""
+    mac_of = partial(mac_for, topology.name)
+    return machine_settings(topology, machine, mac_of, push_install=push_install(topology, machine))
+
+
+def push_install(topology: Topology, machine: str) -> JSON:
+    """Return how the process server reaches a machine to install the agent. Paths are the process server's."""
+    address = next(card.address for card in topology.machines[machine].interfaces if card.address is not None)
+    return {
+        "address": str(address),
+        "user": "root",
+        "key_file": f"{PUSH_FOLDER}/key",
+        "known_hosts": f"{PUSH_FOLDER}/known_hosts",
+        "package": f"{PUSH_FOLDER}/package.tar.gz",
+        "passphrase_file": f"{PUSH_FOLDER}/passphrase",
+        "ca_file": f"{PUSH_FOLDER}/ca.pem",
+        "configuration_server": management_endpoint(topology, machine),
+        "settings": mobility_settings(topology, machine),
+    }

@@ -21,6 +21,8 @@ def run_ip(*arguments: str) -> str:
         raise NetworkError("the `ip` command is missing (apt-get install iproute2)") from error
     except subprocess.CalledProcessError as error:
         raise NetworkError(f"`{' '.join(command)}` failed: {error.stderr.strip()}") from error
+    except subprocess.TimeoutExpired as error:
+        raise NetworkError(f"`{' '.join(command)}` did not end within {COMMAND_SECONDS:.0f} s") from error
     return result.stdout
 
 

@@ -29,21 +29,26 @@ class HubSwitches:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         monitor = self._monitor(network)
-        monitor.unlink(missing_ok=True)
+        # What a hub left behind that died: nobody listens there any more.
+        for stale in (monitor, *self.folder.glob(f"{network}.p*.sock")):
+            stale.unlink(missing_ok=True)
         command = [
             "qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none",
             "-name", f"recovery-lab-hub:{self.lab}:{network}",
             "-qmp", f"unix:{monitor},server=on,wait=off",
             "-pidfile", str(self._pidfile(network)), "-daemonize",
         ]  # fmt: skip
-        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=START_SECONDS)
-        if result.returncode != 0:
-            raise NetworkError(f"the hub of {network} did not start: {result.stderr.strip()}")
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=START_SECONDS)
+        except subprocess.CalledProcessError as error:
+            raise NetworkError(f"the hub of {network} did not start: {error.stderr.strip()}") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NetworkError(f"the hub of {network} did not start: {error}") from error
 
     def wire(self, network: str, machine: str) -> StreamWiring:
         """Add a listening port for a machine."""
         port = device_name("p", network, machine)
-        socket = self.folder / f"{port}.sock"
+        socket = self.folder / f"{network}.{port}.sock"
         if not socket.exists():
             monitor = self._monitor(network)
             qmp.execute(
@@ -95,7 +100,7 @@ class HubSwitches:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        return pid if f"recovery-lab-hub:{self.lab}:{network}".encode() in arguments else None
+        return pid if f"recovery-lab-hub:{self.lab}:{network}".encode() in arguments.split(b"\0") else None
 
 
 def _wait_gone(switches: HubSwitches, network: str) -> None:

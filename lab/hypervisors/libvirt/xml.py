@@ -12,6 +12,7 @@ from lab.networks.protocol import StreamWiring, TapWiring, Wiring
 
 TAG = "urn:recovery-lab:1"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+TRANSLATION_CACHE_MIB = 256
 MANAGEMENT_SLOT = 0x1E
 """PCI slots are handed out by libvirt from 1 upwards; what we add on the command line sits at the other end."""
 
@@ -58,6 +59,9 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     _child(system, "type", "hvm", arch="x86_64", machine="pc")
     features = _child(domain, "features")
     _child(features, "acpi")
+    if placement.domain_type == "qemu":
+        # Without a bound the emulator keeps up to a GiB of translated code for each machine.
+        _child(_child(features, "tcg"), "tb-cache", str(TRANSLATION_CACHE_MIB), unit="MiB")
     _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
     _child(domain, "on_poweroff", "destroy")
     _child(domain, "on_reboot", "restart")

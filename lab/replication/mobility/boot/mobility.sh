@@ -29,15 +29,21 @@ mobility_create()
 	dmsetup create "$1" --noudevsync --table "$2"
 }
 
+# Names below /dev/mapper appear when udev gets round to it; numbers are there at once.
+mobility_number()
+{
+	dmsetup info --columns --noheadings --separator : -o major,minor "$1"
+}
+
 mobility_partitions()
 {
 	for mobility_part in "/sys/block/${2##*/}/${2##*/}"*; do
 		[ -e "$mobility_part/partition" ] || continue
-		mobility_number=$(cat "$mobility_part/partition")
-		mobility_create "$1$mobility_number" \
-			"0 $(cat "$mobility_part/size") linear /dev/mapper/$1 $(cat "$mobility_part/start")"
+		mobility_index=$(cat "$mobility_part/partition")
+		mobility_create "$1$mobility_index" \
+			"0 $(cat "$mobility_part/size") linear $(mobility_number "$1") $(cat "$mobility_part/start")"
 		if [ "$mobility_root" = "/dev/${mobility_part##*/}" ]; then
-			ROOT="/dev/mapper/$1$mobility_number"
+			ROOT="/dev/mapper/$1$mobility_index"
 		fi
 	done
 }
@@ -49,7 +55,7 @@ mobility_map_disk()
 	if [ -n "$mobility_log" ]; then
 		mobility_create "mobility-$1-log-a" "0 $4 linear $mobility_log $3"
 		mobility_create "mobility-$1-log-b" "0 $4 linear $mobility_log $5"
-		mobility_create "mobility-$1" "0 $mobility_size log-writes $mobility_disk /dev/mapper/mobility-$1-log-a"
+		mobility_create "mobility-$1" "0 $mobility_size log-writes $mobility_disk $(mobility_number "mobility-$1-log-a")"
 	else
 		mobility_create "mobility-$1" "0 $mobility_size linear $mobility_disk 0"
 	fi
@@ -73,7 +79,8 @@ mobility_map()
 		# shellcheck disable=SC2086
 		mobility_map_disk $mobility_line
 	done < /mobility/disks
-	udevadm settle --timeout=10
+	udevadm settle --timeout=30
+	dmsetup mknodes
 }
 
 mountroot()

@@ -55,9 +55,8 @@ def _causes(facts: Facts) -> Iterable[tuple[str, str]]:
         yield from _silent(facts)
         if facts.attributes.get("resynchronising"):
             yield WARNING, "resynchronisation is running"
-        reported = facts.attributes.get("reported_health") or {}
-        if reported.get("status") in (WARNING, CRITICAL):
-            yield reported["status"], str(reported.get("message", "reported by a component"))
+        for server, problem in sorted((facts.attributes.get("broken_links") or {}).items()):
+            yield CRITICAL, f"no data reaches the {server}: {problem}"
     if facts.state in WITH_POINTS:
         yield from _late(facts)
 

@@ -17,10 +17,10 @@ from lab.replication.configuration_server.states import State
 class Machine:
     """A machine, its settings and what is remembered about it.
 
-    ``attributes`` hold: ``stream`` (the present one), ``initial_replication_complete``, ``resynchronising``,
-    ``resynchronisation_required``, ``test_machine``, ``test_failover`` (result), ``replica_machine``,
-    ``recovery_point`` (chosen by failover), ``original_disks``, ``rolled_back_to``, ``progress``,
-    ``reported_health`` and ``last_error``.
+    ``attributes`` hold: ``stream`` (the present one), ``copied_stream`` (the one whose copy is complete), ``drained``
+    (the one that was fenced by a failover), ``resynchronising``, ``progress``, ``broken_links``, ``last_error``,
+    ``test_machine``, ``test_failover`` (its result), ``test_recovery_point``, ``replica_machine``, ``recovery_point``
+    (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``.
     """
 
     name: str

@@ -22,6 +22,8 @@ MACHINE_REPORTS = (
     "resynchronisation-required",
     "resynchronisation-complete",
 )
+LINKS = ("process_server", "master_target")
+OK = "ok"
 KINDS = ("recovery-point", "health", *MACHINE_REPORTS)
 
 
@@ -107,8 +109,19 @@ class Reports:
         elif what == "progress":
             self.machines.remember(session.machine, progress=dict(data.value))
         elif what == "health":
-            self.machines.remember(session.machine, reported_health=dict(data.value))
+            self._note_links(session.machine, data)
         self.settle(session.machine)
+
+    def _note_links(self, name: str, data: Reader) -> None:
+        """Agents report about the process server, process servers about the master target: a problem, or "ok"."""
+        broken = dict(self.machines.get(name).attributes.get("broken_links") or {})
+        for key in LINKS:
+            if not data.has(key):
+                continue
+            broken.pop(key.replace("_", "-"), None)
+            if data.value[key] != OK:
+                broken[key.replace("_", "-")] = str(data.value[key])
+        self.machines.remember(name, broken_links=broken or None)
 
     def _add_point(self, session: Session, data: Reader) -> None:
         cut = data.inner("cut")

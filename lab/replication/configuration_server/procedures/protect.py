@@ -128,9 +128,7 @@ class Disable:
             for disk in machine.settings.disks:
                 await fabric.detach_disk(replica_disk(machine, disk))
                 await fabric.delete_disk(replica_disk(machine, disk))
-        self.workshop.machines.remember(
-            machine.name, **fresh_attributes(None), test_failover=None, reported_health=None
-        )
+        self.workshop.machines.remember(machine.name, **fresh_attributes(None), test_failover=None)
 
 
 @dataclass(frozen=True)
@@ -219,6 +217,7 @@ def fresh_attributes(session: Session | None) -> dict[str, Any]:
         "copied_stream": None,
         "resynchronising": None,
         "progress": None,
+        "broken_links": None,
         "recovery_point": None,
         "drained": None,
     }

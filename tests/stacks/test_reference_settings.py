@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lab.errors import BadInput
+from lab.replication.configuration_server.settings import parse_policy, parse_settings
+from lab.stacks.reference.settings import address_towards, machine_settings, policy_document
+from lab.topology.load import load_topology
+from lab.topology.naming import mac_for
+
+EMBEDDED = Path(__file__).parents[2] / "topologies" / "embedded.yaml"
+
+
+@pytest.fixture(scope="module")
+def topology():
+    return load_topology(EMBEDDED)
+
+
+@pytest.fixture
+def document(topology):
+    return machine_settings(topology, "app1", partial(mac_for, topology.name))
+
+
+def test_the_configuration_server_accepts_what_the_topology_says(topology, document):
+    settings = parse_settings(document)
+    assert [disk.name for disk in settings.disks] == ["system", "data"]
+    assert settings.change_log.serial == "changes"
+    assert (settings.primary_fabric, settings.recovery_fabric) == ("primary", "recovery")
+    assert parse_policy(policy_document(topology.stack.policies["standard"])).rpo_threshold_s == 60
+
+
+def test_addresses_are_those_that_the_sender_reaches(document):
+    assert document["process_server"] == {"name": "ps1", "address": "10.10.0.21"}
+    assert document["master_target"] == {"name": "mt1", "address": "10.30.0.31"}
+    assert document["failback"]["process_server"] == {"name": "ps1", "address": "10.30.0.21"}
+    assert document["failback"]["master_target"]["name"] == "ps1"
+
+
+def test_the_management_card_keeps_its_address_and_the_others_get_their_own(topology, document):
+    management, recovery = document["replica_nics"]
+    assert management["mac"] == mac_for(topology.name, "app1", "management")
+    assert management["address"] is None
+    assert recovery["address"] == "10.20.0.11"
+    assert recovery["routes"] == [{"to": "10.30.0.0/24", "via": "10.20.0.31"}]
+    macs = {card["mac"] for card in (*document["replica_nics"], *document["test_nics"])}
+    assert len(macs) == 3
+
+
+def test_a_machine_that_is_not_protected_has_no_settings(topology):
+    with pytest.raises(BadInput):
+        machine_settings(topology, "ps1", partial(mac_for, topology.name))
+
+
+def test_an_address_that_nobody_reaches_is_none(topology):
+    assert address_towards(topology, topology.machines["app1"].interfaces[:1], "mt1") is None

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import json
 import subprocess
 import tarfile
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from ruamel.yaml import YAML
 
 from lab.errors import LabError
 
 SEED_SECONDS = 30.0
+_MANAGEMENT: dict[str, object] = {
+    "dhcp4": True,
+    "dhcp4-overrides": {"use-routes": False, "use-dns": False, "use-ntp": False},
+}
+"""The way out of a machine is never the management network."""
 _NAMESPACE = uuid.UUID("5a0c2b0e-6f53-4d6c-9b0a-0d7f3f7b8a11")
 
 
@@ -56,7 +61,7 @@ class Filesystem:
 class SshKey:
     """An Ed25519 key pair in OpenSSH's formats."""
 
-    private: str
+    private: str = field(repr=False)
     public: str
 
 
@@ -130,9 +135,13 @@ def write_seed(identity: Identity, path: Path) -> None:
         for name, document in _cloud_init(identity).items():
             with (work / name).open("w", encoding="utf-8") as file:
                 file.write("#cloud-config\n" if name == "user-data" else "")
-                YAML(typ="safe").dump(document, file)
+                # JSON is YAML with every text quoted: cloud-init reads a bare 52:54:00:12:34:56 as a number.
+                json.dump(document, file, indent=1)
         command = ["genisoimage", "-quiet", "-V", "cidata", "-J", "-r", "-o", str(path), folder]
-        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SEED_SECONDS)
+        try:
+            result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SEED_SECONDS)
+        except FileNotFoundError as error:
+            raise LabError("genisoimage is missing", hint="make bootstrap installs it") from error
     if result.returncode != 0:
         raise LabError(f"the seed disk of {identity.machine} was not written: {result.stderr.strip()}")
 
@@ -157,7 +166,7 @@ def _cloud_init(identity: Identity) -> dict[str, object]:
     ethernets = {
         card.network: {
             "match": {"macaddress": card.mac},
-            **({"dhcp4": True} if card.address is None else {"addresses": [str(card.address)]}),
+            **(_MANAGEMENT if card.address is None else {"addresses": [str(card.address)]}),
             **({"routes": [{"to": str(r.to), "via": str(r.via)} for r in card.routes]} if card.routes else {}),
         }
         for card in identity.cards

@@ -19,7 +19,7 @@ def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Run ``lab`` and return exit code, stdout and stderr."""
     fact = AccelerationFact(Acceleration.TCG, proved=True, reason="not tried in tests")
     monkeypatch.setattr("lab.doctor.facts.assess", lambda *_: fact)
-    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    monkeypatch.setenv("RECOVERY_LAB_HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import BadInput
+from lab.home import home
 
-VARIABLE = "RECOVERY_LAB_HOME"
 _LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
@@ -21,14 +20,8 @@ class Home:
 
     @classmethod
     def default(cls) -> Home:
-        """Return the folder that the environment names, else the customary one of the user."""
-        named = os.environ.get(VARIABLE)
-        if named:
-            return cls(Path(named).resolve())
-        if os.geteuid() == 0:
-            return cls(Path("/var/lib/recovery-lab"))
-        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
-        return cls(Path(data) / "recovery-lab")
+        """Return the folder of this user, or the one that the environment names."""
+        return cls(home())
 
     @property
     def images(self) -> Path:

@@ -224,7 +224,7 @@ def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lac
         lacks.append(Lack(what, "stop other labs (lab status, lab down NAME) or make the machines smaller"))
     if disk > facts.disk_free_bytes:
         what = f"disk: up to {_gib(disk)} needed, {_gib(facts.disk_free_bytes)} free in {facts.disk_path}"
-        lacks.append(Lack(what, f"free space in {facts.disk_path}, or set LAB_HOME to a folder with more"))
+        lacks.append(Lack(what, f"free space in {facts.disk_path}, or set RECOVERY_LAB_HOME to a folder with more"))
     hungry = [name for name, machine in topology.machines.items() if machine.cpus > facts.cores]
     if hungry and facts.acceleration.acceleration is Acceleration.KVM:
         lacks.append(Lack(f"cores: {', '.join(hungry)} want more than {facts.cores}", "lower their 'cpus'"))

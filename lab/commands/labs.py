@@ -1,0 +1,122 @@
+"""``lab up``, ``down``, ``status``, ``ssh`` and ``run``: labs on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab.commands.terminal import console, plain_table
+from lab.errors import BadInput, LabError
+
+Name = Annotated[str | None, typer.Option("--name", help="Name of the lab; the topology's name if not given.")]
+File = Annotated[Path, typer.Argument(help="Topology file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this family."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(ssh)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
+
+
+def up(file: File, name: Name = None) -> None:
+    """Make the machines of a topology and wait until all let us log in."""
+    from lab.provision.board import ConsoleBoard
+    from lab.provision.home import Home
+    from lab.provision.lease import leased
+    from lab.provision.up import bring_up
+    from lab.topology.load import load_topology
+
+    topology = load_topology(file)
+    home, lab_name = Home.default(), name or topology.name
+    with leased(home, lab_name), ConsoleBoard(console(), f"lab {lab_name}") as board:
+        bring_up(topology, home, lab_name, board).close()
+    console().print(f"log in: lab ssh {next(iter(topology.machines))} --name {lab_name}; end: lab down {lab_name}")
+
+
+def down(what: Annotated[str | None, typer.Argument(help="Name of the lab, or its topology file.")] = None) -> None:
+    """Remove a lab with everything that belongs to it, also after a crash; without a name, every lab."""
+    from lab.provision.board import ConsoleBoard
+    from lab.provision.down import tear_down
+    from lab.provision.home import Home
+    from lab.provision.lease import leased
+
+    home = Home.default()
+    names = [_lab_name(what)] if what else home.lab_names()
+    for lab_name in names:
+        with leased(home, lab_name), ConsoleBoard(console(), f"lab {lab_name}") as board:
+            removed = tear_down(home, lab_name, board)
+        console().print(f"{lab_name}: {len(removed)} objects removed")
+    if not names:
+        console().print("no lab is up")
+
+
+def status() -> None:
+    """Show the labs on this machine and their machines."""
+    from lab.provision.home import Home
+    from lab.provision.state import load_state
+    from lab.provision.up import open_hypervisor
+
+    home = Home.default()
+    table = plain_table("lab", "phase", "machine", "power", "ssh")
+    for lab_name in home.lab_names():
+        state = load_state(home.lab(lab_name))
+        if state is None:
+            table.add_row(lab_name, "left over", "", "", f"lab down {lab_name}")
+            continue
+        hypervisor = open_hypervisor(state, home)
+        for machine in hypervisor.machines():
+            port = hypervisor.endpoint(machine.name).port
+            table.add_row(lab_name, state.phase.value, machine.name, machine.power.value, f"127.0.0.1:{port}")
+        hypervisor.close()
+    console().print(table)
+
+
+def ssh(
+    machine: Annotated[str, typer.Argument(help="Machine, a replica too.")],
+    command: Annotated[list[str] | None, typer.Argument(help="Program and arguments; without, a shell.")] = None,
+    name: Name = None,
+) -> None:
+    """Log in to a machine of a lab that is up."""
+    from lab.provision.home import Home
+    from lab.provision.login import ssh_command
+
+    home = Home.default()
+    names = [name] if name else home.lab_names()
+    if len(names) != 1:
+        raise BadInput(
+            f"there are {len(names)} labs: say which with --name ({', '.join(names) or 'lab up FILE first'})"
+        )
+    argv = ssh_command(home, names[0], machine, command or [])
+    os.execvp(argv[0], argv)  # noqa: S606 - the terminal belongs to ssh from here on
+
+
+def run(
+    context: typer.Context,
+    file: File,
+    keep: Annotated[str, typer.Option(help="Keep the machines: never, on-failure or always.")] = "never",
+    name: Name = None,
+    out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports/out"),
+) -> None:
+    """Bring a topology up, run the suites on it, write the certificate, take it down."""
+    from lab.run import Keep, run_topology
+
+    if keep not in {choice.value for choice in Keep}:
+        raise BadInput(f"--keep is never, on-failure or always, not {keep!r}")
+    outcome = run_topology(file, name=name, keep=Keep(keep), out=out, pytest_arguments=context.args, terminal=console())
+    if not outcome.passed:
+        raise LabError(f"verdict: {outcome.verdict}", hint=f"certificate: {outcome.certificate}")
+
+
+def _lab_name(what: str) -> str:
+    path = Path(what)
+    if path.suffix in {".yaml", ".yml"}:
+        from lab.topology.load import load_topology
+
+        return load_topology(path).name
+    return what

@@ -1,0 +1,39 @@
+"""The command with which a person logs in to a machine of a lab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.errors import LabError
+from lab.hypervisors.protocols import HypervisorError
+from lab.provision.home import Home
+from lab.provision.state import load_state
+from lab.provision.up import open_hypervisor
+
+SUFFIXES = ("-replica", "-test")
+
+
+def ssh_command(home: Home, lab: str, machine: str, command: Sequence[str]) -> list[str]:
+    """Return the arguments of ``ssh`` for a machine, host key checked. Raises LabError when there is none."""
+    folder = home.lab(lab)
+    state = load_state(folder)
+    if state is None:
+        raise LabError(f"there is no lab {lab}", hint="lab up FILE")
+    hypervisor = open_hypervisor(state, home)
+    try:
+        endpoint = hypervisor.endpoint(machine)
+    except HypervisorError as error:
+        known = ", ".join(item.name for item in hypervisor.machines())
+        raise LabError(f"{error}; machines of {lab}: {known}") from error
+    finally:
+        hypervisor.close()
+    # A replica came from another machine's disk, so it shows that machine's key.
+    origin = machine
+    for suffix in SUFFIXES:
+        origin = origin.removesuffix(suffix)
+    known_hosts = folder.login_key.parent / f"known-{machine}"
+    known_hosts.write_text(f"[{endpoint.host}]:{endpoint.port} {state.host_keys[origin]}\n", encoding="ascii")
+    options = [f"UserKnownHostsFile={known_hosts}", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes"]
+    flags = [word for option in options for word in ("-o", option)]
+    login = ["ssh", "-i", str(folder.login_key), "-p", str(endpoint.port), *flags, f"root@{endpoint.host}"]
+    return [*login, "--", *command] if command else login

@@ -27,6 +27,10 @@ KEEPALIVE_SECONDS = 5
 # A machine that is still booting makes paramiko log whole tracebacks; what matters arrives as exceptions.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 _LOST = (EOFError, OSError, paramiko.SSHException)
+_PARAMIKO_CLOSED = "Socket is closed"
+NO_STATUS = -1
+LINGER_SECONDS = 1.0
+"""How long the thread of a dead connection may take to say so."""
 
 
 class ConnectionLost(LabError):
@@ -91,35 +95,35 @@ class SshTransport:
     def shell(self, script: str, *, stdin: str | None = None, seconds: float = COMMAND_SECONDS) -> Result:
         """Run a constant shell script (never one built from input)."""
         source = io.StringIO(stdin) if stdin is not None else False
+        deadline = Deadline.after(seconds)
         try:
-            done = self._open().run(script, hide=True, warn=True, in_stream=source, timeout=seconds, pty=False)
+            connection = self._open()
+            done = connection.run(script, hide=True, warn=True, in_stream=source, timeout=seconds, pty=False)
         except invoke.exceptions.CommandTimedOut as error:
             raise DeadlineExceeded(f"{self.machine}: `{script[:120]}` did not end within {seconds:.0f} s") from error
         except (*_LOST, invoke.exceptions.ThreadException) as error:
             self.close()
             raise ConnectionLost(f"{self.machine}: the connection died during `{script[:120]}`: {error}") from error
+        if done.exited == NO_STATUS:
+            self._explain_missing_status(connection, script, deadline)
         return Result(int(done.exited), str(done.stdout), str(done.stderr))
 
     def put(self, content: bytes, path: str, *, mode: int = 0o644) -> None:
-        """Write a file. Raises ConnectionLost."""
+        """Write a file. Raises ConnectionLost, CommandFailed when it cannot be written there."""
         try:
             sftp = self._open().sftp()
             sftp.putfo(io.BytesIO(content), path, file_size=len(content))
             sftp.chmod(path, mode)
         except _LOST as error:
-            self.close()
-            raise ConnectionLost(f"{self.machine}: the connection died while writing {path}: {error}") from error
+            raise self._transfer_failed(error, f"writing {path}") from error
 
     def get(self, path: str) -> bytes:
         """Read a file. Raises ConnectionLost, CommandFailed when there is none."""
         target = io.BytesIO()
         try:
             self._open().sftp().getfo(path, target)
-        except FileNotFoundError as error:
-            raise CommandFailed(f"{self.machine}: there is no {path}") from error
         except _LOST as error:
-            self.close()
-            raise ConnectionLost(f"{self.machine}: the connection died while reading {path}: {error}") from error
+            raise self._transfer_failed(error, f"reading {path}") from error
         return target.getvalue()
 
     @contextmanager
@@ -180,6 +184,30 @@ class SshTransport:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _explain_missing_status(self, connection: Connection, script: str, deadline: Deadline) -> None:
+        """Find out why a command ended without a status; no answer means that a signal killed it.
+
+        Raises:
+            DeadlineExceeded: we hung up on it (fabric's own check can come too early).
+            ConnectionLost: the connection is gone.
+        """
+        if deadline.expired:
+            raise DeadlineExceeded(f"{self.machine}: `{script[:120]}` did not end within {deadline.seconds:.0f} s")
+        transport = connection.transport
+        if transport is not None:
+            transport.join(LINGER_SECONDS)
+        if transport is None or not transport.is_active():
+            self.close()
+            raise ConnectionLost(f"{self.machine}: the connection died during `{script[:120]}`: no status arrived")
+
+    def _transfer_failed(self, error: Exception, doing: str) -> LabError:
+        """Tell a file that cannot be from a connection that is gone: SFTP reports both as OSError."""
+        alive = self._connection is not None and self._connection.is_connected
+        if alive and isinstance(error, OSError) and str(error) != _PARAMIKO_CLOSED:
+            return CommandFailed(f"{self.machine}: {doing} failed: {error}")
+        self.close()
+        return ConnectionLost(f"{self.machine}: the connection died while {doing}: {error}")
 
     def _transport(self) -> paramiko.Transport:
         transport = self._open().transport

@@ -43,7 +43,8 @@ class CommandQueue:
         self._signal(component).notify()
         try:
             await self._delivered(command, component, name, delivery)
-            answer = await asyncio.wait_for(result, deadline)
+            async with asyncio.timeout(deadline):
+                answer = await result
         except TimeoutError as error:
             raise ComponentUnreachable(f"{component} did not answer {name} within {deadline:.0f} s") from error
         finally:
@@ -141,7 +142,9 @@ class CommandQueue:
 
     async def _delivered(self, command: str, component: str, name: str, delivery: float) -> None:
         try:
-            await asyncio.wait_for(self._taken[command].wait(), delivery)
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
+            async with asyncio.timeout(delivery):
+                await self._taken[command].wait()
         except TimeoutError as error:
             raise ComponentUnreachable(f"{component} did not take {name} within {delivery:.0f} s") from error
 

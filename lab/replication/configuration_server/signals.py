@@ -20,5 +20,6 @@ class Signal:
     async def wait(self, seconds: float) -> None:
         """Return when notified, or after ``seconds``."""
         event = self._event
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(event.wait(), seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()

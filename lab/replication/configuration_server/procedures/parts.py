@@ -146,29 +146,51 @@ async def copy_disks(workshop: Workshop, machine: Machine, session: Session, nam
     Raises:
         JobError: the master target did not hold still, or a clone failed.
     """
-    fabric = workshop.fabrics[session.fabric]
-    names = {disk.index: copied_disk(name, disk) for disk in machine.settings.disks}
-    copies = [TargetDisk(disk.index, disk.name, disk.size, names[disk.index], "") for disk in session.disks]
+    # Not ``finally``: when this server is stopped it must not wait for others, and a barrier lifts itself.
     try:
-        applied = await workshop.calls.hold_copies(session)
-        for disk, copy in zip(session.disks, copies, strict=True):
-            await fabric.delete_disk(copy.disk)
-            await fabric.clone_disk(disk.disk, copy.disk)
-            # A barrier lifts itself after a while; held again before that, and the same number proves it.
-            if await workshop.calls.hold_copies(session) != applied:
-                raise JobError("copy-torn", f"{session.stream} went on while its disks were copied")
-    finally:
+        copies = await _clone_held(workshop, machine, session, name)
+    except JobError:
         await workshop.calls.release_copies(session)
-    return Copies(tuple(copies), applied)
+        raise
+    await workshop.calls.release_copies(session)
+    return copies
 
 
 async def roll_copies(workshop: Workshop, session: Session, copies: Copies, point: Point) -> None:
-    """Turn copies into a recovery point: only the master target has the undo log."""
+    """Turn copies into a recovery point: only the master target has the undo log.
+
+    Raises:
+        JobError: a copy cannot be attached, or the master target cannot roll it.
+    """
+    try:
+        await _roll_attached(workshop, session, copies, point)
+    except JobError:
+        await _detach(workshop, session, copies)
+        raise
+    await _detach(workshop, session, copies)
+
+
+async def _clone_held(workshop: Workshop, machine: Machine, session: Session, name: str) -> Copies:
+    fabric = workshop.fabrics[session.fabric]
+    names = {disk.index: copied_disk(name, disk) for disk in machine.settings.disks}
+    copies = [TargetDisk(disk.index, disk.name, disk.size, names[disk.index], "") for disk in session.disks]
+    applied = await workshop.calls.hold_copies(session)
+    for disk, copy in zip(session.disks, copies, strict=True):
+        await fabric.delete_disk(copy.disk)
+        await fabric.clone_disk(disk.disk, copy.disk)
+        # A barrier lifts itself after a while; held again before that, and the same number proves it.
+        if await workshop.calls.hold_copies(session) != applied:
+            raise JobError("copy-torn", f"{session.stream} went on while its disks were copied")
+    return Copies(tuple(copies), applied)
+
+
+async def _roll_attached(workshop: Workshop, session: Session, copies: Copies, point: Point) -> None:
     fabric = workshop.fabrics[session.fabric]
     target = session.master_target.name
-    try:
-        serials = {copy.index: await fabric.attach_disk(copy.disk, target) for copy in copies.disks}
-        await workshop.calls.roll(session, point.id, serials)
-    finally:
-        for copy in copies.disks:
-            await fabric.detach_disk(copy.disk)
+    serials = {copy.index: await fabric.attach_disk(copy.disk, target) for copy in copies.disks}
+    await workshop.calls.roll(session, point.id, serials)
+
+
+async def _detach(workshop: Workshop, session: Session, copies: Copies) -> None:
+    for copy in copies.disks:
+        await workshop.fabrics[session.fabric].detach_disk(copy.disk)

@@ -15,11 +15,12 @@ def leased(home: Home, lab: str) -> Iterator[None]:
     """Hold the lab's lease inside the block.
 
     Raises:
+        BadInput: that is no name for a lab.
         LabError: another command works with this lab.
     """
-    folder = home.folder / "leases"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / lab).open("w", encoding="utf-8") as file:
+    lease = home.folder / "leases" / home.lab(lab).name
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    with lease.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def spawn(folder: LabFolder, name: str, argv: Sequence[str], environment: Mappin
             raise LabError(f"{name} did not start: {error}") from error
     process = LabProcess(name, child.pid, start_time(child.pid) or "")
     record = {"name": name, "pid": process.pid, "started": process.started}
-    (folder.processes / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+    temporary = folder.processes / f"{name}.new"
+    temporary.write_text(json.dumps(record), encoding="utf-8")
+    temporary.replace(folder.processes / f"{name}.json")
     return process
 
 
@@ -75,7 +78,8 @@ def start_time(pid: int) -> str | None:
 
 def _end(process: LabProcess) -> None:
     for kind in (signal.SIGTERM, signal.SIGKILL):
-        os.kill(process.pid, kind)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, kind)
         try:
             wait_until(lambda: not process.alive, Deadline.after(END_SECONDS), f"end of {process.name}")
         except DeadlineExceeded:

@@ -215,6 +215,12 @@ class Stack(Protocol):
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""
 
+    def policy(self, name: str) -> Mapping[str, Any]:
+        """Return a policy. Raises NotFound."""
+
+    def put_policy(self, name: str, policy: Mapping[str, Any]) -> Mapping[str, str]:
+        """Change a policy for every machine under it; the value says what became of each. Raises InvalidRequest."""
+
     def protect(self, machine: str) -> None:
         """Hand over how a machine is to be protected, as the topology says. Raises InvalidRequest, OperationRefused."""
 

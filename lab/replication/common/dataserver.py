@@ -1,148 +1,217 @@
-"""An HTTPS server for data, in a thread of its own, whose ports can change while it runs."""
+"""An HTTPS server for bulk data: a thread for each connection, large reads, ports that can change while it runs.
+
+It stands on the standard library's ``http.server`` and not on aiohttp: on a machine without acceleration asyncio's TLS
+takes in 4 MB/s where blocking reads of a MiB take in 40 (docs/decisions/0004-data-ports.md).
+"""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import logging
+import re
+import socket
+import socketserver
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from aiohttp import web
-
+from lab.replication.common.body import Body, BodyTooLong, body_of
+from lab.replication.common.durable import JSON
 from lab.replication.common.tls import Peer, UnknownPeer, peer_of
-
-if TYPE_CHECKING:
-    # Debian's aiohttp 3.8 does not have this name.
-    from aiohttp.typedefs import Middleware
 
 log = logging.getLogger(__name__)
 
-CHANGE_TIMEOUT_S = 30.0
-GRACE_S = 2.0
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def peer(request: web.Request) -> Peer:
-    """Return who sent ``request``.
-
-    Raises:
-        web.HTTPForbidden: its certificate names no component.
-    """
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport else None
-    try:
-        return peer_of(certificate or {})
-    except UnknownPeer as error:
-        log.warning("refused %s %s: %s", request.method, request.path, error)
-        raise web.HTTPForbidden(text=str(error)) from error
+IDLE_S = 300.0
+HANDSHAKE_S = 60.0
+CLOSE_S = 10.0
+RETRY_AFTER_S = 5
+STREAM = r"/v1/streams/(?P<stream>[A-Za-z0-9._-]+)"
+FORBIDDEN, NOT_FOUND, NO_SPACE = 403, 404, 507
 
 
-def allow(request: web.Request, *kinds: str, name: str | None = None) -> Peer:
-    """Return the peer if it is of one of ``kinds`` (and is called ``name``).
+class Refused(Exception):
+    """The request is answered with an error: ``{error: {type, message}, ...}``."""
 
-    Raises:
-        web.HTTPForbidden: it is not; that is logged.
-    """
-    found = peer(request)
-    if found.kind not in kinds or (name is not None and found.name != name):
-        log.warning("refused %s %s from %s %s", request.method, request.path, found.kind, found.name)
-        raise web.HTTPForbidden(text=f"{found.kind} {found.name} may not do this")
-    return found
+    def __init__(self, status: int, kind: str, message: str, **more: int) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": {"type": kind, "message": message}, **more}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: who asks, for what, and the body, still to be read."""
+
+    method: str
+    path: str
+    parts: dict[str, str]
+    query: dict[str, str]
+    query_string: str
+    peer: Peer
+    body: Body
+
+    def allow(self, *kinds: str, name: str | None = None) -> None:
+        """Refuse (403, logged) unless the peer is of one of ``kinds`` (and is called ``name``)."""
+        if self.peer.kind not in kinds or (name is not None and self.peer.name != name):
+            log.warning("refused %s %s from %s %s", self.method, self.path, self.peer.kind, self.peer.name)
+            raise Refused(FORBIDDEN, "forbidden", f"{self.peer.kind} {self.peer.name} may not do this")
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer; ``body`` is JSON already when it is bytes."""
+
+    status: int
+    body: JSON | bytes = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a pattern with named groups, and who answers."""
+
+    method: str
+    pattern: re.Pattern[str]
+    handler: Callable[[Request], Response]
 
 
 class DataServer:
     """Serves ``routes`` on a changing set of ports; every port has its own connections and closes with them."""
 
-    def __init__(self, context: ssl.SSLContext, routes: Sequence[web.RouteDef]) -> None:
+    def __init__(self, context: ssl.SSLContext, routes: Sequence[Route]) -> None:
         self._context = context
         self._routes = routes
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="data-server", daemon=True)
-        self._runners: dict[int, web.AppRunner] = {}
-        self._handling: dict[int, set[asyncio.Task[None]]] = {}
+        self._ports: dict[int, _Port] = {}
+        self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start the thread; no port is open yet."""
-        self._thread.start()
+        """Get ready; no port is open yet."""
 
     def listen_on(self, ports: Collection[int]) -> None:
-        """Open and close ports until exactly ``ports`` are open.
-
-        Raises:
-            OSError: a port is taken.
-            TimeoutError: it took too long.
-        """
-        asyncio.run_coroutine_threadsafe(self._change(set(ports)), self._loop).result(CHANGE_TIMEOUT_S)
+        """Open and close ports until exactly ``ports`` are open. Raises OSError for a port that is taken."""
+        with self._lock:
+            for port in set(self._ports) - set(ports):
+                self._ports.pop(port).stop()
+                log.info("port %d is closed", port)
+            for port in set(ports) - set(self._ports):
+                self._ports[port] = _Port(port, self._context, self._routes)
+                log.info("listening on port %d", port)
 
     def close(self) -> None:
-        """Close every port and end the thread."""
-        if self._thread.is_alive():
-            self.listen_on(())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(CHANGE_TIMEOUT_S)
+        """Close every port."""
+        self.listen_on(())
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
 
-    async def _change(self, ports: set[int]) -> None:
-        for port in set(self._runners) - ports:
-            await self._close_port(port)
-        for port in ports - set(self._runners):
-            await self._open_port(port)
+class _Port(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
 
-    async def _open_port(self, port: int) -> None:
-        handling: set[asyncio.Task[None]] = set()
-        application = web.Application(middlewares=[_tracked(handling)])
-        application.add_routes(self._routes)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
+    def __init__(self, port: int, context: ssl.SSLContext, routes: Sequence[Route]) -> None:
+        self.context = context
+        self.routes = routes
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(("", port), _Connection)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.2,), name=f"port-{port}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+        with self._open_lock:
+            # Without this a stalled upload would hold on to the port's connections.
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join(CLOSE_S)
+
+    def opened(self, connection: socket.socket) -> None:
+        with self._open_lock:
+            self._open.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._open_lock:
+            self._open.discard(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log a connection that ended badly: a peer without a proper certificate, or one that went away."""
+        del request
+        log.warning("connection from %s ended", client_address[0], exc_info=log.isEnabledFor(logging.DEBUG))
+
+
+class _Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Port
+
+    def setup(self) -> None:
+        self.request.settimeout(HANDSHAKE_S)
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            await web.TCPSite(runner, port=port, ssl_context=self._context).start()
-        except OSError:
-            await runner.cleanup()
+            self.request = self.server.context.wrap_socket(self.request, server_side=True)
+        except (ssl.SSLError, OSError) as error:
+            log.warning("refused a connection from %s: %s", self.client_address[0], error)
             raise
-        self._runners[port] = runner
-        self._handling[port] = handling
-        log.info("listening on port %d", port)
+        self.request.settimeout(IDLE_S)
+        self.server.opened(self.request)
+        super().setup()
 
-    async def _close_port(self, port: int) -> None:
-        runner = self._runners.pop(port)
-        handling = self._handling.pop(port)
-        # Without this a stalled upload would hold the port for a minute.
-        for task in handling:
-            task.cancel()
-        if handling:
-            await asyncio.wait(handling, timeout=GRACE_S)
-        _abort_connections(runner)
-        await runner.cleanup()
-        log.info("port %d is closed", port)
+    def finish(self) -> None:
+        self.server.closed(self.request)
+        super().finish()
+        with suppress(OSError):
+            self.request.close()
 
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        log.debug(format, *args)
 
-def _abort_connections(runner: web.AppRunner) -> None:
-    """End connections without the TLS farewell, for which a silent peer could make us wait."""
-    if runner.server is not None:
-        for connection in list(runner.server.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
-
-
-def _tracked(handling: set[asyncio.Task[None]]) -> Middleware:
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        task = asyncio.current_task()
-        if task is not None:
-            handling.add(task)
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.raw_requestline or not self.parse_request():
+            self.close_connection = True
+            return
+        body = body_of(self.headers, self.rfile)
         try:
-            return await handler(request)
-        finally:
-            if task is not None:
-                handling.discard(task)
+            response = self._answer(body)
+        except Refused as refusal:
+            response = Response(refusal.status, refusal.body)
+        except (OSError, BodyTooLong) as error:
+            log.info("%s %s was not finished: %s", self.command, self.path, error)
+            self.close_connection = True
+            return
+        # What was not read would be taken for the next request.
+        if not body.at_end:
+            self.close_connection = True
+        self._send(response)
 
-    return middleware
+    def _answer(self, body: Body) -> Response:
+        try:
+            peer = peer_of(self.request.getpeercert() or {})
+        except UnknownPeer as error:
+            log.warning("refused %s %s: %s", self.command, self.path, error)
+            raise Refused(FORBIDDEN, "unknown-peer", str(error)) from error
+        address = urlsplit(self.path)
+        for route in self.server.routes:
+            match = route.pattern.fullmatch(address.path)
+            if match and route.method == self.command:
+                query = {key: values[-1] for key, values in parse_qs(address.query).items()}
+                return route.handler(
+                    Request(self.command, address.path, match.groupdict(), query, address.query, peer, body)
+                )
+        raise Refused(NOT_FOUND, "not-found", f"no {self.command} {address.path} here")
+
+    def _send(self, response: Response) -> None:
+        content = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
+        self.send_response_only(response.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        if response.status == NO_SPACE:
+            self.send_header("Retry-After", str(RETRY_AFTER_S))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)

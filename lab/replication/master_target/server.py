@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import re
 import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from aiohttp import web
-
 from lab.replication.common.config import ServiceConfig
 from lab.replication.common.control import CommandFailed, Handler
-from lab.replication.common.dataserver import DataServer, allow
+from lab.replication.common.dataserver import STREAM, DataServer, Refused, Request, Response, Route
 from lab.replication.common.durable import JSON, write_json
-from lab.replication.common.ingest import receive, refusal
+from lab.replication.common.ingest import receive
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import server_context
 from lab.replication.master_target.devices import BadDevice, Resolver, resolve_serial
@@ -27,6 +25,8 @@ log = logging.getLogger(__name__)
 DEFAULT_PORT = 9444
 DEFAULT_QUOTA = 8 << 30
 MAX_CHUNK = 4 << 20
+MAX_DIGESTS = 8 << 20
+OK, BAD_REQUEST, FORBIDDEN, UNAVAILABLE = 200, 400, 403, 503
 
 
 class MasterTarget:
@@ -41,13 +41,12 @@ class MasterTarget:
         self._directory.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._streams: dict[str, ReplicaStream] = {}
-        path = "/v1/streams/{stream}"
         self._server = DataServer(
             server_context(config.identity_dir, require_client=True),
             [
-                web.put(path + r"/{sequence:\d+}", self._put),
-                web.get(path, self._status),
-                web.post(path + "/compare", self._compare),
+                Route("PUT", re.compile(STREAM + r"/(?P<sequence>\d+)"), self._put),
+                Route("GET", re.compile(STREAM), self._status),
+                Route("POST", re.compile(STREAM + "/compare"), self._compare),
             ],
         )
 
@@ -132,36 +131,34 @@ class MasterTarget:
             raise CommandFailed("unknown-stream", f"no stream {arguments['stream']} is open here")
         return stream
 
-    def _allowed(self, request: web.Request) -> ReplicaStream:
-        stream = self._streams.get(request.match_info["stream"])
-        allow(request, "process-server", name=stream.settings.process_server if stream else None)
+    def _allowed(self, request: Request) -> ReplicaStream:
+        stream = self._streams.get(request.parts["stream"])
+        request.allow("process-server", name=stream.settings.process_server if stream else None)
         if stream is None:
             log.warning("refused %s %s: no such stream", request.method, request.path)
-            raise web.HTTPForbidden(text="no such stream is open here")
+            raise Refused(FORBIDDEN, "unknown-stream", "no such stream is open here")
         return stream
 
-    async def _put(self, request: web.Request) -> web.Response:
+    def _put(self, request: Request) -> Response:
         stream = self._allowed(request)
         if stream.frozen:
-            return refusal(403, "stream-rolled", "the disks of this stream were rolled to a recovery point")
-        room = self._quota - sum(other.inbox.bytes_waiting for other in self._streams.values())
-        sequence = int(request.match_info["sequence"])
-        return await receive(request, stream.inbox, stream.settings.stream, sequence, room)
+            raise Refused(FORBIDDEN, "stream-rolled", "the disks of this stream were rolled to a recovery point")
+        room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
+        return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(self._allowed(request).status())
+    def _status(self, request: Request) -> Response:
+        return Response(OK, self._allowed(request).status())
 
-    async def _compare(self, request: web.Request) -> web.Response:
+    def _compare(self, request: Request) -> Response:
         stream = self._allowed(request)
-        digests = await request.read()
+        digests = request.body.read(MAX_DIGESTS)
         try:
             disk, chunk, first = (int(request.query[key]) for key in ("disk", "chunk", "first"))
         except (KeyError, ValueError) as error:
-            return refusal(400, "bad-comparison", str(error))
+            raise Refused(BAD_REQUEST, "bad-comparison", str(error)) from error
         if not 0 < chunk <= MAX_CHUNK or disk not in stream.settings.sizes:
-            return refusal(400, "bad-comparison", "chunk or disk is out of range")
+            raise Refused(BAD_REQUEST, "bad-comparison", "chunk or disk is out of range")
         try:
-            differing = await asyncio.to_thread(stream.compare, disk, chunk, first, digests)
+            return Response(OK, {"differ": stream.compare(disk, chunk, first, digests)})
         except (BadDevice, TimeoutError) as error:
-            return refusal(503, "bad-device", str(error))
-        return web.json_response({"differ": differing})
+            raise Refused(UNAVAILABLE, "bad-device", str(error)) from error

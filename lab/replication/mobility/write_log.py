@@ -1,6 +1,7 @@
 """Read what dm-log-writes wrote (kernel: drivers/md/dm-log-writes.c).
 
-Sector 0 holds ``magic u64, version u64, entries u64, sector_size u32``. Then entry by entry: one sector with
+Sector 0 holds ``magic u64, version u64, entries u64, sector_size u32``; all sectors are of that size, which is the
+logical block size of the log's device. Then entry by entry: one sector with
 ``sector u64, sectors u64, flags u64, data_bytes u64``, then the written sectors unless it is a discard or a mark.
 
 An entry is logged when its write is stable: plain writes at the next flush, in the order of their completion, FUA
@@ -66,6 +67,8 @@ def read_entries(descriptor: int) -> list[Entry]:
     magic, version, count, sector_size = _SUPER.unpack(_pread(descriptor, _SUPER.size, 0))
     if (magic, version) != (MAGIC, VERSION):
         raise BrokenLog("there is no write log")
+    if sector_size < SECTOR:
+        raise BrokenLog(f"the write log claims sectors of {sector_size} bytes")
     reader = _Headers(descriptor)
     entries: list[Entry] = []
     position, last_mark = sector_size, b""
@@ -76,7 +79,7 @@ def read_entries(descriptor: int) -> list[Entry]:
         if flags & MARK:
             last_mark = bytes(header[_ENTRY.size : _ENTRY.size + data_bytes]).rstrip(b"\0")
         elif sectors:
-            entries.append(Entry(sector * SECTOR, sectors * sector_size, flags, descriptor, position))
+            entries.append(Entry(sector * sector_size, sectors * sector_size, flags, descriptor, position))
             position += 0 if flags & DISCARD else sectors * sector_size
     if last_mark != END_MARK:
         raise BrokenLog("the write log has no end: it ran out of space")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from aiohttp import web
-
 from lab.replication.common.config import ServiceConfig
 from lab.replication.common.control import CommandFailed, Handler
-from lab.replication.common.dataserver import DataServer, allow
+from lab.replication.common.dataserver import STREAM, DataServer, Refused, Request, Response, Route
 from lab.replication.common.durable import JSON, read_json, write_json
-from lab.replication.common.ingest import receive, refusal
+from lab.replication.common.ingest import receive
 from lab.replication.common.link import Unreachable
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import client_context, server_context
@@ -30,6 +28,8 @@ DEFAULT_PORT = 9443
 DEFAULT_QUOTA = 4 << 30
 DRAIN_S = 600.0
 COMPARE_S = 120.0
+MAX_DIGESTS = 8 << 20
+OK, FORBIDDEN, UNAVAILABLE = 200, 403, 503
 
 
 class ProcessServer:
@@ -45,14 +45,13 @@ class ProcessServer:
         self._client_context = client_context(config.identity_dir)
         self._lock = threading.Lock()
         self._streams: dict[str, CachedStream] = {}
-        path = "/v1/streams/{stream}"
         self._server = DataServer(
             server_context(config.identity_dir, require_client=True),
             [
-                web.put(path + r"/{sequence:\d+}", self._put),
-                web.get(path, self._status),
-                web.post(path + "/compare", self._compare),
-                web.get("/v1/statistics", self._report),
+                Route("PUT", re.compile(STREAM + r"/(?P<sequence>\d+)"), self._put),
+                Route("GET", re.compile(STREAM), self._status),
+                Route("POST", re.compile(STREAM + "/compare"), self._compare),
+                Route("GET", re.compile("/v1/statistics"), self._report),
             ],
         )
 
@@ -142,33 +141,32 @@ class ProcessServer:
     def _listen(self) -> None:
         self._server.listen_on({stream.settings.data_port for stream in self._streams.values()} or {self._idle_port})
 
-    def _allowed(self, request: web.Request) -> CachedStream:
-        stream = self._streams.get(request.match_info["stream"])
-        allow(request, "mobility", name=stream.settings.machine if stream else None)
+    def _allowed(self, request: Request) -> CachedStream:
+        stream = self._streams.get(request.parts["stream"])
+        request.allow("mobility", name=stream.settings.machine if stream else None)
         if stream is None:
             log.warning("refused %s %s: no such stream", request.method, request.path)
-            raise web.HTTPForbidden(text="no such stream is open here")
+            raise Refused(FORBIDDEN, "unknown-stream", "no such stream is open here")
         return stream
 
-    async def _put(self, request: web.Request) -> web.Response:
+    def _put(self, request: Request) -> Response:
         stream = self._allowed(request)
-        room = self._quota - sum(other.inbox.bytes_waiting for other in self._streams.values())
-        sequence = int(request.match_info["sequence"])
-        return await receive(request, stream.inbox, stream.settings.stream, sequence, room)
+        room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
+        return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(self._allowed(request).status())
+    def _status(self, request: Request) -> Response:
+        return Response(OK, self._allowed(request).status())
 
-    async def _compare(self, request: web.Request) -> web.Response:
+    def _compare(self, request: Request) -> Response:
         stream = self._allowed(request)
-        digests = await request.read()
+        digests = request.body.read(MAX_DIGESTS)
         try:
-            reply = await asyncio.to_thread(stream.compare, request.query_string, digests, Deadline.after(COMPARE_S))
+            reply = stream.compare(request.query_string, digests, Deadline.after(COMPARE_S))
         except (Unreachable, CommandFailed) as error:
-            return refusal(503, "master-target-behind", str(error))
-        return web.Response(status=reply.status, body=reply.body, content_type="application/json")
+            raise Refused(UNAVAILABLE, "master-target-behind", str(error)) from error
+        return Response(reply.status, reply.body)
 
-    async def _report(self, request: web.Request) -> web.Response:
-        allow(request, "mobility", "operator")
-        streams = {name: stream.status() for name, stream in self._streams.items()}
-        return web.json_response({"streams": streams, **self._statistics.to_json()})
+    def _report(self, request: Request) -> Response:
+        request.allow("mobility", "operator")
+        streams = {name: stream.status() for name, stream in list(self._streams.items())}
+        return Response(OK, {"streams": streams, **self._statistics.to_json()})

@@ -28,12 +28,21 @@ def leading_archive(image: bytes) -> tuple[list[str], int]:
 
     An image that starts with anything else gives no names and 0.
     """
+    try:
+        return _read_names(image)
+    except ValueError:
+        return [], 0
+
+
+def _read_names(image: bytes) -> tuple[list[str], int]:
     names: list[str] = []
     position = 0
     while image[position : position + 6] == _MAGIC:
         header = image[position + 6 : position + _HEADER_BYTES]
         size, name_size = int(header[48:56], 16), int(header[88:96], 16)
-        name = image[position + _HEADER_BYTES : position + _HEADER_BYTES + name_size - 1].decode()
+        name = image[position + _HEADER_BYTES : position + _HEADER_BYTES + name_size - 1].decode(
+            errors="surrogateescape"
+        )
         position = _aligned(_aligned(position + _HEADER_BYTES + name_size, 4) + size, 4)
         if name == _TRAILER:
             return names, _aligned(position, _BLOCK)

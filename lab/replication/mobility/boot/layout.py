@@ -69,8 +69,14 @@ def divide(change_log_bytes: int, disk_bytes: Sequence[int]) -> Layout:
         share = (even + for_logs * 3 // 4 * size // total) // 2
         area_bytes = share // MIB * MIB
         if area_bytes < SMALLEST_AREA:
-            needed = SMALLEST_AREA * 2 * len(disk_bytes) * 4 // MIB
-            raise ChangeLogTooSmall(f"the change-log disk is too small: give it at least {needed} MiB")
+            raise ChangeLogTooSmall(f"the change-log disk is too small: give it at least {_enough(disk_bytes)} MiB")
         found.append(DiskAreas(Area(position, area_bytes), Area(position + area_bytes, area_bytes)))
         position += 2 * area_bytes
     return Layout(tuple(found), Area(position, (change_log_bytes - position) // MIB * MIB))
+
+
+def _enough(disk_bytes: Sequence[int]) -> int:
+    """Return the MiB with which the smallest disk gets its areas; the sum above, solved for the log space."""
+    count, total, smallest = len(disk_bytes), sum(disk_bytes), min(disk_bytes)
+    for_logs = 8 * SMALLEST_AREA * count * total / (total + 3 * count * smallest)
+    return int(for_logs / LOG_SHARE + FIRST_BYTE) // MIB + 2

@@ -1,0 +1,9 @@
+"""Loads the lab's fixtures and the recorder; nothing else lives here."""
+
+pytest_plugins = [
+    "reports.plugin",
+    "fixtures.options",
+    "fixtures.labs",
+    "fixtures.stacks",
+    "fixtures.workloads",
+]

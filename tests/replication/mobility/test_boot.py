@@ -9,13 +9,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lab.replication.mobility import device_mapper
-from lab.replication.mobility.boot import prepare
+from lab.replication.mobility import boot, device_mapper
 from lab.replication.mobility.boot.cpio import archive, leading_archive
 from lab.replication.mobility.boot.layout import FIRST_BYTE, MIB, SMALLEST_AREA, Area, ChangeLogTooSmall, Layout, divide
 from lab.replication.mobility.boot.prepare import CHANGE_LOG_NAME, install, without_capture
 
-SCRIPT = Path(prepare.__file__).parent / "mobility.sh"
+SCRIPT = Path(boot.__file__).parent / "mobility.sh"
 FILES = {
     CHANGE_LOG_NAME: (b"changes 2048 4096\n", 0o644),
     "scripts/mobility": (b"#!/bin/sh\n", 0o755),
@@ -59,6 +58,14 @@ def test_anything_else_is_no_archive(image: bytes) -> None:
 def test_an_archive_without_its_end_is_none(length: int) -> None:
     assume(b"TRAILER" not in archive(FILES)[:length])
     assert leading_archive(archive(FILES)[:length]) == ([], 0)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("size", [b"-0000074", b"+0000010", b"0x000010", b" _______", b"zzzzzzzz", b"\xff" * 8])
+def test_a_header_with_no_number_is_no_archive(size: bytes) -> None:
+    image = bytearray(MICROCODE)
+    image[6 + 48 : 6 + 56] = size
+    assert leading_archive(bytes(image)) == ([], 0)
 
 
 def test_a_name_in_another_encoding_does_no_harm() -> None:

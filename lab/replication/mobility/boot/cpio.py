@@ -50,6 +50,11 @@ def _read_names(image: bytes) -> tuple[list[str], int]:
     return [], 0
 
 
+def _number(digits: bytes) -> int:
+    """Return the number in a header field; ``int`` would also take signs, and then reading might never end."""
+    return int.from_bytes(bytes.fromhex(digits.decode("ascii")), "big")
+
+
 def _aligned(position: int, size: int) -> int:
     return position + -position % size
 

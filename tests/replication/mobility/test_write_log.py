@@ -1,6 +1,7 @@
 """The reader of write logs against a slow model: a disk as a list of sectors, written one after the other."""
 
 import os
+import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,6 +91,22 @@ def test_rivals_are_the_fua_writes_that_a_plain_part_may_wrongly_have_beaten(
                 and mine & set(range(entry.offset, entry.offset + entry.length, sector_size))
             ]
             assert list(part.rivals) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_crowded_logs_end_as_the_model_does(seed: int) -> None:
+    """Without files, so that there can be thousands: what wins each byte of a small disk."""
+    dice = random.Random(seed)  # noqa: S311 - the same logs on every run
+    for _ in range(200):
+        entries = [
+            Entry(dice.randrange(12), dice.randrange(1, 9), dice.choice((0, FUA, FLUSH, DISCARD)), 0, 0)
+            for _ in range(dice.randrange(1, 9))
+        ]
+        model = {byte: entry for entry in entries for byte in range(entry.offset, entry.offset + entry.length)}
+        parts = survivors(entries)
+        found = [(byte, part.entry) for part in parts for byte in range(part.offset, part.offset + part.length)]
+        assert [byte for byte, _ in found] == sorted(model)
+        assert all(model[byte] is entry for byte, entry in found)
 
 
 def only_part(*items: Write | Mark) -> Survivor:

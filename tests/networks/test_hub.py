@@ -155,10 +155,13 @@ def test_a_process_that_only_has_the_number_is_left_alone(hubs: Pair) -> None:
     for number in (os.getpid(), hub):
         (switches.folder / "reused.pid").write_text(str(number))
         assert not switches.runs("reused")
-    (switches.folder / "primary.pid").rename(switches.folder / "kept")
-    (switches.folder / "primary.pid").write_text(str(hub))
-    assert not switches.runs("primary")
-    (switches.folder / "kept").rename(switches.folder / "primary.pid")
+    pidfile = switches.folder / "primary.pid"
+    kept = pidfile.read_text()
+    try:
+        pidfile.write_text(str(hub))
+        assert not switches.runs("primary")
+    finally:
+        pidfile.write_text(kept)
 
 
 def test_a_port_of_a_hub_that_does_not_run_is_an_error(hubs: Pair) -> None:

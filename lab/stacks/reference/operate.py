@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from lab.provision.lab import Lab
+from lab.stacks.protocol import NotFound
 from lab.stacks.reference.client import ReferenceStack
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
@@ -39,8 +40,18 @@ def operated(lab: Lab) -> Iterator[ReferenceStack]:
         ) as stack,
     ):
         for name, policy in topology.stack.policies.items():
-            stack.put_policy(name, policy_document(policy))
+            _hand_over(stack, name, policy_document(policy))
         yield stack
+
+
+def _hand_over(stack: ReferenceStack, name: str, policy: JSON) -> None:
+    """Store a policy unless it is known: every change is a job of each machine under it."""
+    try:
+        known = dict(stack.policy(name))
+    except NotFound:
+        known = {}
+    if any(known.get(key) != value for key, value in policy.items()):
+        stack.put_policy(name, policy)
 
 
 def protection_settings(topology: Topology, machine: str) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""One run: up, suites, artifacts, certificate, down. What ``lab run`` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from rich.console import Console
+
+from lab.doctor.facts import gather
+from lab.errors import LabError
+from lab.home import home as home_folder
+from lab.provision.artifacts import collect
+from lab.provision.board import ConsoleBoard
+from lab.provision.down import tear_down
+from lab.provision.home import Home
+from lab.provision.lease import leased
+from lab.provision.up import bring_up, open_lab
+from lab.requirements import load_catalogue
+from lab.runs import JUNIT_FILE, end_run, new_run_directory, start_run
+from lab.topology.load import load_topology
+from lab.topology.model import Topology
+from lab.topology.plan import make_plan
+
+SUITES = Path(__file__).resolve().parents[1] / "suites"
+TEST_SECONDS = 1800
+INTERRUPTED = 130
+NOT_UP = 70
+
+
+class Keep(StrEnum):
+    """When the machines stay after a run."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+    def keeps(self, *, passed: bool) -> bool:
+        """Whether the machines stay after a run that ended like this."""
+        return self is Keep.ALWAYS or (self is Keep.ON_FAILURE and not passed)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    verdict: str
+    certificate: Path
+    passed: bool
+
+
+def run_topology(
+    file: Path, *, name: str | None, keep: Keep, out: Path, pytest_arguments: Sequence[str], terminal: Console
+) -> Outcome:
+    """Run the suites on a topology and write the certificate, whatever happens on the way.
+
+    Raises:
+        LabError: this machine lacks something, or the lab did not come up; nothing is left running unless asked for.
+    """
+    topology = load_topology(file)
+    lab_name = name or topology.name
+    home = Home.default()
+    _refuse_unrunnable(topology)
+    with leased(home, lab_name):
+        run_dir = new_run_directory(out, topology.name)
+        ledger = start_run(run_dir, topology, gather(home_folder(), {host.uri for host in topology.hosts.values()}))
+        with _taken_down(home, lab_name, keep, terminal) as state:
+            exit_code = _up_and_test(
+                topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments
+            )
+            state.passed = exit_code == 0
+            _keep_artifacts(topology, home, lab_name, run_dir)
+        end_run(ledger, exit_code)
+    return _certify(run_dir, out, terminal)
+
+
+@dataclass
+class _Ending:
+    passed: bool = False
+
+
+@contextmanager
+def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console) -> Iterator[_Ending]:
+    """Take the lab down at the end of the block, also after Ctrl-C, unless it is to be kept."""
+    ending = _Ending()
+    try:
+        yield ending
+    finally:
+        if keep.keeps(passed=ending.passed):
+            terminal.print(f"machines are kept: lab status, lab ssh MACHINE --name {lab_name}, lab down {lab_name}")
+        else:
+            with ConsoleBoard(terminal, f"lab {lab_name}") as board:
+                tear_down(home, lab_name, board)
+
+
+def _refuse_unrunnable(topology: Topology) -> None:
+    plan = make_plan(topology, gather(home_folder(), {host.uri for host in topology.hosts.values()}))
+    if not plan.runnable:
+        lacks = "\n".join(f"missing: {lack.what}\n    {lack.cure}" for lack in plan.lacks)
+        raise LabError(f"this machine cannot run {topology.source}:\n{lacks}", hint="lab doctor")
+
+
+def _up_and_test(
+    topology: Topology, home: Home, lab_name: str, terminal: Console, *, run_dir: Path, pytest_arguments: Sequence[str]
+) -> int:
+    """Return pytest's exit code; a lab that does not come up is recorded and ends the run."""
+    try:
+        with ConsoleBoard(terminal, f"lab {lab_name}") as board:
+            bring_up(topology, home, lab_name, board).close()
+    except LabError as error:
+        terminal.print(str(error), style="red", markup=False)
+        (run_dir / "not-up.txt").write_text(f"{error}\n", encoding="utf-8")
+        return NOT_UP
+    command = [
+        sys.executable, "-m", "pytest", str(SUITES), "--topology", str(topology.source), "--lab", lab_name,
+        "--run-dir", str(run_dir.resolve()), f"--junitxml={run_dir.resolve() / JUNIT_FILE}",
+        f"--alluredir={run_dir.resolve() / 'allure-results'}", f"--timeout={TEST_SECONDS}",
+        "-p", "no:cacheprovider", "-v", *pytest_arguments,
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=SUITES.parent, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            child.wait()
+            return INTERRUPTED
+
+
+def _keep_artifacts(topology: Topology, home: Home, lab_name: str, run_dir: Path) -> None:
+    """Save consoles, journals and stack logs before the machines go."""
+    try:
+        lab = open_lab(home, lab_name, topology)
+    except LabError:
+        return
+    try:
+        collect(lab, run_dir / "machines")
+    finally:
+        lab.close()
+
+
+def _certify(run_dir: Path, out: Path, terminal: Console) -> Outcome:
+    from reports.certificate import write_certificate
+
+    write_certificate(run_dir, load_catalogue())
+    latest = out / "latest"
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(run_dir.name)
+    verdict = json.loads((run_dir / "certificate.json").read_text(encoding="utf-8"))["verdict"]
+    certificate = run_dir / "certificate.html"
+    terminal.print(f"verdict: [bold]{verdict}[/]\ncertificate: {certificate}")
+    return Outcome(verdict, certificate, passed=verdict == "pass")

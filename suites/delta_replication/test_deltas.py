@@ -1,0 +1,97 @@
+"""Changes follow, at the policy's pace, through the process server and nowhere else, and survive its absence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fixtures.equality import digests, frozen, mount_of, point_now
+from fixtures.stacks import Protected
+from fixtures.workloads import Workload
+from lab.stacks.protocol import Stack
+from lab.topology.model import Topology
+from lab.waiting import Deadline, wait_until
+from reports.evidence import EvidenceRecorder
+
+SERVICE = "recovery-process-server"
+OUTAGE_RECORDS = 900
+CATCH_UP_SECONDS = 300.0
+SPOOL = "/var/lib/recovery/spool"
+
+
+@pytest.mark.requirement("V2A-POLICY-APPLIES", "LAB-POINT-ORDER")
+def test_recovery_points_come_at_the_interval(
+    stack: Stack, topology: Topology, primary_role: Protected, workloads: dict[str, Workload]
+) -> None:
+    workloads[primary_role.name].wait_beyond(0)
+    interval = topology.stack.policies[topology.stack.protect[primary_role.name].policy].recovery_point_interval
+    newest = stack.recovery_points(primary_role.name)[-1]
+    first = stack.wait_recovery_point(primary_role.name, newest.begin_ns, Deadline.after(interval * 4 + 60))
+    second = stack.wait_recovery_point(primary_role.name, first.begin_ns, Deadline.after(interval * 4 + 60))
+    begins = [point.begin_ns for point in stack.recovery_points(primary_role.name)]
+    assert begins == sorted(begins)
+    assert (second.begin_ns - first.begin_ns) / 1e9 >= interval * 0.5
+    assert second.sequence is not None
+    assert first.sequence is not None
+    assert second.sequence > first.sequence
+
+
+@pytest.mark.requirement("V2S-DELTA", "V2S-UA-LINK")
+def test_a_quiet_data_disk_is_equal_to_its_replica(
+    stack: Stack, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
+) -> None:
+    workloads[primary_role.name].wait_beyond(0)
+    disk = primary_role.data_disk
+    with frozen(primary_role.machine.ssh, mount_of(disk)):
+        point_now(stack, primary_role)
+        source, replica = digests(primary_role, disk)
+    evidence.attach("digests.txt", f"source {source}\nreplica {replica}\n")
+    assert source == replica
+
+
+@pytest.mark.requirement("V2A-PS-CACHE", "V2A-HRL", "V2S-PS-OPT", "LAB-RECOVERY")
+def test_an_absent_process_server_costs_no_change(
+    stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
+) -> None:
+    workload, ssh = workloads[primary_role.name], primary_role.process_server.ssh
+    stream = stack.machine(primary_role.name).attributes["stream"]
+    began = workload.wait_beyond(0)
+    ssh.check("systemctl", "stop", SERVICE)
+    try:
+        wait_until(
+            lambda: waiting_changes(primary_role, stream),
+            Deadline.after(CATCH_UP_SECONDS),
+            "changes in .hrl files while nobody takes them",
+        )
+        workload.wait_beyond(began.sequence + OUTAGE_RECORDS, seconds=CATCH_UP_SECONDS)
+    finally:
+        ssh.check("systemctl", "start", SERVICE)
+    last = workload.wait_beyond(0)
+    stack.wait_recovery_point(primary_role.name, last.acknowledged_ns, Deadline.after(CATCH_UP_SECONDS))
+    status = stack.machine(primary_role.name)
+    assert status.attributes["stream"] == stream, "nothing had to be copied again"
+    assert not status.resynchronising
+    kinds = {event.kind for event in stack.events(0) if event.stream == stream}
+    assert "resynchronisation-required" not in kinds
+
+
+@pytest.mark.requirement("V2A-PS-GATEWAY", "V2S-MT-RECV", "V2A-PS-ORDER", "V2S-PS-XFER")
+def test_data_passes_the_stages_of_the_process_server_in_order(
+    stack: Stack, primary_role: Protected, evidence: EvidenceRecorder
+) -> None:
+    stream = stack.machine(primary_role.name).attributes["stream"]
+    log = primary_role.process_server.ssh.check("cat", "/var/lib/recovery/process-server/statistics.jsonl")
+    evidence.attach("stages.jsonl", log)
+    stages = [json.loads(line) for line in log.splitlines()]
+    mine = [stage for stage in stages if stage["stream"] == stream]
+    assert mine, "the process server has forwarded nothing of this stream"
+    for stage in mine:
+        assert stage["received_ns"] <= stage["optimised_ns"] <= stage["sent_ns"]
+    assert sum(stage["wire_bytes"] for stage in mine) < sum(stage["raw_bytes"] for stage in mine)
+
+
+def waiting_changes(role: Protected, stream: str) -> list[str]:
+    """Return the .hrl files of a stream, one for each disk and cut, that wait to be sent."""
+    found = role.machine.ssh.run("find", f"{SPOOL}/{stream}", "-name", "*.hrl", "-size", "+0")
+    return sorted(found.stdout.split()) if found.ok else []

@@ -1,0 +1,122 @@
+"""The source dies; its replica takes over at the newest recovery point, and after the commit there is no way back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from fixtures.stacks import Protected
+from fixtures.workloads import SLOTS, Workload
+from lab.oracle.checker import Instant, judge, lost_after
+from lab.stacks.protocol import Job, MachineState, Operation, OperationRefused, RecoveryPoint, Stack
+from lab.topology.model import Topology
+from lab.waiting import Deadline
+from reports.evidence import EvidenceRecorder
+
+FAILOVER_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class FailedOver:
+    """A failover that has happened: when the source died (its clock), what was used, how long it took."""
+
+    failed_at_ns: int
+    point: RecoveryPoint
+    job: Job
+    rto_seconds: float
+
+
+@pytest.fixture(scope="module")
+def failed_over(stack: Stack, primary_role: Protected, workloads: dict[str, Workload]) -> FailedOver:
+    """Cut the power of a machine with a busy writer and fail over to its replica."""
+    workload = workloads[primary_role.name]
+    workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
+    primary_role.machine.power_off()
+    workload.stop()
+    failed_at_ns = workload.witness.records()[-1].acknowledged_ns
+    requested = time.monotonic()
+    deadline = Deadline.after(FAILOVER_SECONDS)
+    job = stack.run(primary_role.name, Operation.FAILOVER, deadline, {"recovery_point": "latest"})
+    primary_role.replica.wait_ready(deadline)
+    primary_role.replica.ssh.check("ls", workload.path)  # the application's data answers
+    rto = time.monotonic() - requested
+    return FailedOver(failed_at_ns, stack.recovery_points(primary_role.name)[-1], job, rto)
+
+
+@pytest.mark.requirement("V2A-PFO-REFUSED", "LAB-REFUSAL")
+def test_a_planned_failover_is_refused_and_changes_nothing(stack: Stack, primary_role: Protected) -> None:
+    before = stack.machine(primary_role.name)
+    with pytest.raises(OperationRefused) as refusal:
+        stack.start(primary_role.name, Operation.PLANNED_FAILOVER)
+    after = stack.machine(primary_role.name)
+    assert refusal.value.reason == "not-supported"
+    assert (after.state, after.attributes) == (before.state, before.attributes)
+    assert primary_role.machine.ssh.run("true").ok, "the source still runs"
+
+
+@pytest.mark.requirement("V2A-UFO", "V2A-FO-SINGLE", "V2S-MT-REPLICA")
+def test_the_replica_runs_with_the_source_gone(
+    failed_over: FailedOver, stack: Stack, primary_role: Protected, topology: Topology
+) -> None:
+    assert stack.machine(primary_role.name).state is MachineState.COMMIT_PENDING
+    replica = primary_role.replica.host
+    assert replica.file("/etc/hostname").content_string.strip() == primary_role.name
+    settings = topology.machines[primary_role.name].replica
+    assert settings is not None
+    addresses = replica.check_output("ip -4 -br address")
+    assert all(str(card.address) in addresses for card in settings.interfaces)
+    assert failed_over.job.seconds is not None
+
+
+@pytest.mark.requirement("LAB-WRITE-ORDER", "LAB-POINT-IN-TIME", "LAB-POINT-LABEL")
+def test_the_replica_holds_the_recovery_point_and_nothing_else(
+    failed_over: FailedOver, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
+) -> None:
+    workload = workloads[primary_role.name]
+    scan = workload.scan(primary_role.replica.ssh)
+    point = failed_over.point
+    verdict = judge(scan, SLOTS, workload.witness.records(), Instant(point.begin_ns, point.end_ns))
+    evidence.attach("verdict.txt", f"{point}\n{verdict}\n")
+    assert verdict.newest > 0
+    assert verdict.consistent, verdict
+
+
+@pytest.mark.requirement("LAB-RPO")
+def test_the_loss_is_within_the_policy(
+    failed_over: FailedOver,
+    primary_role: Protected,
+    topology: Topology,
+    workloads: dict[str, Workload],
+    record_measurement: Callable[..., None],
+) -> None:
+    workload = workloads[primary_role.name]
+    verdict = judge(workload.scan(primary_role.replica.ssh), SLOTS, [], None)
+    lost, rpo = lost_after(workload.witness.records(), verdict.newest, failed_over.failed_at_ns)
+    record_measurement("rpo", rpo, "s", context=f"{lost} acknowledged records lost, from the payload")
+    policy = topology.stack.policies[topology.stack.protect[primary_role.name].policy]
+    assert rpo <= policy.rpo_threshold
+
+
+@pytest.mark.requirement("LAB-RTO")
+def test_the_time_to_the_application_is_measured(
+    failed_over: FailedOver, record_measurement: Callable[..., None], evidence: EvidenceRecorder
+) -> None:
+    record_measurement("rto", failed_over.rto_seconds, "s", context="failover request to the application's data")
+    steps = [(step.name, ((step.ended_ns or 0) - step.started_ns) / 1e9) for step in failed_over.job.steps]
+    evidence.attach("steps.txt", "\n".join(f"{name}: {seconds:.1f} s" for name, seconds in steps))
+    assert failed_over.job.seconds is not None
+    assert failed_over.job.seconds <= failed_over.rto_seconds
+
+
+@pytest.mark.requirement("V2A-FO-COMMIT", "LAB-REFUSAL")
+def test_a_commit_ends_the_choice_of_points(failed_over: FailedOver, stack: Stack, primary_role: Protected) -> None:
+    assert failed_over.point in stack.recovery_points(primary_role.name)
+    stack.run(primary_role.name, Operation.COMMIT, Deadline.after(300.0))
+    assert stack.machine(primary_role.name).state is MachineState.FAILED_OVER
+    assert not stack.recovery_points(primary_role.name)
+    with pytest.raises(OperationRefused):
+        stack.start(primary_role.name, Operation.FAILOVER)
+    assert primary_role.replica.ssh.run("true").ok, "the workload is still there"

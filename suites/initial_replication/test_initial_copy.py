@@ -1,0 +1,41 @@
+"""The initial copy is complete and exact, and deltas begin after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.equality import digests, frozen, mount_of, point_now
+from fixtures.stacks import Protected
+from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from reports.evidence import EvidenceRecorder
+
+
+@pytest.mark.requirement("V2A-IR-COPY", "V2S-MT-SECONDARY")
+def test_every_disk_is_equal_to_its_replica(stack: Stack, other_role: Protected, evidence: EvidenceRecorder) -> None:
+    for disk in other_role.disks:
+        with frozen(other_role.machine.ssh, mount_of(disk)):
+            point_now(stack, other_role)
+            source, replica = digests(other_role, disk)
+        evidence.attach(f"digests-{disk.name}.txt", f"source {source}\nreplica {replica}\n")
+        assert source == replica, f"{other_role.name} {disk.name}"
+
+
+@pytest.mark.requirement("V2A-DELTA-AFTER-IR", "V2S-DELTA")
+def test_deltas_begin_after_the_initial_copy(stack: Stack, protected: list[Protected]) -> None:
+    events = stack.events(0)
+    for role in protected:
+        stream = stack.machine(role.name).attributes["stream"]
+        kinds = [event.kind for event in events if event.stream == stream]
+        assert kinds.count("initial-replication-complete") == 1
+        assert kinds.index("initial-replication-complete") < kinds.index("recovery-point")
+
+
+@pytest.mark.requirement("LAB-REFUSAL")
+def test_a_second_enable_is_refused_and_changes_nothing(stack: Stack, other_role: Protected) -> None:
+    before = stack.machine(other_role.name)
+    with pytest.raises(OperationRefused) as refusal:
+        stack.start(other_role.name, Operation.ENABLE)
+    after = stack.machine(other_role.name)
+    assert refusal.value.state == MachineState.PROTECTED
+    assert Operation.ENABLE not in refusal.value.allowed
+    assert (after.state, after.attributes) == (before.state, before.attributes)

@@ -1,0 +1,112 @@
+"""A test failover boots an isolated copy at a recovery point; replication goes on, and clean-up leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from fixtures.stacks import Protected
+from fixtures.workloads import SLOTS, Workload
+from lab.measure.peers import call
+from lab.oracle.checker import Instant, Scan, judge
+from lab.provision.lab import Lab
+from lab.stacks.protocol import Operation, RecoveryPoint, Stack
+from lab.stacks.reference.addresses import server_addresses
+from lab.topology.model import Role, Topology
+from lab.waiting import Deadline
+from reports.evidence import EvidenceRecorder
+
+FAILOVER_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class IsolatedCopy:
+    """A test failover that is up: the point it shows, what its disk holds, what existed before it."""
+
+    point: RecoveryPoint
+    scan: Scan
+    objects_before: frozenset[str]
+
+
+def objects(lab: Lab) -> frozenset[str]:
+    """Name everything that exists on the lab's host."""
+    machines = {f"machine {machine.name}" for machine in lab.hypervisor.machines()}
+    return frozenset(machines | {f"disk {disk.id.name}" for disk in lab.hypervisor.disks()})
+
+
+@pytest.fixture(scope="module")
+def tested(stack: Stack, lab: Lab, primary_role: Protected, workloads: dict[str, Workload]) -> Iterator[IsolatedCopy]:
+    """The primary role's test machine, running at the newest recovery point of a moment with a busy writer."""
+    workload = workloads[primary_role.name]
+    last = workload.wait_beyond(0)
+    point = stack.wait_recovery_point(primary_role.name, last.acknowledged_ns, Deadline.after(300.0))
+    before = objects(lab)
+    deadline = Deadline.after(FAILOVER_SECONDS)
+    stack.run(primary_role.name, Operation.TEST_FAILOVER, deadline, {"recovery_point": point.id})
+    primary_role.test_machine.wait_ready(deadline)
+    yield IsolatedCopy(point, workload.scan(primary_role.test_machine.ssh), before)
+    if stack.machine(primary_role.name).test_machine:
+        stack.run(primary_role.name, Operation.CLEANUP_TEST_FAILOVER, Deadline.after(300.0))
+
+
+@pytest.mark.requirement("LAB-WRITE-ORDER", "LAB-POINT-IN-TIME", "LAB-POINT-LABEL", "V2S-MT-RETENTION")
+def test_the_copy_is_what_a_power_cut_at_the_point_would_have_left(
+    tested: IsolatedCopy, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
+) -> None:
+    witness = workloads[primary_role.name].witness.records()
+    verdict = judge(tested.scan, SLOTS, witness, Instant(tested.point.begin_ns, tested.point.end_ns))
+    evidence.attach("verdict.txt", f"{tested.point}\n{verdict}\n")
+    assert verdict.newest > 0, "the writer's records are not in the copy at all"
+    assert verdict.consistent, verdict
+
+
+@pytest.mark.requirement("LAB-NEGATIVE-CONTROL")
+def test_the_checker_rejects_a_copy_with_a_wrong_label(
+    tested: IsolatedCopy, primary_role: Protected, workloads: dict[str, Workload]
+) -> None:
+    witness = workloads[primary_role.name].witness.records()
+    second = 1_000_000_000
+    later = Instant(tested.point.begin_ns + 2 * second, tested.point.end_ns + 2 * second)
+    earlier = Instant(tested.point.begin_ns - 2 * second, tested.point.end_ns - 2 * second)
+    assert judge(tested.scan, SLOTS, witness, later).lost, "a stale copy must be found"
+    assert judge(tested.scan, SLOTS, witness, earlier).leaked, "writes from after the point must be found"
+
+
+@pytest.mark.requirement("LAB-TFO-ISOLATION")
+def test_the_copy_reaches_nobody(tested: IsolatedCopy, primary_role: Protected, topology: Topology) -> None:
+    assert tested.point
+    ssh = primary_role.test_machine.ssh
+    for role in (Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.PROTECTED):
+        for name in topology.machines_with(role):
+            for _, address in server_addresses(topology, name):
+                if str(address) not in own_addresses(primary_role):
+                    assert not call(ssh, str(address), 22, plain=True).tcp, f"the test copy reaches {name}"
+
+
+@pytest.mark.requirement("LAB-TFO-ISOLATION", "LAB-RPO")
+def test_replication_goes_on_meanwhile(
+    tested: IsolatedCopy, stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
+) -> None:
+    last = workloads[primary_role.name].wait_beyond(0)
+    point = stack.wait_recovery_point(primary_role.name, last.acknowledged_ns, Deadline.after(300.0))
+    assert point.begin_ns > tested.point.begin_ns
+    assert point.stream == tested.point.stream
+
+
+@pytest.mark.requirement("LAB-TFO-ISOLATION", "V2A-TFO-GATE")
+def test_clean_up_leaves_nothing(tested: IsolatedCopy, stack: Stack, lab: Lab, primary_role: Protected) -> None:
+    stack.run(primary_role.name, Operation.CLEANUP_TEST_FAILOVER, Deadline.after(300.0))
+    lab.forget(f"{primary_role.name}-test")
+    status = stack.machine(primary_role.name)
+    assert objects(lab) == tested.objects_before
+    assert status.test_machine is None
+    assert status.test_failover == "performed"
+
+
+def own_addresses(role: Protected) -> set[str]:
+    """Return the addresses that the test copy has itself."""
+    replica = role.lab.topology.machines[role.name].replica
+    cards = replica.test_interfaces if replica is not None else ()
+    return {str(card.address) for card in cards}

@@ -8,10 +8,9 @@ from ipaddress import IPv4Interface
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic
 from lab.images.identity import Filesystem, NetworkCard, Route
 from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, SwitchNetwork, Topology
-from lab.topology.naming import mac_for
+from lab.topology.naming import disk_serial, mac_for
 
 MIB = 1 << 20
-SERIAL_LENGTH = 20
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Blueprint:
 def blueprint(topology: Topology, name: str) -> Blueprint:
     """Return the blueprint of a machine of the topology."""
     machine = topology.machines[name]
-    attachments = tuple(DiskAttachment(disk_id(name, disk), disk.name[:SERIAL_LENGTH]) for disk in machine.disks)
+    attachments = tuple(DiskAttachment(disk_id(name, disk), disk_serial(disk.name)) for disk in machine.disks)
     return Blueprint(
         name=name,
         image=machine.image,
@@ -45,7 +44,7 @@ def blueprint(topology: Topology, name: str) -> Blueprint:
         disk_sizes={disk_id(name, disk): disk.size for disk in machine.disks},
         cards=cards(topology, name, machine.interfaces),
         filesystems=tuple(
-            Filesystem(disk.name[:SERIAL_LENGTH], disk.filesystem, disk.mount)
+            Filesystem(disk_serial(disk.name), disk.filesystem, disk.mount)
             for disk in machine.disks
             if disk.filesystem and disk.mount
         ),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from lab.topology.addresses import address_findings
 from lab.topology.findings import Finding, Location, dangling
 from lab.topology.model import Machine, Protection, Purpose, Relay, Role, Scenario, Topology
+from lab.topology.naming import disk_serial
 
 _AGENT_ROLES = (Role.PROTECTED, Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.MASTER_TARGET)
 REQUIRED_ROLES: dict[Scenario, tuple[Role, ...]] = {
@@ -69,7 +70,10 @@ def _disks(topology: Topology, name: str, machine: Machine) -> Iterator[Finding]
     captures = Role.PROTECTED in machine.roles and topology.scenario in AGENT_SCENARIOS
     if captures and purposes.count(Purpose.CHANGE_LOG) != 1:
         yield Finding(here, f"{name} is protected and needs one disk of purpose 'change-log'")
-    yield from _twice("disk", [disk.name for disk in machine.disks], here)
+    names = [disk.name for disk in machine.disks]
+    yield from _twice("disk", names, here)
+    serials = [disk_serial(disk) for disk in dict.fromkeys(names)]
+    yield from _twice("a disk's serial number (the beginning of its name)", serials, here)
     yield from _twice("mount", [disk.mount for disk in machine.disks if disk.mount], here)
     yield from _twice("role", machine.roles, ("machines", name, "roles"))
 

@@ -6,8 +6,9 @@ import pytest
 
 from lab.hypervisors.model import DiskAttachment, DiskId
 from lab.images.identity import Filesystem
-from lab.provision.blueprint import SERIAL_LENGTH, Blueprint, blueprint, cards, hosts_file
+from lab.provision.blueprint import Blueprint, blueprint, cards, hosts_file
 from lab.topology.model import Topology
+from lab.topology.naming import SERIAL_LENGTH
 
 MIB = 1 << 20
 

@@ -1,12 +1,14 @@
 """What the reference stack's components are told, and the words that must never show."""
 
 import json
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lab.errors import BadInput
+from lab.provision.blueprint import blueprint
 from lab.stacks.reference.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import (
     configuration_server_config,
@@ -18,7 +20,7 @@ from lab.stacks.reference.components import (
 )
 from lab.stacks.reference.secrets import pairing_passphrase
 from lab.topology.load import load_topology
-from lab.topology.model import Interface, Role, Topology
+from lab.topology.model import Disk, Interface, Role, Topology
 
 TEXT = (Path(__file__).parents[2] / "topologies" / "embedded.yaml").read_text()
 GENERATED = "pairing_passphrase: {generate: true}"
@@ -131,6 +133,28 @@ def test_the_agent_protects_every_disk_but_its_change_log(embedded: Topology) ->
     assert settings["change_log"] == {"serial": "changes"}
 
 
+def renamed(topology: Topology, disks: tuple[Disk, ...]) -> Topology:
+    app1 = topology.machines["app1"].model_copy(update={"disks": disks})
+    return topology.model_copy(update={"machines": {**topology.machines, "app1": app1}})
+
+
+def test_agent_and_hypervisor_agree_on_serials_of_long_names(embedded: Topology) -> None:
+    disks = tuple(
+        disk.model_copy(update={"name": f"{disk.name}-of-a-machine-with-long-names"})
+        for disk in embedded.machines["app1"].disks
+    )
+    topology = renamed(embedded, disks)
+    settings = mobility_settings(topology, "app1")
+    told = [*(disk["serial"] for disk in settings["disks"]), settings["change_log"]["serial"]]
+    assert told == [attachment.serial for attachment in blueprint(topology, "app1").spec.disks]
+
+
+def test_a_protected_machine_without_change_log_is_the_users_error(embedded: Topology) -> None:
+    topology = renamed(embedded, embedded.machines["app1"].disks[:2])
+    with pytest.raises(BadInput, match="app1 needs a disk of purpose 'change-log'"):
+        mobility_settings(topology, "app1")
+
+
 def test_configurations_are_json_without_secrets(edited: Edited, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_WORD", WORD)
     topology = edited((GENERATED, "pairing_passphrase: {env: LAB_WORD}"))
@@ -167,6 +191,24 @@ def test_a_generated_passphrase_is_long_and_new_each_time(embedded: Topology) ->
 def test_a_reference_that_leads_nowhere_is_the_users_error(edited: Edited, reference: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         pairing_passphrase(edited((GENERATED, f"pairing_passphrase: {reference}")))
+
+
+@pytest.mark.parametrize(("content", "message"), [(b" \n", "is empty"), (WORD.encode() + b"\xff", "not UTF-8")])
+def test_a_useless_passphrase_file_is_the_users_error_and_not_shown(
+    edited: Edited, tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "word").write_bytes(content)
+    with pytest.raises(BadInput, match=message) as caught:
+        pairing_passphrase(edited((GENERATED, "pairing_passphrase: {file: word}")))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert WORD not in shown
+    assert "0xff" not in shown
+
+
+def test_a_blank_variable_is_no_passphrase(edited: Edited, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_WORD", "  ")
+    with pytest.raises(BadInput, match="LAB_WORD is not set, or empty"):
+        pairing_passphrase(edited((GENERATED, "pairing_passphrase: {env: LAB_WORD}")))
 
 
 def test_a_passphrase_in_the_topology_itself_is_refused_and_not_repeated(edited: Edited) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from lab.errors import BadInput
 from lab.replication.configuration_server.settings import parse_policy, parse_settings
-from lab.stacks.reference.settings import address_towards, machine_settings, policy_document
+from lab.stacks.reference.settings import machine_settings, policy_document
 from lab.topology.load import load_topology
 from lab.topology.naming import mac_for
 
@@ -50,9 +50,28 @@ def test_the_management_card_keeps_its_address_and_the_others_get_their_own(topo
 
 
 def test_a_machine_that_is_not_protected_has_no_settings(topology):
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match="no entry for ps1"):
         machine_settings(topology, "ps1", partial(mac_for, topology.name))
 
 
-def test_an_address_that_nobody_reaches_is_none(topology):
-    assert address_towards(topology, topology.machines["app1"].interfaces[:1], "mt1") is None
+def with_machine(topology, name, **changes):
+    machine = topology.machines[name].model_copy(update=changes)
+    return topology.model_copy(update={"machines": {**topology.machines, name: machine}})
+
+
+def test_a_server_that_nobody_reaches_is_the_users_error(topology):
+    alone = with_machine(topology, "app1", interfaces=topology.machines["app1"].interfaces[:1])
+    with pytest.raises(BadInput, match="no way to ps1"):
+        machine_settings(alone, "app1", partial(mac_for, topology.name))
+
+
+def test_a_protected_machine_without_replica_is_the_users_error(topology):
+    with pytest.raises(BadInput, match=r"machines\.app1.*'replica'"):
+        machine_settings(with_machine(topology, "app1", replica=None), "app1", partial(mac_for, topology.name))
+
+
+def test_without_a_way_back_there_is_none_in_the_settings(topology):
+    protection = topology.stack.protect["app1"].model_copy(update={"failback": None})
+    stack = topology.stack.model_copy(update={"protect": {"app1": protection}})
+    one_way = topology.model_copy(update={"stack": stack})
+    assert "failback" not in machine_settings(one_way, "app1", partial(mac_for, topology.name))

@@ -74,6 +74,11 @@ CASES = [
     ("via: 10.10.0.21", "via: 10.30.0.21", "via 10.30.0.21 is not on network 'primary'"),
     ("purpose: change-log", "purpose: data", "app1 is protected and needs one disk of purpose 'change-log'"),
     ("{name: changes,", "{name: data,", "disk 'data' is named 2 times"),
+    (
+        "{name: data, size: 256 MiB, purpose: data, filesystem: ext4, mount: /data}\n      - {name: changes,",
+        "{name: a-name-of-thirty-letters-a, size: 256 MiB, purpose: data}\n      - {name: a-name-of-thirty-letters-b,",
+        "serial number (the beginning of its name) 'a-name-of-thirty-let' is named 2 times",
+    ),
     ("{name: system, size: 1200 MiB, purpose: system}", "{name: system, size: 1 GiB, purpose: cache}", "exactly one"),
     ("size: 1200 MiB", "size: 1200 MB", "should be a size such as '1200 MiB'"),
     ("retention: 2 h", "retention: 2 hours", "should be a duration such as '15 s'"),

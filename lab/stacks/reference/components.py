@@ -6,8 +6,9 @@ from typing import Any
 
 from lab.errors import BadInput
 from lab.stacks.reference.addresses import address_towards, server_addresses
-from lab.stacks.reference.settings import PROTECTED_PURPOSES
-from lab.topology.model import Purpose, Role, Topology
+from lab.stacks.reference.settings import change_log_disk, protected_disks
+from lab.topology.model import Role, Topology
+from lab.topology.naming import disk_serial
 
 HOST_FROM_MACHINE = "10.0.2.2"
 """Where a machine with ``host_access`` finds this host (QEMU's user network)."""
@@ -68,13 +69,11 @@ def management_endpoint(topology: Topology, machine: str) -> JSON:
 
 
 def mobility_settings(topology: Topology, machine: str) -> JSON:
-    """Return what the agent of a protected machine is told about its disks."""
-    disks = topology.machines[machine].disks
-    protected = [disk for disk in disks if disk.purpose in PROTECTED_PURPOSES]
-    change_log = next(disk for disk in disks if disk.purpose is Purpose.CHANGE_LOG)
+    """Return what the agent of a protected machine is told about its disks. Raises BadInput without a change log."""
+    disks = protected_disks(topology.machines[machine])
     return {
-        "disks": [{"index": index, "name": disk.name, "serial": disk.name} for index, disk in enumerate(protected)],
-        "change_log": {"serial": change_log.name},
+        "disks": [{key: disk[key] for key in ("index", "name", "serial")} for disk in disks],
+        "change_log": {"serial": disk_serial(change_log_disk(topology, machine).name)},
     }
 
 

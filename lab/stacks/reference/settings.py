@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lab.errors import BadInput
-from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Policy, Purpose, Relay, Topology
+from lab.stacks.reference.addresses import address_towards
+from lab.topology.model import (
+    Disk,
+    Interface,
+    Machine,
+    ManagementNetwork,
+    Policy,
+    Protection,
+    Purpose,
+    Relay,
+    Replica,
+    Topology,
+)
+from lab.topology.naming import disk_serial
 
 MacOf = Callable[[str, str], str]
 """Machine and card to MAC address; the cards of a replica are ``replica-<network>`` and ``test-<network>``."""
-SerialOf = Callable[[str, Disk], str]
 PROTECTED_PURPOSES = (Purpose.SYSTEM, Purpose.DATA)
-
-
-def serial_by_name(_machine: str, disk: Disk) -> str:
-    """Return the name of a disk as its serial number."""
-    return disk.name[:20]
 
 
 def policy_document(policy: Policy) -> dict[str, Any]:
@@ -31,12 +38,7 @@ def policy_document(policy: Policy) -> dict[str, Any]:
 
 
 def machine_settings(
-    topology: Topology,
-    name: str,
-    mac_of: MacOf,
-    *,
-    serial_of: SerialOf = serial_by_name,
-    push_install: Mapping[str, Any] | None = None,
+    topology: Topology, name: str, mac_of: MacOf, *, push_install: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the document of ``PUT /v1/machines/{name}``.
 
@@ -46,72 +48,74 @@ def machine_settings(
     Raises:
         BadInput: the topology does not say how this machine is protected, or where its replica goes.
     """
-    machine, protection = topology.machines[name], topology.stack.protect.get(name)
-    if protection is None:
-        raise BadInput(f"stack.protect has no entry for {name}")
-    if machine.replica is None:
-        raise BadInput(f"machines.{name}: a protected machine needs 'replica'")
-    document: dict[str, Any] = {
+    machine, protection, replica = _protected(topology, name)
+    log = change_log_disk(topology, name)
+    group = next((key for key, group in topology.stack.groups.items() if name in group.members), None)
+    return {
         "policy": protection.policy,
-        **_relay(topology, machine.interfaces, protection),
+        **_relays(topology, machine, protection, replica),
         "primary_fabric": machine.site,
         "recovery_fabric": topology.machines[protection.master_target].site,
-        "disks": _disks(name, machine, serial_of),
+        "disks": protected_disks(machine),
+        "change_log": {"size": log.size, "serial": disk_serial(log.name)},
         "cpus": machine.cpus,
         "memory_mib": machine.memory // 2**20,
-        "replica_nics": _cards(topology, name, machine.replica.interfaces, "replica", mac_of),
-        "test_nics": _cards(topology, name, machine.replica.test_interfaces, "test", mac_of),
-    }
-    if protection.failback is not None:
-        document["failback"] = _relay(topology, machine.replica.interfaces, protection.failback)
-    log = next((disk for disk in machine.disks if disk.purpose is Purpose.CHANGE_LOG), None)
-    if log is not None:
-        document["change_log"] = {"size": log.size, "serial": serial_of(name, log)}
-    group = next((key for key, group in topology.stack.groups.items() if name in group.members), None)
-    if group is not None:
-        document["group"] = group
-    if push_install is not None:
-        document["push_install"] = dict(push_install)
-    return document
-
-
-def address_towards(topology: Topology, source: Iterable[Interface], target: str) -> str | None:
-    """Return the address of machine ``target`` that ``source`` reaches: on a network of its own, or by a route."""
-    cards = [card for card in source if card.address is not None]
-    addresses = [card.address for card in topology.machines[target].interfaces if card.address is not None]
-    own = {card.network for card in cards}
-    near = [card.address for card in topology.machines[target].interfaces if card.network in own and card.address]
-    routed = [address for address in addresses for card in cards for route in card.routes if address in route.to]
-    found = next(iter([*near, *routed]), None)
-    return None if found is None else str(found)
-
-
-def _relay(topology: Topology, source: Iterable[Interface], relay: Relay) -> dict[str, Any]:
-    process_server = topology.machines[relay.process_server]
-    return {
-        "process_server": _server(relay.process_server, address_towards(topology, source, relay.process_server)),
-        "master_target": _server(
-            relay.master_target, address_towards(topology, process_server.interfaces, relay.master_target)
-        ),
+        "replica_nics": _cards(topology, name, replica.interfaces, "replica", mac_of),
+        "test_nics": _cards(topology, name, replica.test_interfaces, "test", mac_of),
+        **({"group": group} if group is not None else {}),
+        **({"push_install": dict(push_install)} if push_install is not None else {}),
     }
 
 
-def _server(name: str, address: str | None) -> dict[str, str]:
-    if address is None:
-        raise BadInput(f"{name} has no address that can be reached from where its data comes from")
-    return {"name": name, "address": address}
-
-
-def _disks(name: str, machine: Machine, serial_of: SerialOf) -> list[dict[str, Any]]:
+def protected_disks(machine: Machine) -> list[dict[str, Any]]:
+    """Return the disks of a machine that are replicated, in the order that every component uses."""
     protected = [disk for disk in machine.disks if disk.purpose in PROTECTED_PURPOSES]
     return [
-        {"index": index, "name": disk.name, "size": disk.size, "serial": serial_of(name, disk)}
+        {"index": index, "name": disk.name, "size": disk.size, "serial": disk_serial(disk.name)}
         for index, disk in enumerate(protected)
     ]
 
 
+def change_log_disk(topology: Topology, name: str) -> Disk:
+    """Return the disk that holds a machine's write logs. Raises BadInput when it has none."""
+    for disk in topology.machines[name].disks:
+        if disk.purpose is Purpose.CHANGE_LOG:
+            return disk
+    raise BadInput(f"{topology.source}: {name} needs a disk of purpose 'change-log': its writes are recorded there")
+
+
+def _protected(topology: Topology, name: str) -> tuple[Machine, Protection, Replica]:
+    machine, protection = topology.machines[name], topology.stack.protect.get(name)
+    if protection is None:
+        raise BadInput(f"{topology.source}: stack.protect has no entry for {name}")
+    if machine.replica is None:
+        raise BadInput(f"{topology.source}: machines.{name}: a protected machine needs 'replica'")
+    return machine, protection, machine.replica
+
+
+def _relays(topology: Topology, machine: Machine, protection: Protection, replica: Replica) -> dict[str, Any]:
+    """Return the servers of both directions: the way back begins where the replica is."""
+    forward = _relay(topology, machine.interfaces, protection)
+    if protection.failback is None:
+        return forward
+    return {**forward, "failback": _relay(topology, replica.interfaces, protection.failback)}
+
+
+def _relay(topology: Topology, source: Sequence[Interface], relay: Relay) -> dict[str, Any]:
+    """Each server by the address at which the one before it calls."""
+    process_server = topology.machines[relay.process_server].interfaces
+    return {
+        "process_server": _server(topology, source, relay.process_server),
+        "master_target": _server(topology, process_server, relay.master_target),
+    }
+
+
+def _server(topology: Topology, caller: Sequence[Interface], name: str) -> dict[str, str]:
+    return {"name": name, "address": address_towards(topology, caller, name)}
+
+
 def _cards(
-    topology: Topology, name: str, interfaces: Iterable[Interface], kind: str, mac_of: MacOf
+    topology: Topology, name: str, interfaces: Sequence[Interface], kind: str, mac_of: MacOf
 ) -> list[dict[str, Any]]:
     management = [
         {"network": card.network, "mac": mac_of(name, card.network), "address": None}

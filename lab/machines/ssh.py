@@ -111,9 +111,11 @@ class SshTransport:
     def put(self, content: bytes, path: str, *, mode: int = 0o644) -> None:
         """Write a file. Raises ConnectionLost, CommandFailed when it cannot be written there."""
         try:
-            sftp = self._open().sftp()
-            sftp.putfo(io.BytesIO(content), path, file_size=len(content))
-            sftp.chmod(path, mode)
+            with self._open().sftp().open(path, "wb") as file:
+                # Before the content: a secret must never be readable for others, not even for a moment.
+                file.chmod(mode)
+                file.set_pipelined(pipelined=True)
+                file.write(content)
         except _LOST as error:
             raise self._transfer_failed(error, f"writing {path}") from error
 

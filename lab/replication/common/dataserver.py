@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 IDLE_S = 300.0
 HANDSHAKE_S = 60.0
 CLOSE_S = 10.0
+LONGEST_IGNORED_BYTES = 256 << 20
 RETRY_AFTER_S = 5
 STREAM = r"/v1/streams/(?P<stream>[A-Za-z0-9._-]+)"
 FORBIDDEN, NOT_FOUND, NO_SPACE = 403, 404, 507
@@ -183,10 +184,21 @@ class _Connection(BaseHTTPRequestHandler):
             log.info("%s %s was not finished: %s", self.command, self.path, error)
             self.close_connection = True
             return
-        # What was not read would be taken for the next request.
+        self._send(response)
+        self._read_to_end(body)
+
+    def _read_to_end(self, body: Body) -> None:
+        """Take in what the handler left: a sender that is cut off in mid-body would never see the answer."""
+        left = LONGEST_IGNORED_BYTES
+        try:
+            for piece in body.pieces():
+                left -= len(piece)
+                if left < 0:
+                    break
+        except (OSError, BodyTooLong):
+            pass
         if not body.at_end:
             self.close_connection = True
-        self._send(response)
 
     def _answer(self, body: Body) -> Response:
         try:

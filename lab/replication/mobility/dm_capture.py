@@ -19,7 +19,6 @@ from pathlib import Path
 from lab.replication.changeset import Buffer
 from lab.replication.common.config import ServiceConfig
 from lab.replication.common.durable import read_json, write_json
-from lab.replication.mobility.boot.prepare import make_spool
 from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut
 from lab.replication.mobility.device_mapper import DeviceMapper, Target
 from lab.replication.mobility.guardian import Guardian
@@ -33,7 +32,6 @@ from lab.replication.mobility.write_log import (
 )
 
 MAPPER = Path("/dev/mapper")
-SPOOL = MAPPER / "mobility-spool"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 AREAS = ("a", "b")
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
@@ -191,9 +189,8 @@ class DmCapture:
 
 
 def open_capture(config: ServiceConfig) -> DmCapture:
-    """Return the capture of this machine, with its spool mounted. Raises CannotCapture, ChangeLogGap."""
+    """Return the capture of this machine. Raises ChangeLogGap."""
     spool = Path(config.settings["spool_dir"])
-    make_spool(SPOOL, spool)
     disks = sorted(config.settings["disks"], key=lambda disk: int(disk["index"]))
     return DmCapture([str(disk["name"]) for disk in disks], spool)
 

@@ -12,7 +12,9 @@ from lab.replication.common.durable import JSON
 from lab.replication.process_server.ssh import SshTarget
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
-STATE = "/var/lib/recovery/mobility"
+SPOOL = "/var/lib/recovery/spool"
+# Not on a protected disk: what the agent writes would be captured, and would wait where writes are held.
+STATE = f"{SPOOL}/agent"
 POLLED = f"{STATE}/polled-in-boot"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 STEP_S = 120.0
@@ -109,7 +111,7 @@ def _agent_config(arguments: JSON) -> JSON:
         "identity_dir": "/etc/recovery/mobility",
         "state_dir": STATE,
         "addresses": [str(arguments["address"])],
-        "spool_dir": "/var/lib/recovery/spool",
+        "spool_dir": SPOOL,
         **arguments.get("settings", {}),
     }
 

@@ -74,6 +74,13 @@ class Capture(Protocol):
             ChangeLogGap: the log overflowed or cannot be read.
         """
 
+    def is_instant(self, cut: Cut) -> bool:
+        """Say, once all disks are drained, whether what came out is exactly the disks at the cut.
+
+        If not, some place was written again since and the next cut puts it right; until then no recovery point may be
+        made of what was drained.
+        """
+
     def release(self, cut: Cut) -> None:
         """The changes of ``cut`` are safe elsewhere: its logs may be used again."""
 

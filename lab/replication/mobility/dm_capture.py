@@ -61,6 +61,7 @@ class DmCapture:
         self._state_file = state_dir / "capture.json"
         self._spill_dir = state_dir
         self._closed: dict[str, list[str]] = {mapping.name: [] for mapping in self._mappings}
+        self._guessed = False
         self._generation = BOOT_ID.read_text(encoding="ascii").strip()
         self._threads = ThreadPoolExecutor(len(names), thread_name_prefix="resume")
         self._guardian = Guardian([mapping.name for mapping in self._mappings])
@@ -83,6 +84,7 @@ class DmCapture:
 
     def cut(self) -> Cut:
         """Make one instant on all disks. Raises ChangeLogGap, OSError."""
+        self._guessed = False
         for mapping in self._mappings:
             self._spill(mapping)
         return self._swap()
@@ -102,9 +104,16 @@ class DmCapture:
                 device = os.open(mapping.disk.device, os.O_RDONLY)
                 stack.callback(os.close, device)
                 for part in survivors(entries):
-                    yield part.offset, _content(part, device)
+                    content, known = _content(part, device)
+                    self._guessed = self._guessed or not known
+                    yield part.offset, content
             except BrokenLog as error:
                 raise ChangeLogGap(disk.name, str(error)) from error
+
+    def is_instant(self, cut: Cut) -> bool:
+        """Whether the order of all writes up to the cut was known."""
+        del cut
+        return not self._guessed
 
     def release(self, cut: Cut) -> None:
         """Let the logs of the cut be used again."""
@@ -206,28 +215,27 @@ def _mapping(mapper: DeviceMapper, index: int, disk_name: str) -> _Mapping:
     return _Mapping(CapturedDisk(index, disk_name, device, target.sectors * 512), name, source, target.sectors)
 
 
-def _content(part: Survivor, device: int) -> bytes:
-    """Return the bytes of a part; where the log cannot tell, the disk does.
+def _content(part: Survivor, device: int) -> tuple[bytes, bool]:
+    """Return the bytes of a part, and whether they are known to be right; where the log cannot tell, the disk does.
 
-    A discarded range has no content of its own until it is written again, so what the disk holds now is right.
+    A discarded range has no content of its own until it is written again, so what the disk holds now is right. If the
+    disk holds neither of two writes whose order is open, a later one has followed: it is in the next log.
     """
     if part.entry.flags & DISCARD:
-        return os.pread(device, part.length, part.offset)
+        return os.pread(device, part.length, part.offset), True
     data = read_part(part)
     if not part.rivals:
-        return data
+        return data, True
     _drop_cached_pages(device)
     present = os.pread(device, part.length, part.offset)
     if present == data:
-        return data
+        return data, True
     merged = bytearray(data)
     for rival in part.rivals:
         start = max(part.offset, rival.offset)
         end = min(part.offset + part.length, rival.offset + rival.length)
         merged[start - part.offset : end - part.offset] = read_part(Survivor(rival, start, end - start))
-    if present == merged:
-        return bytes(merged)
-    raise BrokenLog(f"two writes at byte {part.offset} cannot be put in order")
+    return (bytes(merged), True) if present == merged else (data, False)
 
 
 def _copy_log(source: Path, target: Path) -> None:

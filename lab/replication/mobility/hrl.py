@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,18 +104,25 @@ class HrlQueue:
         with self._lock:
             return sum(sum(document.sizes.values()) for document in self._pending.values())
 
-    def store(self, head: Head, changes: Iterator[tuple[int, int, Buffer]], disks: list[CapturedDisk]) -> int:
+    def store(
+        self,
+        head: Head,
+        changes: Iterator[tuple[int, int, Buffer]],
+        disks: list[CapturedDisk],
+        is_instant: Callable[[], bool],
+    ) -> int:
         """Write ``(disk, offset, bytes)`` of one cut as documents from ``head.sequence`` on; durable on return.
 
         Returns:
-            The sequence of the last document, which carries the recovery point if ``head`` has one.
+            The sequence of the last document, which carries the recovery point if ``head`` has one and ``is_instant``
+            says so after the last change.
 
         Raises:
             SpoolFull: the quota is used up; nothing of the cut was kept.
         """
         writer = _CutWriter(self._directory, head, disks, self._quota - self.bytes_waiting)
         try:
-            documents = writer.write(changes)
+            documents = writer.write(changes, is_instant)
         except BaseException:
             self._drop_orphans()
             raise
@@ -204,13 +211,16 @@ class _CutWriter:
         self._room = room
         self._documents: list[PendingDocument] = []
 
-    def write(self, changes: Iterator[tuple[int, int, Buffer]]) -> list[PendingDocument]:
+    def write(
+        self, changes: Iterator[tuple[int, int, Buffer]], is_instant: Callable[[], bool]
+    ) -> list[PendingDocument]:
         more = True
         while more:
             more = self._write_document(changes)
         sync_directory(self._directory)
         last = self._documents[-1]
-        point = f"{last.head.stream}-{last.head.sequence}" if self._head.recovery_point else None
+        wanted = self._head.recovery_point is not None and is_instant()
+        point = f"{last.head.stream}-{last.head.sequence}" if wanted else None
         self._documents[-1] = replace(last, head=replace(last.head, recovery_point=point), closes_cut=True)
         return self._documents
 

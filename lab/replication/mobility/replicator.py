@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 STOP_S = 60.0
 PROGRESS_S = 5.0
 IDLE_S = 5.0
+CUT_TRIES = 5
 RETRY_S = 2.0
 ANNOUNCE_S = 30.0
 LOST = (ChangeLogGap, SpoolFull, ChangesLost, UploadRejected)
@@ -123,12 +124,20 @@ class Replicator:
         if self._session.value.phase != STEADY:
             raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
         try:
-            cut, sequence = self._cut_steady()
+            cut, sequence = self._cut_to_a_point()
         except LOST as error:
             self._begin_again(str(error))
             raise CommandFailed("resynchronisation-required", str(error)) from error
         point = f"{self.stream}-{sequence}"
         return {"recovery_point": point, "sequence": sequence, "begin_ns": cut.begin_ns, "end_ns": cut.end_ns}
+
+    def _cut_to_a_point(self) -> tuple[Cut, int]:
+        for _ in range(CUT_TRIES):
+            with self._lock:
+                cut, sequence = self._cut_steady()
+                if self._capture.is_instant(cut):
+                    return cut, sequence
+        raise CommandFailed("no-instant", f"none of {CUT_TRIES} cuts was certain: the disks are written too fast")
 
     def resynchronise(self, reason: str = "requested") -> None:
         """Compare all disks with the replica and send what differs."""
@@ -199,7 +208,7 @@ class Replicator:
             cut=CutTime(cut.begin_ns, cut.end_ns, instant),
             recovery_point=f"{self.stream}-{sequence}" if point else None,
         )
-        last = queue.store(head, self._changes(cut), self._disks)
+        last = queue.store(head, self._changes(cut), self._disks, lambda: self._capture.is_instant(cut))
         self._capture.release(cut)
         return cut, last
 

@@ -1,0 +1,52 @@
+"""Two writes whose order the log leaves open: the disk decides, and if it has moved on no instant is claimed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.replication.mobility.dm_capture import _content
+from lab.replication.mobility.write_log import FUA, Entry, Survivor, survivors
+
+BLOCK = 4096
+PLAIN, FORCED, LATER = (bytes([letter]) * BLOCK for letter in b"pfl")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "log"
+    path.write_bytes(FORCED + PLAIN)
+    descriptor = os.open(path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def conflict(log: int) -> Survivor:
+    """A FUA write that the log has before a plain write to the same place."""
+    (part,) = survivors([Entry(0, BLOCK, FUA, log, 0), Entry(0, BLOCK, 0, log, BLOCK)])
+    assert part.rivals
+    return part
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "expected"),
+    [(PLAIN, (PLAIN, True)), (FORCED, (FORCED, True)), (LATER, (PLAIN, False))],
+    ids=["the plain write was last", "the FUA write was last", "a third write has followed"],
+)
+def test_the_disk_decides(log: int, tmp_path: Path, on_disk: bytes, expected: tuple[bytes, bool]) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(on_disk)
+    device = os.open(disk, os.O_RDONLY)
+    try:
+        assert _content(conflict(log), device) == expected
+    finally:
+        os.close(device)
+
+
+def test_writes_in_a_known_order_do_not_ask_the_disk(log: int) -> None:
+    (part,) = survivors([Entry(0, BLOCK, 0, log, BLOCK), Entry(0, BLOCK, FUA, log, 0)])
+    assert not part.rivals
+    assert _content(part, -1) == (FORCED, True)

@@ -10,7 +10,7 @@ import ctypes
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -103,12 +103,15 @@ class DmCapture:
                     entries += read_entries(descriptor)
                 device = os.open(mapping.disk.device, os.O_RDONLY)
                 stack.callback(os.close, device)
-                for part in survivors(entries):
-                    content, known = _content(part, device)
-                    self._guessed = self._guessed or not known
-                    yield part.offset, content
+                yield from joined(self._contents(survivors(entries), device))
             except BrokenLog as error:
                 raise ChangeLogGap(disk.name, str(error)) from error
+
+    def _contents(self, parts: list[Survivor], device: int) -> Iterator[tuple[int, bytes]]:
+        for part in parts:
+            content, known = _content(part, device)
+            self._guessed = self._guessed or not known
+            yield part.offset, content
 
     def is_instant(self, cut: Cut) -> bool:
         """Whether the order of all writes up to the cut was known."""
@@ -236,6 +239,21 @@ def _content(part: Survivor, device: int) -> tuple[bytes, bool]:
         end = min(part.offset + part.length, rival.offset + rival.length)
         merged[start - part.offset : end - part.offset] = read_part(Survivor(rival, start, end - start))
     return (bytes(merged), True) if present == merged else (data, False)
+
+
+def joined(parts: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Join neighbours up to a MiB: every piece costs time on its way that has nothing to do with its size."""
+    start, pieces, length = 0, list[bytes](), 0
+    for offset, data in parts:
+        if pieces and (offset != start + length or length + len(data) > _COPY_BYTES):
+            yield start, b"".join(pieces)
+            pieces, length = [], 0
+        if not pieces:
+            start = offset
+        pieces.append(data)
+        length += len(data)
+    if pieces:
+        yield start, b"".join(pieces)
 
 
 def _copy_log(source: Path, target: Path) -> None:

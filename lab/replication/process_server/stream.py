@@ -24,6 +24,8 @@ from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 log = logging.getLogger(__name__)
 
+PIECE_BYTES = 256 << 10
+"""A chunk for each small frame would cost more than what is in it."""
 IDLE_S = 5.0
 STOP_S = 60.0
 TARGET_TIMEOUT_S = 180.0
@@ -40,7 +42,17 @@ class Optimised:
         self.optimised_ns = 0
 
     def parts(self) -> Iterator[Buffer]:
-        """Yield the document's bytes; every call begins again."""
+        """Yield the document's bytes in large pieces; every call begins again."""
+        waiting = bytearray()
+        for piece in self._pieces():
+            waiting += piece
+            if len(waiting) >= PIECE_BYTES:
+                yield waiting
+                waiting = bytearray()
+        if waiting:
+            yield waiting
+
+    def _pieces(self) -> Iterator[Buffer]:
         self.wire_bytes = 0
         codec = Zstd()
         with self._path.open("rb") as source:
@@ -56,10 +68,8 @@ class Optimised:
 
     def _counted(self, *parts: Buffer) -> Iterator[Buffer]:
         for part in parts:
-            # An empty chunk would end a chunked body.
-            if part:
-                self.wire_bytes += len(part)
-                yield part
+            self.wire_bytes += len(part)
+            yield part
 
 
 class CachedStream:

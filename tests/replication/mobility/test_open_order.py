@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lab.replication.mobility.dm_capture import _content
+from lab.replication.mobility.dm_capture import _content, joined
 from lab.replication.mobility.write_log import FUA, Entry, Survivor, survivors
 
 BLOCK = 4096
@@ -50,3 +53,26 @@ def test_writes_in_a_known_order_do_not_ask_the_disk(log: int) -> None:
     (part,) = survivors([Entry(0, BLOCK, 0, log, BLOCK), Entry(0, BLOCK, FUA, log, 0)])
     assert not part.rivals
     assert _content(part, -1) == (FORCED, True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4)), max_size=30))
+def test_joined_parts_are_the_same_bytes_and_never_touch(gaps_and_lengths: list[tuple[int, int]]) -> None:
+    parts, at = [], 0
+    for gap, length in gaps_and_lengths:
+        at += gap * 512
+        parts.append((at, os.urandom(length * 512)))
+        at += length * 512
+    found = list(joined(parts))
+    image = bytearray(at)
+    for offset, data in found:
+        image[offset : offset + len(data)] = data
+    expected = bytearray(at)
+    for offset, data in parts:
+        expected[offset : offset + len(data)] = data
+    assert image == expected
+    assert all(one[0] + len(one[1]) < two[0] for one, two in itertools.pairwise(found))
+
+
+def test_joined_parts_stay_below_a_frame() -> None:
+    parts = [(at << 18, bytes(1 << 18)) for at in range(9)]
+    assert [len(data) for _, data in joined(parts)] == [1 << 20, 1 << 20, 1 << 18]

@@ -133,11 +133,13 @@ def test_a_full_spool_is_healed_by_comparing(stack):
     stack.replicate()
     stack.control.wait_event("recovery-point", 1)
     stack.kill(PS)
-    for _ in range(8):
+
+    def overflows() -> bool:
         stack.disks.write(0, 0, stack.random.randbytes(MIB))
-        time.sleep(0.8)
+        return bool(stack.control.of("resynchronisation-required"))
+
+    wait_until(overflows, Deadline.after(60), "overflow of the spool", every=0.8)
     stack.start(PS)
-    stack.control.wait_event("resynchronisation-required")
     stack.control.wait_event("resynchronisation-complete")
     finish_and_check(stack)
 

@@ -1,0 +1,68 @@
+"""Numbers beside the speed of the bare path, measured in the same run. Nothing here is a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fixtures.stacks import Protected
+from fixtures.workloads import Workload
+from lab.measure.disks import device_by_serial
+from lab.measure.throughput import network_rate, parse_stages, read_rate, reduction, write_rate
+from lab.oracle.records import BLOCK
+from lab.stacks.protocol import Stack
+from lab.stacks.reference.addresses import address_towards
+from lab.topology.model import Topology
+
+Record = Callable[..., None]
+MB = 1e6
+STAGES = "/var/lib/recovery/process-server/statistics.jsonl"
+
+
+@pytest.mark.requirement("LAB-THROUGHPUT")
+def test_the_bare_path(primary_role: Protected, topology: Topology, record_measurement: Record) -> None:
+    machine, server, target = primary_role.machine, primary_role.process_server, primary_role.master_target
+    near = address_towards(topology, topology.machines[primary_role.name].interfaces, server.name)
+    far = address_towards(topology, topology.machines[server.name].interfaces, target.name)
+    rates = {
+        "network, machine to process server": network_rate(server.ssh, machine.ssh, near),
+        "network, process server to master target": network_rate(target.ssh, server.ssh, far),
+        "disk read, protected machine": read_rate(
+            machine.ssh, device_by_serial(machine.ssh, primary_role.disks[0].name)
+        ),
+        "disk write, master target": write_rate(target.ssh, "/var/lib/recovery"),
+    }
+    for context, rate in rates.items():
+        record_measurement("baseline-rate", rate / MB, "MB/s", context=context)
+        assert rate > 0, context
+
+
+@pytest.mark.requirement("LAB-THROUGHPUT")
+def test_initial_replication(stack: Stack, protected: list[Protected], record_measurement: Record) -> None:
+    events = stack.events(0)
+    for role in protected:
+        stream = stack.machine(role.name).attributes["stream"]
+        mine = [event for event in events if event.stream == stream]
+        done = next(event for event in mine if event.kind == "initial-replication-complete")
+        seconds = (done.time_ns - mine[0].time_ns) / 1e9
+        assert seconds > 0
+        record_measurement(
+            "initial-replication-rate", role.bytes / MB / seconds, "MB/s", context=f"{role.name}, of disk size"
+        )
+        record_measurement("initial-replication-time", seconds, "s", context=role.name)
+
+
+@pytest.mark.requirement("LAB-THROUGHPUT", "V2A-PS-COMPRESS", "V2S-PS-OPT")
+def test_reduction(
+    stack: Stack, primary_role: Protected, workloads: dict[str, Workload], record_measurement: Record
+) -> None:
+    stream = stack.machine(primary_role.name).attributes["stream"]
+    stages = [
+        stage for stage in parse_stages(primary_role.process_server.ssh.check("cat", STAGES)) if stage.stream == stream
+    ]
+    written = len(workloads[primary_role.name].witness.records()) * BLOCK
+    record_measurement("reduction", reduction(stages), "x", context="changed bytes over bytes sent on")
+    record_measurement("written-by-workload", written / MB, "MB", context=primary_role.name)
+    record_measurement("sent-on", sum(stage.wire_bytes for stage in stages) / MB, "MB", context=primary_role.name)
+    assert reduction(stages) > 1

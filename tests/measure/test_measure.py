@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lab.measure.ports import Listener, parse_listeners
@@ -27,8 +29,8 @@ def test_dd_rates() -> None:
 
 
 def test_reduction_counts_all_documents() -> None:
-    line = '{"stream": "s", "sequence": 1, "received_ns": 1, "optimised_ns": 2, "sent_ns": 3, "raw_bytes": 90, "wire_bytes": %d}'
-    stages = parse_stages("\n".join([line % 30, line % 60]))
+    known = {"stream": "s", "sequence": 1, "received_ns": 1, "optimised_ns": 2, "sent_ns": 3, "raw_bytes": 90}
+    stages = parse_stages("\n".join(json.dumps({**known, "wire_bytes": size}) for size in (30, 60)))
     assert reduction(stages) == 2.0
     with pytest.raises(ZeroDivisionError):
         reduction([])

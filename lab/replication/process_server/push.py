@@ -119,6 +119,7 @@ def _agent_config(arguments: JSON) -> JSON:
 def _reboot(target: SshTarget) -> None:
     # The delay lets this session end properly; a reboot under it would look like a failure.
     target.run(["systemd-run", "--on-active=1", "systemctl", "reboot"], timeout=QUESTION_S)
+    target.disconnect()
 
 
 def _wait_for_agent(target: SshTarget, before: str) -> None:

@@ -11,7 +11,7 @@ from typing import IO
 
 from lab.replication.common.control import CommandFailed
 
-CONNECT_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 12
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class SshTarget:
         # Not through /dev/stdin: a server may give its commands a socket there, which cannot be opened by name.
         with source.open("rb") as file:
             self.run(["dd", f"of={destination}", "bs=1M", "status=none"], timeout=timeout, stdin=file)
+
+    def disconnect(self) -> None:
+        """Close the kept connection: one to a machine that restarts would only be in the way."""
+        command = [*self._client()[:-1], "-O", "exit", self._client()[-1]]
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=CONNECT_TIMEOUT_S, check=False)
 
     def _client(self) -> list[str]:
         options = {

@@ -130,8 +130,11 @@ def networkd_file(card: NetworkCard) -> str:
 def write_seed(identity: Identity, path: Path) -> None:
     """Write the seed disk. Raises LabError when the ISO tool fails."""
     # It holds the machine's private host key; libvirt gives the file to QEMU's user when the machine starts.
-    path.touch(mode=0o600)
-    path.chmod(0o600)
+    try:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+    except OSError as error:
+        raise LabError(f"the seed disk of {identity.machine} was not written: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "identity.tar").write_bytes(_tar(identity_files(identity)))

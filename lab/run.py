@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from rich.console import Console
 from lab.doctor.facts import gather
 from lab.errors import LabError
 from lab.home import home as home_folder
+from lab.ledger import EventKind, Ledger
+from lab.measure.memory import PeakMemory
 from lab.provision.artifacts import collect
 from lab.provision.board import ConsoleBoard
 from lab.provision.down import tear_down
@@ -71,12 +74,15 @@ def run_topology(
     with leased(home, lab_name):
         run_dir = new_run_directory(out, topology.name)
         ledger = start_run(run_dir, topology, gather(home_folder(), {host.uri for host in topology.hosts.values()}))
-        with _taken_down(home, lab_name, keep, terminal) as state:
+        began = time.monotonic()
+        with _taken_down(home, lab_name, keep, terminal) as state, PeakMemory(lab_name) as memory:
             exit_code = _up_and_test(
                 topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments
             )
             state.passed = exit_code == 0
             _keep_artifacts(topology, home, lab_name, run_dir)
+        _measure(ledger, "run-seconds", time.monotonic() - began, "s", "from the first machine to the last one gone")
+        _measure(ledger, "peak-memory-mib", memory.peak_mib, "MiB", "all machines and the lab itself")
         end_run(ledger, exit_code)
     return _certify(run_dir, out, terminal)
 
@@ -130,6 +136,11 @@ def _up_and_test(
         except KeyboardInterrupt:
             child.wait()
             return INTERRUPTED
+
+
+def _measure(ledger: Ledger, name: str, value: float, unit: str, context: str) -> None:
+    data = {"name": name, "value": value, "unit": unit, "n": 1, "context": context, "samples": []}
+    ledger.record(EventKind.MEASUREMENT, "lab run", f"{name} measured", data)
 
 
 def _keep_artifacts(topology: Topology, home: Home, lab_name: str, run_dir: Path) -> None:

@@ -1,0 +1,115 @@
+"""``python -m lab.bench``: measure the rows, print them, write them to a file. Nothing is asserted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from lab.bench import lab_up, last_run, replication
+from lab.bench.rows import Row, as_json
+from lab.bench.table import table
+from lab.errors import BadInput, LabError
+from lab.provision.board import Board, ConsoleBoard
+from lab.provision.down import tear_down
+from lab.provision.home import Home
+from lab.provision.lease import leased
+from lab.provision.up import bring_up, open_lab
+from lab.topology.load import load_topology
+from lab.topology.model import Topology
+
+NAMES = (lab_up.NAME, replication.NAME, last_run.RUN_TIME, last_run.PEAK_MEMORY)
+_WIDTH_OF_A_PIPE = 160
+Report = Callable[[list[Row]], None]
+
+
+def bench(
+    topology: Annotated[Path, typer.Option(help="Topology file.")] = Path("topologies/embedded.yaml"),
+    out: Annotated[Path, typer.Option(help="File for the rows, JSON.")] = Path("reports/out/bench.json"),
+    only: Annotated[str | None, typer.Option(help=f"One row: {', '.join(NAMES)}.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="Turns of each comparison.")] = 1,
+    run: Annotated[Path, typer.Option(help="Folder of the last whole run.")] = Path("reports/out/latest"),
+) -> None:
+    """Compare the lab with what a person would do by hand."""
+    if only is not None and only not in NAMES:
+        raise BadInput(f"there is no row {only!r}; there are: {', '.join(NAMES)}")
+    console = _console()
+    chosen = frozenset([only] if only else NAMES)
+    found: list[Row] = []
+
+    def report(rows: list[Row]) -> None:
+        """Write at once: a later row that breaks off must not take these with it."""
+        found.extend(rows)
+        _write(found, out)
+
+    try:
+        if chosen & {lab_up.NAME, replication.NAME}:
+            _on_machines(load_topology(topology), chosen, times, console, report)
+        if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
+            rows, left_out = last_run.rows_of_run(run)
+            report([row for row in rows if row.name in chosen])
+            if left_out:
+                console.print(left_out, markup=False)
+    finally:
+        if found:
+            console.print(table(found))
+            console.print(f"rows: {out}", markup=False)
+
+
+def _write(rows: list[Row], out: Path) -> None:
+    """Write the rows; without any, what an earlier run wrote stays."""
+    if rows:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(as_json(rows), encoding="utf-8")
+
+
+def _console() -> Console:
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_WIDTH_OF_A_PIPE)
+
+
+def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console: Console, report: Report) -> None:
+    """Measure what needs the lab "bench", and take it down."""
+    home, name = Home.default(), lab_up.LAB
+    with leased(home, name), ConsoleBoard(console, "bench") as board:
+        try:
+            if lab_up.NAME in chosen:
+                report([lab_up.lab_up(topology, home, board, times)])
+            if replication.NAME in chosen:
+                report(_replication(topology, home, board, times, fresh=lab_up.NAME not in chosen))
+        finally:
+            tear_down(home, name, board)
+
+
+def _replication(topology: Topology, home: Home, board: Board, times: int, *, fresh: bool) -> list[Row]:
+    if fresh:
+        tear_down(home, lab_up.LAB, board)
+        lab = bring_up(topology, home, lab_up.LAB, board)
+    else:
+        lab = open_lab(home, lab_up.LAB, topology)
+    try:
+        return replication.replication(lab, board, times)
+    finally:
+        lab.close()
+
+
+def main() -> None:
+    """Run: exit code 0 whatever the ratios are, 1 (LabError) or 2 (BadInput) when something did not work."""
+    try:
+        typer.run(bench)
+    except (LabError, TimeoutError) as error:
+        errors = Console(stderr=True, soft_wrap=True, highlight=False)
+        errors.print(Text(str(error), style="red"))
+        hint = error.hint if isinstance(error, LabError) else None
+        if hint:
+            errors.print(Text(f"hint: {hint}", style="dim"))
+        sys.exit(error.exit_code if isinstance(error, LabError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Rows of the bench: ratios, goals, JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+Pair = tuple[float, float]
+"""Ours, and what it is compared with, taken in turn."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. ``peer`` is another tool that does the same, ``limit`` what no tool can beat."""
+
+    name: str
+    unit: str
+    ours: float
+    peer: float | None
+    limit: float | None
+    ratio: float
+    goal: float | None
+    met: bool | None
+    """None: context without a goal."""
+    n: int
+    spread: float | None
+    """Largest minus smallest ratio of the turns; None for a single turn."""
+
+
+def close_to_limit(name: str, unit: str, pairs: Sequence[Pair], goal: float) -> Row:
+    """Compare with a limit: the ratio ours/limit may be ``goal`` at most."""
+    ours, limit = _medians(pairs)
+    ratio = ours / limit
+    spread = _spread([mine / other for mine, other in pairs])
+    return Row(name, unit, ours, None, limit, ratio, goal, ratio <= goal, len(pairs), spread)
+
+
+def faster_than_peer(name: str, unit: str, pairs: Sequence[Pair], goal: float = 1.0) -> Row:
+    """Compare durations with a peer's: the ratio peer/ours has to be above ``goal``."""
+    ours, peer = _medians(pairs)
+    ratio = peer / ours
+    spread = _spread([other / mine for mine, other in pairs])
+    return Row(name, unit, ours, peer, None, ratio, goal, ratio > goal, len(pairs), spread)
+
+
+def within(name: str, unit: str, ours: float, goal: float) -> Row:
+    """Compare one number with an absolute goal in the same unit; the ratio is ours/goal."""
+    ratio = ours / goal
+    return Row(name, unit, ours, None, None, ratio, goal, ratio <= 1.0, 1, None)
+
+
+def context(name: str, unit: str, pairs: Sequence[Pair]) -> Row:
+    """Tell two numbers (ours/peer is the ratio) that have no goal."""
+    ours, peer = _medians(pairs)
+    spread = _spread([mine / other for mine, other in pairs])
+    return Row(name, unit, ours, peer, None, ours / peer, None, None, len(pairs), spread)
+
+
+def rate(size_bytes: int, seconds: float) -> float:
+    """Return MB/s (10**6 bytes)."""
+    return size_bytes / 1e6 / seconds
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """Return the file's text: a list of {name, ours, peer, limit, ratio, goal, met, n, spread}."""
+    documents = [{key: value for key, value in asdict(row).items() if key != "unit"} for row in rows]
+    return json.dumps(documents, indent=1, allow_nan=False) + "\n"
+
+
+def _medians(pairs: Sequence[Pair]) -> Pair:
+    if not pairs or any(number <= 0 for pair in pairs for number in pair):
+        raise ValueError(f"a row needs turns with numbers above 0, not {pairs}")
+    return median(mine for mine, _ in pairs), median(other for _, other in pairs)
+
+
+def _spread(ratios: Sequence[float]) -> float | None:
+    return max(ratios) - min(ratios) if len(ratios) > 1 else None

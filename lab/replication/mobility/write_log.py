@@ -127,27 +127,28 @@ def _cover(starts: list[int], ends: list[int], start: int, end: int) -> None:
 
 
 def _with_rivals(parts: list[Survivor], entries: list[Entry]) -> list[Survivor]:
-    """Name the FUA entries that a plain part may wrongly have won against."""
+    """Name the FUA entries that a plain part may wrongly have won against.
+
+    A journal makes thousands of FUA writes, so each part looks only at those around it.
+    """
     order = {id(entry): number for number, entry in enumerate(entries)}
-    suspects = [entry for entry in entries if entry.only_fua]
+    suspects = sorted((entry for entry in entries if entry.only_fua), key=lambda entry: entry.offset)
     if not suspects:
         return parts
+    starts = [entry.offset for entry in suspects]
+    longest = max(entry.length for entry in suspects)
+
+    def rivals(part: Survivor) -> tuple[Entry, ...]:
+        first = bisect.bisect_right(starts, part.offset - longest)
+        last = bisect.bisect_left(starts, part.offset + part.length)
+        around = (entry for entry in suspects[first:last] if entry.offset + entry.length > part.offset)
+        earlier = [entry for entry in around if order[id(entry)] < order[id(part.entry)]]
+        return tuple(sorted(earlier, key=lambda entry: order[id(entry)]))
+
     return [
-        Survivor(part.entry, part.offset, part.length, _rivals(part, suspects, order))
-        if not part.entry.flags & (FUA | FLUSH)
-        else part
+        part if part.entry.flags & (FUA | FLUSH) else Survivor(part.entry, part.offset, part.length, rivals(part))
         for part in parts
     ]
-
-
-def _rivals(part: Survivor, suspects: list[Entry], order: dict[int, int]) -> tuple[Entry, ...]:
-    return tuple(
-        entry
-        for entry in suspects
-        if order[id(entry)] < order[id(part.entry)]
-        and entry.offset < part.offset + part.length
-        and part.offset < entry.offset + entry.length
-    )
 
 
 class _Headers:

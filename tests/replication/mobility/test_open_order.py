@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import itertools
 import os
 from collections.abc import Iterator
@@ -76,3 +77,16 @@ def test_joined_parts_are_the_same_bytes_and_never_touch(gaps_and_lengths: list[
 def test_joined_parts_stay_below_a_frame() -> None:
     parts = [(at << 18, bytes(1 << 18)) for at in range(9)]
     assert [len(data) for _, data in joined(parts)] == [1 << 20, 1 << 20, 1 << 18]
+
+
+def test_a_busy_journal_does_not_make_the_order_quadratic() -> None:
+    """Doubling a log must not come near to making the work four times as much (counted in calls, not in seconds)."""
+
+    def work(count: int) -> int:
+        log = [Entry(at % 64 * BLOCK, BLOCK, FUA if at % 2 else 0, 0, at * BLOCK) for at in range(64)]
+        log += [Entry((64 + at) * BLOCK, BLOCK, FUA if at % 3 else 0, 0, at * BLOCK) for at in range(count)]
+        profile = cProfile.Profile()
+        profile.runcall(survivors, log)
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert work(8000) < 3 * work(4000)

@@ -25,7 +25,7 @@ from lab.provision.board import ConsoleBoard
 from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.lease import leased
-from lab.provision.up import bring_up, open_lab
+from lab.provision.up import bring_up, open_lab, refuse_if_up
 from lab.requirements import load_catalogue
 from lab.runs import JUNIT_FILE, end_run, new_run_directory, start_run
 from lab.topology.load import load_topology
@@ -72,6 +72,8 @@ def run_topology(
     home = Home.default()
     _refuse_unrunnable(topology)
     with leased(home, lab_name):
+        # Before anything that ends in taking the lab down: this one would be somebody else's.
+        refuse_if_up(home.lab(lab_name))
         run_dir = new_run_directory(out, topology.name)
         ledger = start_run(run_dir, topology, gather(home_folder(), {host.uri for host in topology.hosts.values()}))
         began = time.monotonic()

@@ -76,10 +76,16 @@ def open_hypervisor(state: LabState, home: Home) -> Hypervisor:
         raise LabError(str(error)) from error
 
 
-def _refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:
+def refuse_if_up(folder: LabFolder) -> None:
+    """Raise LabError when the lab is up: whoever made it may still need it."""
     state = load_state(folder)
     if state is not None and state.phase is Phase.UP:
         raise LabError(f"lab {folder.name} is up already", hint=f"lab down {folder.name}, or another --name")
+
+
+def _refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:
+    refuse_if_up(folder)
+    state = load_state(folder)
     if state is not None or folder.path.exists():
         board.step(folder.name, "reaping what an earlier run left behind")
         tear_down(home, folder.name, board)

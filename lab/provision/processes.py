@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,14 +34,17 @@ class LabProcess:
 def spawn(folder: LabFolder, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> LabProcess:
     """Start a process in its own session, its output in a log beside its record. Raises LabError."""
     log = folder.processes / f"{name}.log"
-    with log.open("ab") as output:
-        try:
-            child = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
-            )
-        except OSError as error:
-            raise LabError(f"{name} did not start: {error}") from error
-    process = LabProcess(name, child.pid, start_time(child.pid) or "")
+    # Not subprocess: its objects expect to see the end of what they started, and this outlives us.
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    try:
+        pid = os.posix_spawnp(argv[0], list(argv), dict(environment), file_actions=actions, setsid=True)
+    except OSError as error:
+        raise LabError(f"{name} did not start: {error}") from error
+    process = LabProcess(name, pid, start_time(pid) or "")
     record = {"name": name, "pid": process.pid, "started": process.started}
     temporary = folder.processes / f"{name}.new"
     temporary.write_text(json.dumps(record), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Processes beside the machines, and the lease that keeps commands apart."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -18,8 +19,6 @@ from lab.provision.lease import leased
 from lab.provision.processes import LabProcess, end_all, recorded, spawn, start_time
 from lab.waiting import Deadline, wait_until
 
-# The children are meant to outlive the command that starts them, so nobody waits for them here.
-pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 SLEEP = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
 STUBBORN = [
     sys.executable,
@@ -160,3 +159,10 @@ def test_a_lease_ends_with_its_block_even_on_an_error(home: Home) -> None:
         raise ZeroDivisionError
     with leased(home, "lab1"):
         pass
+
+
+def test_a_process_that_outlives_us_is_no_forgotten_child(folder: LabFolder) -> None:
+    """Pytest turns a warning about a child that nobody waited for into an error."""
+    spawn(folder, "sleeper", ["sleep", "60"], {"PATH": os.environ["PATH"]})
+    gc.collect()
+    assert end_all(folder) == ["process sleeper"]

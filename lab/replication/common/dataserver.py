@@ -1,7 +1,7 @@
 """An HTTPS server for bulk data: a thread for each connection, large reads, ports that can change while it runs.
 
-It stands on the standard library's ``http.server`` and not on aiohttp: on a machine without acceleration asyncio's TLS
-takes in 4 MB/s where blocking reads of a MiB take in 40 (docs/decisions/0004-data-ports.md).
+It stands on the standard library's ``http.server`` and not on aiohttp; what is known of the difference, and what is
+not, stands in docs/decisions/0004-data-ports.md.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Stacks under test, behind one interface."""

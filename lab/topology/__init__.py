@@ -1,1 +1,1 @@
-"""TODO."""
+"""Topology files: typed, strict, passive."""

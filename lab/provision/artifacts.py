@@ -10,7 +10,7 @@ from lab.errors import LabError
 from lab.hypervisors.model import Machine, PowerState
 from lab.machines.console import console_tail
 from lab.provision.lab import Lab
-from lab.provision.login import SUFFIXES
+from lab.provision.login import origin_of
 
 LOG_SECONDS = 60.0
 JOURNALS = {"journal.log": ("-b",), "stack.log": ("-u", "recovery-*", "-b")}
@@ -32,16 +32,10 @@ def _collect_machine(lab: Lab, machine: Machine, folder: Path) -> None:
         shutil.copyfile(console, folder / "console.log")
     if machine.power is not PowerState.ON:
         return
-    ssh = lab.machine(machine.name, identity_of=_origin(machine.name)).ssh
+    ssh = lab.machine(machine.name, identity_of=origin_of(machine.name)).ssh
     try:
         for name, arguments in JOURNALS.items():
             text = ssh.check("journalctl", "--no-pager", "-o", "short-precise", *arguments, seconds=LOG_SECONDS)
             (folder / name).write_text(text, encoding="utf-8")
     except (LabError, TimeoutError, OSError) as error:
         (folder / "not-collected.txt").write_text(f"{error}\n{console_tail(console)}\n", encoding="utf-8")
-
-
-def _origin(machine: str) -> str:
-    for suffix in SUFFIXES:
-        machine = machine.removesuffix(suffix)
-    return machine

@@ -27,13 +27,18 @@ def ssh_command(home: Home, lab: str, machine: str, command: Sequence[str]) -> l
         raise LabError(f"{error}; machines of {lab}: {known}") from error
     finally:
         hypervisor.close()
-    # A replica came from another machine's disk, so it shows that machine's key.
-    origin = machine
-    for suffix in SUFFIXES:
-        origin = origin.removesuffix(suffix)
     known_hosts = folder.login_key.parent / f"known-{machine}"
-    known_hosts.write_text(f"[{endpoint.host}]:{endpoint.port} {state.host_keys[origin]}\n", encoding="ascii")
+    known_hosts.write_text(
+        f"[{endpoint.host}]:{endpoint.port} {state.host_keys[origin_of(machine)]}\n", encoding="ascii"
+    )
     options = [f"UserKnownHostsFile={known_hosts}", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes"]
     flags = [word for option in options for word in ("-o", option)]
     login = ["ssh", "-i", str(folder.login_key), "-p", str(endpoint.port), *flags, f"root@{endpoint.host}"]
     return [*login, "--", *command] if command else login
+
+
+def origin_of(machine: str) -> str:
+    """Return the machine whose disks a replica or test copy came from, and whose host key it therefore shows."""
+    for suffix in SUFFIXES:
+        machine = machine.removesuffix(suffix)
+    return machine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.replication.common.durable import JSON
 
@@ -77,8 +78,17 @@ def load_config(path: Path) -> ServiceConfig:
         BadConfig: the file is not JSON, or a key is missing or has the wrong type.
         OSError: it cannot be read.
     """
+    return ServiceConfig.from_json(read_settings(path))
+
+
+def read_settings(path: Path) -> Any:
+    """Return the JSON in a configuration file; whoever asked checks what it is.
+
+    Raises:
+        BadConfig: the file is not JSON.
+        OSError: it cannot be read.
+    """
     try:
-        value = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise BadConfig(f"{path}:{error.lineno}: {error.msg}") from error
-    return ServiceConfig.from_json(value)

@@ -89,9 +89,6 @@ class DataServer:
         self._ports: dict[int, _Port] = {}
         self._lock = threading.Lock()
 
-    def start(self) -> None:
-        """Get ready; no port is open yet."""
-
     def listen_on(self, ports: Collection[int]) -> None:
         """Open and close ports until exactly ``ports`` are open. Raises OSError for a port that is taken."""
         with self._lock:

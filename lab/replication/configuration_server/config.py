@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lab.replication.common.config import BadConfig, Endpoint
+from lab.replication.common.config import BadConfig, Endpoint, read_settings
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,7 @@ def load_server_config(path: Path) -> ServerConfig:
         BadConfig: the file is not JSON, or a key is missing or has the wrong type.
         OSError: it cannot be read.
     """
-    try:
-        value = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise BadConfig(f"{path}:{error.lineno}: {error.msg}") from error
-    return ServerConfig.from_json(value)
+    return ServerConfig.from_json(read_settings(path))
 
 
 def _deadlines(value: Mapping[str, Any]) -> Deadlines:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lab.hypervisors.protocols import Hypervisor
-from lab.replication.common.config import BadConfig, Endpoint
+from lab.replication.common.config import BadConfig, Endpoint, read_settings
 
 MIB = 1 << 20
 
@@ -85,11 +84,7 @@ def load_fabric_config(path: Path) -> FabricConfig:
         BadConfig: the file is not JSON, or a key is missing or has the wrong type.
         OSError: it cannot be read.
     """
-    try:
-        value = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise BadConfig(f"{path}:{error.lineno}: {error.msg}") from error
-    return FabricConfig.from_json(value)
+    return FabricConfig.from_json(read_settings(path))
 
 
 def open_driver(driver: Driver) -> Hypervisor:

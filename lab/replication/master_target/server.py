@@ -71,7 +71,6 @@ class MasterTarget:
             settings = load_settings(directory)
             if settings is not None:
                 self._add(settings)
-        self._server.start()
         self._listen()
 
     def close(self) -> None:

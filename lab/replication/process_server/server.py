@@ -75,7 +75,6 @@ class ProcessServer:
             stored = read_json(directory / "stream.json")
             if stored is not None:
                 self._add(StreamSettings.from_json(stored))
-        self._server.start()
         self._listen()
 
     def close(self) -> None:

@@ -28,6 +28,8 @@ class Deadlines:
     """What was drained has to be announced as a recovery point in this time."""
     silence: float = 90
     """A component that was not heard of for longer is unhealthy."""
+    watch: float = 5
+    """How often the health of all machines is looked at; an alert is late by this at most."""
 
 
 @dataclass(frozen=True)

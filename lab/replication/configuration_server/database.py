@@ -37,6 +37,9 @@ CREATE INDEX IF NOT EXISTS waiting_commands ON commands (component, number) WHER
 CREATE TABLE IF NOT EXISTS events (
   id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, kind TEXT NOT NULL, machine TEXT, stream TEXT,
   component TEXT, data TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS alerts (
+  machine TEXT NOT NULL, code TEXT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL, raised_ns INTEGER NOT NULL,
+  PRIMARY KEY (machine, code));
 """
 
 

@@ -15,8 +15,9 @@ from lab.replication.configuration_server.errors import BadRequest, OperationRef
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.settings import parse_policy, parse_settings
+from lab.replication.configuration_server.settings import parse_settings
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
 from lab.replication.configuration_server.views import Views
 
@@ -72,10 +73,11 @@ class OperatorApi:
         affected = [m for m in users if Operation.APPLY_POLICY in allowed_operations(m.state)]
         for machine in affected:
             self._refuse_busy(machine, Operation.APPLY_POLICY)
+        # One transaction: a policy that is stored but of which nobody was told would never take effect.
         with self.database.transaction():
             self.machines.put_policy(name, policy)
             self.events.add("policy", {"name": name, **asdict(policy)})
-        jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
+            jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
         return web.json_response({"jobs": jobs})
 
     async def all_machines(self, request: web.Request) -> web.Response:

@@ -82,6 +82,13 @@ class Reader:
         except ValueError as error:
             raise self._bad(key, "a network such as 10.30.0.0/24", value) from error
 
+    def texts(self, key: str) -> list[str]:
+        """Return a list of texts. Raises BadRequest."""
+        value = self._get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._bad(key, "a list of texts", value)
+        return value
+
     def inner(self, key: str) -> Reader:
         """Return an object inside this one. Raises BadRequest."""
         return Reader.of(self._get(key), f"{self.place}.{key}")

@@ -27,7 +27,17 @@ from lab.waiting import Deadline
 PASSPHRASE = "correct horse"
 MIB = 1 << 20
 QUICK = Deadlines(
-    delivery=1.0, boot=5, command=5, push_install=5, drain=5, roll=5, shutdown=5, fabric=10, last_point=0.3, silence=90
+    delivery=1.0,
+    boot=5,
+    command=5,
+    push_install=5,
+    drain=5,
+    roll=5,
+    shutdown=5,
+    fabric=10,
+    last_point=0.3,
+    silence=90,
+    watch=0.1,
 )
 POLICY = {
     "recovery_point_interval_s": 15,
@@ -183,13 +193,13 @@ class World:
         self.agent.client.event("initial-replication-complete", {}, machine="app1", stream=self.stream())
         self.point(target, 1)
 
-    def point(self, target: StandIn, sequence: int, age_s: float = 0) -> str:
+    def point(self, target: StandIn, sequence: int, age_s: float = 0, **more) -> str:
         """Have the master target announce a recovery point that was cut ``age_s`` seconds ago."""
         end = time.time_ns() - int(age_s * 1e9)
         self.applied = sequence
         point = f"{self.stream()}-{sequence}"
         cut = {"begin_ns": end - 1000, "end_ns": end, "time": "now"}
-        data = {"recovery_point": point, "sequence": sequence, "cut": cut}
+        data = {"recovery_point": point, "sequence": sequence, "cut": cut, **more}
         target.client.event("recovery-point", data, machine="app1", stream=self.stream())
         return point
 

@@ -107,3 +107,17 @@ class Reader:
 
     def _bad(self, key: str, expected: str, value: object) -> BadRequest:
         return BadRequest(f"{self.place}.{key}: {expected} is expected, not {value!r}")
+
+
+def name_in(text: str) -> str:
+    """Return a name that is part of an address. Raises BadRequest when it is not one."""
+    if not NAME.match(text):
+        raise BadRequest(f"{text!r} is not a name: lower-case letters, digits and hyphens, at most 40")
+    return text
+
+
+def number_in(text: str, what: str) -> int:
+    """Return a number that is part of an address. Raises BadRequest when it is not one."""
+    if not text.isdecimal():
+        raise BadRequest(f"{what}: a number is expected, not {text!r}")
+    return int(text)

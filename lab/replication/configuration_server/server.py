@@ -25,6 +25,10 @@ from lab.replication.configuration_server.fabric_client import FabricClient, Fab
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
+from lab.replication.configuration_server.plans.api import PlanApi
+from lab.replication.configuration_server.plans.runner import PlanRunner
+from lab.replication.configuration_server.plans.scripts import Scripts
+from lab.replication.configuration_server.plans.store import PlanTable
 from lab.replication.configuration_server.procedures import failback, failover, protect, test_failover
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness
@@ -53,6 +57,16 @@ class ConfigurationServer:
         self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news)
         procedures = self._procedures(points_news)
         self._jobs = JobRunner(self._database, self._machines, self._events, procedures, self._reports.settle)
+        self._plans = PlanTable(self._database, self._events)
+        self._scripts = Scripts(config.scripts_dir, config.script_user)
+        self._plan_runner = PlanRunner(
+            database=self._database,
+            plans=self._plans,
+            machines=self._machines,
+            jobs=self._jobs,
+            events=self._events,
+            scripts=self._scripts,
+        )
         self._views = Views(
             self._registry, self._machines, self._sessions, self._jobs, config.deadlines.silence, time.time_ns()
         )
@@ -74,6 +88,7 @@ class ConfigurationServer:
         """
         self._commands.withdraw_all()
         self._jobs.recover()
+        self._plan_runner.recover()
         await self._runner.setup()
         context = server_context(self._config.identity_dir, require_client=False)
         listen = self._config.listen
@@ -83,6 +98,7 @@ class ConfigurationServer:
     async def close(self) -> None:
         """Stop serving; jobs that run are left as they are and are interrupted at the next start."""
         await self._stop_watching()
+        await self._plan_runner.close()
         await self._jobs.close()
         self._commands.close()
         self._events.news.notify()
@@ -117,7 +133,8 @@ class ConfigurationServer:
             jobs=self._jobs,
             views=self._views,
         )
-        application.add_routes([*components.routes(), *operators.routes()])
+        plans = PlanApi(self._plans, self._plan_runner, self._scripts)
+        application.add_routes([*components.routes(), *operators.routes(), *plans.routes()])
         return application
 
     def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:

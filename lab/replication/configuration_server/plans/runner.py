@@ -74,9 +74,9 @@ class PlanRunner:
             OperationRefused: a run of this plan is active, a machine is unknown, or the kind is not supported.
         """
         plan = self._plans.plan(name)
-        self.refuse_active(name, START)
         wanted = _kind(kind)
         check_arguments(wanted, arguments)
+        self.refuse_active(name, START)
         missing = [machine for machine in plan.machines if self._machines.find(machine) is None]
         if missing:
             raise OperationRefused("not-ready", START, "ready", (), f"no machine {', '.join(missing)} is known")

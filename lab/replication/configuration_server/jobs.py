@@ -95,8 +95,14 @@ class Procedure(Protocol):
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Raise BadRequest or OperationRefused when it cannot be started; changes nothing."""
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
-        """Do it. Raises JobError."""
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> Mapping[str, Any] | None:
+        """Do it, and return what is to be remembered of the machine now that it is done.
+
+        It is stored together with the success of the job: after a crash there are both or neither.
+
+        Raises:
+            JobError: it could not be done.
+        """
 
 
 @dataclass(frozen=True)
@@ -219,14 +225,15 @@ class JobRunner:
 
     async def _execute(self, job: _Running, procedure: Procedure, arguments: Mapping[str, Any]) -> None:
         try:
-            await procedure.run(self._machines.get(job.machine), arguments, Steps(self._database, job.number))
+            steps = Steps(self._database, job.number)
+            results = await procedure.run(self._machines.get(job.machine), arguments, steps)
         except JobError as error:
             self._fail(job, "failed", error.kind, str(error))
         except Exception as error:  # a defect must end the job, not leave the machine in the middle for ever
             log.exception("job %d failed", job.number)
             self._fail(job, "failed", "internal-error", f"{type(error).__name__}: {error}")
         else:
-            self._succeed(job)
+            self._succeed(job, results or {})
 
     def _record(self, name: str, operation: Operation, arguments: Mapping[str, Any], transition: Transition) -> int:
         return self._database.write(
@@ -239,13 +246,13 @@ class JobRunner:
             transition.failed.value,
         )
 
-    def _succeed(self, job: _Running) -> None:
+    def _succeed(self, job: _Running, results: Mapping[str, Any]) -> None:
         with self._database.transaction():
             self._database.write(
                 "UPDATE jobs SET state = 'succeeded', ended_ns = ? WHERE id = ?", time.time_ns(), job.number
             )
             self._move(job.machine, job.transition.done)
-            self._machines.remember(job.machine, last_error=None)
+            self._machines.remember(job.machine, **{**results, "last_error": None})
             self._announce(job, "succeeded")
             self._settle(job.machine)
 

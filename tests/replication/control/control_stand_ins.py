@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -254,6 +256,7 @@ class World:
         self._thread.join(10)
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+        shutil.rmtree(self.config.scripts_dir)
 
     def _start_server(self) -> ConfigurationServer:
         async def started() -> ConfigurationServer:
@@ -312,8 +315,15 @@ def _server_config(folder: Path, deadlines: Deadlines) -> ServerConfig:
         fabrics={site: Endpoint("127.0.0.1", 0) for site in ("primary", "recovery")},
         operators=("qa",),
         deadlines=deadlines,
-        scripts_dir=folder / "scripts",
+        scripts_dir=_scripts_folder(),
     )
+
+
+def _scripts_folder() -> Path:
+    """Outside of pytest's folders, which are private: scripts run without rights when the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="recovery-scripts-"))
+    folder.chmod(0o755)
+    return folder
 
 
 def _primary_host() -> MemoryHypervisor:

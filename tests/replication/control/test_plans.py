@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from control_stand_ins import soon
@@ -29,19 +27,10 @@ echo "$RECOVERY_PLAN $RECOVERY_KIND $RECOVERY_GROUP $RECOVERY_MACHINES"
 
 @pytest.fixture
 def world(world):
-    world.config.scripts_dir.mkdir(mode=0o755)
-    let_others_search(world.config.scripts_dir)
     register(world, "note", NOTE)
     world.protected()
     world.protect_too("app2")
     return world
-
-
-def let_others_search(folder: Path) -> None:
-    """Scripts run without rights when the tests run as root, and pytest's folders are private."""
-    for parent in folder.parents:
-        if not parent.stat().st_mode & stat.S_IXOTH:
-            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
 
 
 def register(world, name: str, text: str, mode: int = 0o755) -> None:
@@ -219,7 +208,7 @@ def test_a_run_that_was_under_way_is_interrupted_and_can_be_resumed(world):
 
 
 def test_a_script_that_takes_too_long_is_killed_with_its_children(world):
-    marker = world.folder / "marker"
+    marker = world.config.scripts_dir / "marker"
     register(world, "note", f"#!/bin/sh\n(sleep 3; touch {marker}) &\nsleep 30\n")
     plan = {"groups": [{"machines": ["app1"], "before": [{"script": "note", "timeout_s": 1}]}]}
     run = start(world, plan=plan)

@@ -159,7 +159,12 @@ class CommitFailback:
         only(arguments)
         self.readiness.session(machine, Operation.COMMIT_FAILBACK)
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+    async def run(
+        self,
+        machine: Machine,
+        arguments: Mapping[str, Any],  # noqa: ARG002
+        steps: Steps,
+    ) -> Mapping[str, Any]:
         """Remove the replica; protection has to be enabled again (V2A-FB-REENABLE)."""
         workshop = self.workshop
         session = self.readiness.session(machine, Operation.COMMIT_FAILBACK)
@@ -171,12 +176,11 @@ class CommitFailback:
         async with steps.step("remove-replica-machine"):
             fabric = workshop.fabrics[machine.settings.recovery_fabric]
             await remove_machine(fabric, machine, machine.replica_name)
-        workshop.machines.remember(
-            machine.name,
-            **fresh_attributes(None),
-            replica_machine=None,
-            original_disks=None,
-            rolled_back_to=None,
-            test_failover=None,
-            failed_over_untested=None,
+        forgotten = (
+            "replica_machine",
+            "original_disks",
+            "rolled_back_to",
+            "test_failover",
+            "failed_over_untested",
         )
+        return {**fresh_attributes(None), **dict.fromkeys(forgotten)}

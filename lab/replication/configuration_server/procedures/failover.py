@@ -42,7 +42,7 @@ class Failover:
         if not isinstance(arguments.get("shutdown_source", False), bool):
             raise BadRequest("shutdown_source: true or false is expected")
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> Mapping[str, Any]:
         """Errors of the primary site do not stop a failover (domain 2.2)."""
         workshop = self.workshop
         session = self.readiness.session(machine, Operation.FAILOVER)
@@ -51,9 +51,9 @@ class Failover:
             await self._shut_down_source(machine, session, steps)
         last = await workshop.end_replication(machine, session, selector, steps)
         point = await workshop.settled_point(session, selector, last)
-        await start_replica(workshop, machine, session, point, steps)
+        started = await start_replica(workshop, machine, session, point, steps)
         untested = None if machine.attributes.get("test_failover") == "performed" else True
-        workshop.machines.remember(machine.name, failed_over_untested=untested)
+        return {**started, "failed_over_untested": untested}
 
     async def _shut_down_source(self, machine: Machine, session: Session, steps: Steps) -> None:
         calls, site = self.workshop.calls, machine.settings.primary_fabric
@@ -75,11 +75,11 @@ class ChangeRecoveryPoint:
             raise BadRequest("recovery_point: which one is wanted has to be said")
         self.readiness.point(machine, Operation.CHANGE_RECOVERY_POINT, selector_of(arguments))
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> Mapping[str, Any]:
         """What the replica has written since the failover is given up."""
         session = self.readiness.session(machine, Operation.CHANGE_RECOVERY_POINT)
         point = await self.workshop.settled_point(session, selector_of(arguments), None)
-        await start_replica(self.workshop, machine, session, point, steps)
+        return await start_replica(self.workshop, machine, session, point, steps)
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,14 @@ class Commit:
         workshop.sessions.close(session.stream)
 
 
-async def start_replica(workshop: Workshop, machine: Machine, session: Session, point: Point, steps: Steps) -> None:
-    """Make the replica machine from a recovery point and start it; an earlier one is removed."""
+async def start_replica(
+    workshop: Workshop, machine: Machine, session: Session, point: Point, steps: Steps
+) -> dict[str, Any]:
+    """Make the replica machine from a recovery point and start it; an earlier one is removed.
+
+    Returns:
+        What is to be remembered of the machine.
+    """
     fabric = workshop.fabrics[session.fabric]
     async with steps.step("remove-earlier-replica-machine"):
         await remove_machine(fabric, machine, machine.replica_name)
@@ -123,7 +129,7 @@ async def start_replica(workshop: Workshop, machine: Machine, session: Session, 
     async with steps.step("start-replica-machine"):
         cards = machine.settings.replica_nics
         await create_machine(fabric, machine, machine.replica_name, copies.disks, cards)
-    workshop.machines.remember(machine.name, replica_machine=machine.replica_name, recovery_point=point.id)
+    return {"replica_machine": machine.replica_name, "recovery_point": point.id}
 
 
 async def stop_machine(fabric: FabricClient, name: str) -> None:

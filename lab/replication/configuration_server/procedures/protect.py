@@ -32,7 +32,12 @@ class PushInstall:
         if machine.settings.push_install is None:
             raise refusal(machine, Operation.PUSH_INSTALL, "the settings have no 'push_install'")
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+    async def run(
+        self,
+        machine: Machine,
+        arguments: Mapping[str, Any],  # noqa: ARG002
+        steps: Steps,
+    ) -> Mapping[str, Any]:
         """Install, and remember the version."""
         order = {
             "configuration_server": self.own_endpoint.to_json(),
@@ -41,7 +46,7 @@ class PushInstall:
         }
         async with steps.step("push-install"):
             value = await self.workshop.calls.push_install(machine.settings.process_server.name, order)
-        self.workshop.machines.remember(machine.name, mobility_version=value.get("version"))
+        return {"mobility_version": value.get("version")}
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,12 @@ class Disable:
         """Accept no arguments."""
         only(arguments)
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+    async def run(
+        self,
+        machine: Machine,
+        arguments: Mapping[str, Any],  # noqa: ARG002
+        steps: Steps,
+    ) -> Mapping[str, Any]:
         """Servers that are gone do not keep a machine protected; disks that cannot be removed fail the job."""
         await discard_sessions(self.workshop, machine, steps, stop_agent=True)
         async with steps.step("delete-replica-disks"):
@@ -128,7 +138,7 @@ class Disable:
             for disk in machine.settings.disks:
                 await fabric.detach_disk(replica_disk(machine, disk))
                 await fabric.delete_disk(replica_disk(machine, disk))
-        self.workshop.machines.remember(machine.name, **fresh_attributes(None), test_failover=None)
+        return {**fresh_attributes(None), "test_failover": None}
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class StartTestFailover:
         self.readiness.point(machine, Operation.TEST_FAILOVER, selector_of(arguments))
         _cards(machine, arguments)
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> Mapping[str, Any]:
         """Clone, roll the clones, start a machine on them."""
         workshop = self.workshop
         session = self.readiness.session(machine, Operation.TEST_FAILOVER)
@@ -53,7 +53,7 @@ class StartTestFailover:
                 await roll_copies(workshop, session, copies, point)
         async with steps.step("start-test-machine"):
             await create_machine(fabric, machine, name, copies.disks, _cards(machine, arguments))
-        workshop.machines.remember(machine.name, test_failover="running", test_recovery_point=point.id)
+        return {"test_failover": "running", "test_recovery_point": point.id}
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,22 @@ class CleanupTestFailover:
         """Accept no arguments."""
         only(arguments)
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+    async def run(
+        self,
+        machine: Machine,
+        arguments: Mapping[str, Any],  # noqa: ARG002
+        steps: Steps,
+    ) -> Mapping[str, Any]:
         """Remove everything that the test failover made."""
         worked = "test_recovery_point" in machine.attributes
         async with steps.step("remove-test-machine"):
             fabric = self.workshop.fabrics[machine.settings.recovery_fabric]
             await remove_machine(fabric, machine, machine.test_name)
-        self.workshop.machines.remember(
-            machine.name,
-            test_machine=None,
-            test_recovery_point=None,
-            test_failover="performed" if worked else None,
-        )
+        return {
+            "test_machine": None,
+            "test_recovery_point": None,
+            "test_failover": "performed" if worked else None,
+        }
 
 
 def _cards(machine: Machine, arguments: Mapping[str, Any]) -> tuple[Card, ...]:

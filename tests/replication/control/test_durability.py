@@ -1,0 +1,230 @@
+"""The configuration server is killed (SIGKILL) right after each transaction that it commits, and started again.
+
+Every time: the database is whole, nothing is said to be running, every machine is in a state that has a way on, and
+the same operation, asked for again, gets to its end. Afterwards no machine or disk is there that should not be.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sqlite3
+from contextlib import closing
+
+import pytest
+from control_stand_ins import soon
+from mortal_server import MortalWorld
+
+from lab.replication.common import control
+from lab.replication.common.backoff import Backoff
+from lab.replication.configuration_server.states import State, allowed_operations
+from lab.stacks.plans import PlanRunKind, PlanRunState
+from lab.stacks.protocol import JobState, StackError
+from lab.waiting import Deadline, wait_until
+
+MOST_COMMITS = 120
+ON_THE_WAY = {
+    State.ENABLING,
+    State.FAILING_OVER,
+    State.CHANGING_RECOVERY_POINT,
+    State.FAILING_BACK,
+    State.DISABLING,
+}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "Backoff", functools.partial(Backoff, first=0.02, longest=0.1))
+    world = MortalWorld(tmp_path)
+    awake(world)
+    world.protected()
+    yield world
+    world.close()
+
+
+def awake(world) -> bool:
+    """Wait until the server answers; return whether it does, because it may have died before."""
+
+    def probe():
+        if world.server.ending is not None:
+            return "dead"
+        try:
+            world.stack.machines()
+        except StackError:
+            return None
+        return "alive"
+
+    return wait_until(probe, Deadline.after(20), "answer", every=0.02) == "alive"
+
+
+def rows(world, query: str) -> list[sqlite3.Row]:
+    with closing(sqlite3.connect(world.config.database)) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute(query).fetchall()
+
+
+def assert_legal(world) -> None:
+    """Whatever was interrupted says so, and everything has a way on."""
+    assert [row[0] for row in rows(world, "PRAGMA integrity_check")] == ["ok"]
+    assert not rows(world, "PRAGMA foreign_key_check")
+    assert not rows(world, "SELECT id FROM jobs WHERE state = 'running'")
+    assert not rows(world, "SELECT job FROM steps WHERE state = 'running'")
+    assert not rows(world, "SELECT id FROM plan_runs WHERE state = 'running'")
+    assert not rows(world, "SELECT run FROM plan_steps WHERE state = 'running'")
+    for row in rows(world, "SELECT * FROM machines"):
+        state, test_machine = State(row["state"]), '"test_machine"' in row["attributes"]
+        assert state not in ON_THE_WAY
+        assert allowed_operations(state, test_machine=test_machine) or state is State.REPROTECTING
+        failed = rows(world, "SELECT state, failed_state FROM jobs ORDER BY id DESC LIMIT 1")[0]
+        if failed["state"] == "interrupted" and not rows(world, "SELECT id FROM plan_runs"):
+            assert state == failed["failed_state"]
+
+
+def dead(world) -> bool:
+    return world.server.ending is not None
+
+
+def killed_at_every_commit(world, attempt) -> int:
+    """Kill the server after its first, second, third ... commit until ``attempt`` gets to its end; return the kills.
+
+    ``attempt`` asks for what is to be done, if it was not done already, and returns whether it has come to its end.
+    """
+    for lives in range(1, MOST_COMMITS):
+        world.restart_server(lives)
+        if not awake(world):
+            # It died while it was still cleaning up after the last death: the next one has to manage.
+            world.restart_server()
+            assert awake(world)
+            assert_legal(world)
+            continue
+        assert_legal(world)
+        try:
+            if attempt():
+                break
+        except StackError:
+            pass
+        wait_until(lambda: dead(world), Deadline.after(20), f"death after commit {lives}", every=0.02)
+        assert world.server.ending == (-signal.SIGKILL, lives)
+    else:
+        pytest.fail(f"not done after {MOST_COMMITS} attempts")
+    world.restart_server()
+    assert awake(world)
+    assert_legal(world)
+    return lives - 1
+
+
+def operation(world, name: str, reached: set[State], **arguments):
+    """Return an attempt at an operation of app1; jobs that were interrupted are started again."""
+
+    def done() -> bool:
+        status = world.stack.machine("app1")
+        last = rows(world, "SELECT * FROM jobs ORDER BY id DESC LIMIT 1")[0]
+        return status.state in reached and (last["operation"], last["state"]) == (name, "succeeded")
+
+    def attempt() -> bool:
+        if not done():
+            if name == "test-failover" and world.stack.machine("app1").test_machine:
+                world.do("cleanup-test-failover")  # what an interrupted test has left is removed before the next
+            job = world.stack.start("app1", name, arguments)
+            world.stack.wait_status("app1", lambda s: s.job is None or dead(world), "end", soon())
+            assert world.stack.job(job).state is JobState.SUCCEEDED, world.stack.job(job)
+        return done()
+
+    return attempt
+
+
+def objects(host) -> tuple[set[str], set[str]]:
+    return {machine.name for machine in host.machines()}, {disk.id.name for disk in host.disks()}
+
+
+CASES = {
+    # operation: what comes before, where it leads, machines and number of disks at the recovery site afterwards
+    "test-failover": ((), State.PROTECTED, {"mt1", "app1-test"}, 5),
+    "cleanup-test-failover": (("test-failover",), State.PROTECTED, {"mt1"}, 2),
+    "disable": ((), State.UNPROTECTED, {"mt1"}, 0),
+    "enable": (("disable",), State.INITIAL_REPLICATION, {"mt1"}, 2),
+    "failover": ((), State.COMMIT_PENDING, {"mt1", "app1-replica"}, 5),
+    "change-recovery-point": (("failover",), State.COMMIT_PENDING, {"mt1", "app1-replica"}, 5),
+    "commit": (("failover",), State.FAILED_OVER, {"mt1", "app1-replica"}, 3),
+    "reprotect": (("failover", "commit"), State.REPROTECTING, {"mt1", "app1-replica"}, 3),
+    "failback": (("failover", "commit", "reprotect"), State.FAILBACK_COMMIT_PENDING, {"mt1", "app1-replica"}, 3),
+    "commit-failback": (("failover", "commit", "reprotect", "failback"), State.FAILED_BACK, {"mt1"}, 0),
+}
+
+
+def prepared(world, operations) -> str:
+    """Do what comes before; return a point that is not the newest."""
+    older = world.point(world.master_target, 2)
+    world.point(world.master_target, 3)
+    for name in operations:
+        world.do(name)
+        if name == "reprotect":
+            world.finish_copy(world.failback_target)
+            world.wait(State.PROTECTED_REVERSE)
+    return older
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operation_is_done_in_the_end_wherever_it_was_cut_off(world, name):
+    before, reached, machines, disks = CASES[name]
+    original = sorted((item.disk.name, item.serial) for item in world.hosts["primary"].machine("app1").disks)
+    older = prepared(world, before)
+    arguments = {"change-recovery-point": {"recovery_point": older}, "failover": {"shutdown_source": True}}
+    kills = killed_at_every_commit(world, operation(world, name, {reached}, **arguments.get(name, {})))
+    assert kills > 4
+    found = objects(world.hosts["recovery"])
+    assert (found[0], len(found[1])) == (machines, disks)
+    status = world.stack.machine("app1")
+    if name == "change-recovery-point":
+        assert status.attributes["recovery_point"] == older
+    if name == "cleanup-test-failover":
+        assert status.test_failover == "performed"
+    if name == "commit":
+        assert not world.stack.recovery_points("app1")
+    if name in ("failback", "commit-failback"):
+        attached = [(item.disk.name, item.serial) for item in world.hosts["primary"].machine("app1").disks]
+        assert sorted(attached) == original
+
+
+def test_a_run_of_a_plan(world):
+    world.protect_too("app2")
+    world.stack.put_plan(
+        "shop", {"groups": [{"machines": ["app1"], "after": [{"manual": "look"}]}, {"machines": ["app2"]}]}
+    )
+    ends = (PlanRunState.WAITING, PlanRunState.SUCCEEDED)
+
+    def attempt() -> bool:
+        known = rows(world, "SELECT * FROM plan_runs ORDER BY id DESC LIMIT 1")
+        number = str(known[0]["id"]) if known else world.stack.start_plan("shop", PlanRunKind.UNPLANNED)
+        run = world.stack.plan_run("shop", number)
+        if "resume" in run.allowed:
+            run = world.stack.resume_plan("shop", number)
+        while run.state is not PlanRunState.SUCCEEDED:
+            run = world.stack.wait_plan("shop", number, *ends, deadline=Deadline.after(10))
+            if run.state is PlanRunState.WAITING:
+                run = world.stack.continue_plan("shop", number)
+        return True
+
+    assert killed_at_every_commit(world, attempt) > 20
+    run = world.stack.plan_run("shop", "1")
+    assert [step.state for step in run.steps] == ["done", "done", "done"]
+    for name in ("app1", "app2"):
+        assert world.stack.machine(name).state == State.COMMIT_PENDING
+    assert len(rows(world, "SELECT id FROM plan_runs")) == 1
+
+
+def test_a_new_policy_and_what_it_starts(world):
+    policy = {**world.stack.policy("standard"), "retention_s": 7000}
+
+    def attempt() -> bool:
+        jobs = rows(world, "SELECT * FROM jobs WHERE operation = 'apply-policy' ORDER BY id DESC LIMIT 1")
+        stored = world.stack.policy("standard")["retention_s"] == 7000
+        assert stored == bool(jobs), "a policy is stored with the jobs that tell of it, or not at all"
+        if jobs and jobs[0]["state"] == "succeeded":
+            return True
+        job = world.stack.put_policy("standard", policy)["app1"]
+        world.stack.wait_job(job, soon())
+        return True
+
+    killed_at_every_commit(world, attempt)
+    assert world.master_target.last("open-stream")["retention_s"] == 7000

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lab.errors import LabError
 
-_FAMILIES = ("planning", "reporting", "labs")
+_FAMILIES = ("planning", "reporting", "catalogue", "labs")
 
 
 def application() -> typer.Typer:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab import cli
+from lab.commands.catalogue import collect_carriers
 from lab.errors import LabError
 from lab.topology.facts import Acceleration, AccelerationFact
 from lab.topology.schema import schema_text
@@ -75,12 +76,41 @@ def test_schema(lab, tmp_path: Path) -> None:
     assert (tmp_path / "s.json").read_text() == schema_text()
 
 
-def test_requirements(lab) -> None:
-    code, out, _ = lab("requirements", "--scenario", "P2S")
+def test_requirements(lab, tmp_path: Path) -> None:
+    code, out, _ = lab("requirements", "--scenario", "P2S", "--out", str(tmp_path))
     assert code == 0
-    assert "V2S-DELTA" in out
-    assert "adopted by decision C12" in out
-    assert "H2S-RR" not in out
+    assert "V2A-PORT-9443" in out
+    assert "adopted by decision C12" in " ".join(out.split())
+    assert "H2A-PREP" not in out
+    assert "no test" in out
+    assert "recovery_plans 3" in " ".join(out.split())
+
+
+def test_requirements_for_programs_with_holes_and_the_last_run(lab, tmp_path: Path) -> None:
+    latest = tmp_path / "latest"
+    latest.mkdir()
+    shown = {"requirements": [{"id": "V2A-FO-RP", "status": "pass"}, {"id": "V2A-UFO", "status": "fail"}]}
+    (latest / "certificate.json").write_text(json.dumps(shown))
+    code, out, _ = lab("requirements", "--json", "--out", str(tmp_path))
+    rows = {row["id"]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["V2A-FO-RP"]["last"] == "pass"
+    assert (
+        "suites/recovery_plans/test_plan_runs.py::test_groups_start_one_after_the_other" in rows["V2A-FO-RP"]["tests"]
+    )
+    assert (rows["V2A-UFO"]["last"], rows["V2A-UFO"]["hole"]) == ("fail", False)
+    assert (rows["H2A-PREP"]["tests"], rows["H2A-PREP"]["hole"], rows["H2A-PREP"]["last"]) == ([], True, None)
+    _, holes, _ = lab("requirements", "--json", "--holes", "--scenario", "H2A", "--out", str(tmp_path))
+    assert {row["hole"] for row in json.loads(holes)} == {True}
+    (latest / "certificate.json").write_text("{")
+    assert lab("requirements", "--out", str(tmp_path))[0] == 2
+
+
+def test_suites_that_cannot_be_collected_are_one_message(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "test_broken.py").write_text("import nothing_of_that_name\n")
+    with pytest.raises(LabError, match="nothing_of_that_name"):
+        collect_carriers(tmp_path / "suites")
 
 
 def test_report_of_a_folder_without_a_run(lab, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``lab report``, ``lab requirements``: what a run showed, and what there is to show."""
+"""``lab report``: what a run showed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Annotated
 import typer
 
 from lab.commands.terminal import console as terminal
-from lab.commands.terminal import plain_table
-from lab.topology.model import Scenario
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this family."""
     app.command()(report)
-    app.command()(requirements)
 
 
 def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
@@ -35,17 +32,3 @@ def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) ->
     console.print(str(run_dir / "certificate.html"), markup=False, soft_wrap=True)
     if certificate.verdict is not Verdict.PASS:
         raise typer.Exit(1)
-
-
-def requirements(
-    scenario: Annotated[Scenario | None, typer.Option(help="Only what this scenario needs.")] = None,
-) -> None:
-    """List the catalogue of requirements."""
-    from lab.requirements import load_catalogue
-
-    catalogue = load_catalogue()
-    items = catalogue.for_scenario(scenario) if scenario else list(catalogue.by_id.values())
-    table = plain_table("id", "level", "rule", "source")
-    for item in items:
-        table.add_row(item.id, item.level.value, item.rule, item.source_for(scenario) if scenario else item.source)
-    terminal().print(table)

@@ -208,15 +208,17 @@ def test_a_run_that_was_under_way_is_interrupted_and_can_be_resumed(world):
 
 
 def test_a_script_that_takes_too_long_is_killed_with_its_children(world):
-    marker = world.config.scripts_dir / "marker"
-    register(world, "note", f"#!/bin/sh\n(sleep 3; touch {marker}) &\nsleep 30\n")
+    marks = world.config.scripts_dir / "marks"
+    marks.mkdir()
+    marks.chmod(0o777)
+    register(world, "note", f"#!/bin/sh\n(touch {marks}/begun; sleep 3; touch {marks}/ended) &\nsleep 30\n")
     plan = {"groups": [{"machines": ["app1"], "before": [{"script": "note", "timeout_s": 1}]}]}
     run = start(world, plan=plan)
     ended = wait(world, run, PlanRunState.PARTIALLY_FAILED)
     assert ended.steps[0].detail == "note was killed after 1 s"
     assert ended.steps[1].state == "done"
     time.sleep(3)
-    assert not marker.exists()
+    assert [path.name for path in marks.iterdir()] == ["begun"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from lab.measure.ports import open_ports
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
 from lab.stacks.reference.addresses import address_towards
-from lab.topology.model import Policy, Role, Topology
+from lab.topology.model import Role, Topology
+from lab.topology.stack import Policy
 from reports.evidence import EvidenceRecorder
 
 SSH, MANAGEMENT, GROUP_CONSISTENCY = 22, 443, 20004

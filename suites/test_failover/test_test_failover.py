@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fixtures.inventory import objects
 from fixtures.stacks import Protected
 from fixtures.workloads import SLOTS, Workload
 from lab.measure.peers import call
@@ -28,12 +29,6 @@ class IsolatedCopy:
     point: RecoveryPoint
     scan: Scan
     objects_before: frozenset[str]
-
-
-def objects(lab: Lab) -> frozenset[str]:
-    """Name everything that exists on the lab's host."""
-    machines = {f"machine {machine.name}" for machine in lab.hypervisor.machines()}
-    return frozenset(machines | {f"disk {disk.id.name}" for disk in lab.hypervisor.disks()})
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from lab.errors import BadInput
-from lab.replication.configuration_server.settings import parse_policy, parse_settings
-from lab.stacks.reference.settings import machine_settings, policy_document
+from lab.replication.configuration_server.plans.document import Action, parse_plan
+from lab.replication.configuration_server.policies import parse_policy
+from lab.replication.configuration_server.settings import parse_settings
+from lab.replication.retention import STANDARD_THINNING, Thinning
+from lab.stacks.reference.settings import machine_settings, plan_document, policy_document
 from lab.topology.load import load_topology
 from lab.topology.naming import mac_for
 
@@ -30,6 +33,32 @@ def test_the_configuration_server_accepts_what_the_topology_says(topology, docum
     assert settings.change_log.serial == "changes"
     assert (settings.primary_fabric, settings.recovery_fabric) == ("primary", "recovery")
     assert parse_policy(policy_document(topology.stack.policies["standard"])).rpo_threshold_s == 60
+
+
+def test_every_field_of_a_policy_arrives(topology):
+    plain = topology.stack.policies["standard"]
+    assert parse_policy(policy_document(plain)).pruning == STANDARD_THINNING
+    full = type(plain).model_validate(
+        {
+            "recovery_point_interval": "20 s",
+            "retention": "3 h",
+            "rpo_threshold": "1 min",
+            "application_consistent_interval": "1 h",
+            "pruning": [{"after": "1 h", "one_per": "10 min"}],
+        }
+    )
+    parsed = parse_policy(policy_document(full))
+    assert (parsed.recovery_point_interval_s, parsed.retention_s, parsed.rpo_threshold_s) == (20, 10800, 60)
+    assert parsed.application_consistent_interval_s == 3600
+    assert parsed.pruning == (Thinning(3600, 600),)
+
+
+def test_the_configuration_server_accepts_the_topologys_plans(topology):
+    plan = parse_plan(plan_document(topology.stack.plans["shop"]))
+    assert [group.machines for group in plan.groups] == [("app1",), ("app2",)]
+    script, manual = plan.groups[0].after
+    assert script == Action(script="note-start", timeout_s=60)
+    assert manual.manual.startswith("Look whether")
 
 
 def test_addresses_are_those_that_the_sender_reaches(document):

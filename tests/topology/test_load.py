@@ -72,6 +72,26 @@ CASES = [
     ("address: 10.20.0.31", "address: 10.20.0.11", "belongs to the replica of app1 already"),
     ("address: 10.10.0.21", "address: 10.10.0.255", "is not an address for a machine"),
     ("via: 10.10.0.21", "via: 10.30.0.21", "via 10.30.0.21 is not on network 'primary'"),
+    ("- machines: [app2]", "- machines: [app1]", "machine 'app1' is named 2 times"),
+    ("- machines: [app2]", "- machines: [app3]", "there is no protected machine 'app3', did you mean"),
+    ("script: note-start,", "script: note-strat,", "there is no script 'note-strat', did you mean 'note-start'?"),
+    ("rpo_threshold: 60 s", "rpo_threshold: 10 s", "the threshold is shorter than the recovery point interval"),
+    (
+        "retention: 2 h",
+        "retention: 2 h\n      application_consistent_interval: 2 h",
+        "the application-consistent interval has to be less than retention",
+    ),
+    (
+        "retention: 2 h",
+        "retention: 2 h\n      application_consistent_interval: 5 s",
+        "the application-consistent interval is shorter than the recovery point interval",
+    ),
+    (
+        "retention: 2 h",
+        "retention: 2 h\n      pruning: [{after: 1 h, one_per: 10 min}, {after: 90 min, one_per: 15 min}]",
+        "with a multiple of its period",
+    ),
+    ("{script: note-start, timeout: 60 s}", "{timeout: 60 s}", "an action is {script: NAME} or {manual: TEXT}"),
     ("purpose: change-log", "purpose: data", "app1 is protected and needs one disk of purpose 'change-log'"),
     ("{name: changes,", "{name: data,", "disk 'data' is named 2 times"),
     (

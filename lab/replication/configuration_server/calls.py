@@ -10,8 +10,9 @@ from lab.replication.configuration_server.commands import CommandQueue
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.config import Deadlines
 from lab.replication.configuration_server.errors import JobError
+from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import Session
-from lab.replication.configuration_server.settings import Card, Policy, ProtectedDisk, Server
+from lab.replication.configuration_server.settings import Card, ProtectedDisk, Server
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Calls:
                 {"index": disk.index, "name": disk.name, "serial": disk.serial, "size": disk.size}
                 for disk in session.disks
             ],
-            retention_s=policy.retention_s,
+            **policy.retention.to_json(),
             process_server=session.process_server.name,
             fresh=fresh,
         )
@@ -102,6 +103,7 @@ class Calls:
                 "port": policy.process_server_port,
             },
             "interval_s": policy.recovery_point_interval_s,
+            "application_consistent_interval_s": policy.application_consistent_interval_s,
             "mode": mode,
             # The management card asks DHCP and needs no file of its own.
             "replica_networks": [card.to_json() for card in cards if card.address is not None],

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from aiohttp import web
 
 from lab.replication.configuration_server.access import json_body, operator_of
-from lab.replication.configuration_server.ca import NAME
 from lab.replication.configuration_server.component_api import wait_seconds
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.database import Database
@@ -15,8 +14,10 @@ from lab.replication.configuration_server.errors import BadRequest, OperationRef
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.parsing import name_in, number_in
+from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.settings import parse_policy, parse_settings
+from lab.replication.configuration_server.settings import parse_settings
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
 from lab.replication.configuration_server.views import Views
 
@@ -66,16 +67,17 @@ class OperatorApi:
     async def put_policy(self, request: web.Request) -> web.Response:
         """Store a policy; machines that are replicated under it are told by jobs (seed L61)."""
         operator_of(request)
-        name = _name(request)
+        name = name_in(request.match_info["name"])
         policy = parse_policy(await json_body(request))
         users = [machine for machine in self.machines.all() if machine.settings.policy == name]
         affected = [m for m in users if Operation.APPLY_POLICY in allowed_operations(m.state)]
         for machine in affected:
             self._refuse_busy(machine, Operation.APPLY_POLICY)
+        # One transaction: a policy that is stored but of which nobody was told would never take effect.
         with self.database.transaction():
             self.machines.put_policy(name, policy)
             self.events.add("policy", {"name": name, **asdict(policy)})
-        jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
+            jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
         return web.json_response({"jobs": jobs})
 
     async def all_machines(self, request: web.Request) -> web.Response:
@@ -91,7 +93,7 @@ class OperatorApi:
     async def put_machine(self, request: web.Request) -> web.Response:
         """Store how a machine is to be protected."""
         operator_of(request)
-        name = _name(request)
+        name = name_in(request.match_info["name"])
         document = await json_body(request)
         settings = parse_settings(document)
         try:
@@ -129,12 +131,12 @@ class OperatorApi:
     async def job(self, request: web.Request) -> web.Response:
         """Return a job with its steps."""
         operator_of(request)
-        return web.json_response(self.jobs.get(_number(request.match_info["id"], "job")))
+        return web.json_response(self.jobs.get(number_in(request.match_info["id"], "job")))
 
     async def list_events(self, request: web.Request) -> web.Response:
         """Return the events after a number, waiting for one if there is none."""
         operator_of(request)
-        after = _number(request.query.get("after", "0"), "after")
+        after = number_in(request.query.get("after", "0"), "after")
         found = self.events.after(after)
         wait = wait_seconds(request)
         if not found and wait > 0:
@@ -158,16 +160,3 @@ class OperatorApi:
             allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
             message = f"{', '.join(fixed)} of {machine.name} cannot change while it is {machine.state}"
             raise OperationRefused("operation-refused", "change-settings", machine.state, allowed, message)
-
-
-def _name(request: web.Request) -> str:
-    name = request.match_info["name"]
-    if not NAME.match(name):
-        raise BadRequest(f"{name!r} is not a name: lower-case letters, digits and hyphens, at most 40")
-    return name
-
-
-def _number(text: str, what: str) -> int:
-    if not text.isdecimal():
-        raise BadRequest(f"{what}: a number is expected, not {text!r}")
-    return int(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -10,6 +12,7 @@ from aiohttp import web
 from lab.replication.common.config import Endpoint
 from lab.replication.common.tls import client_context, server_context
 from lab.replication.configuration_server.access import errors_as_json
+from lab.replication.configuration_server.alerts import AlertTable, Watch
 from lab.replication.configuration_server.ca import load_authority
 from lab.replication.configuration_server.calls import Calls
 from lab.replication.configuration_server.commands import CommandQueue
@@ -22,6 +25,10 @@ from lab.replication.configuration_server.fabric_client import FabricClient, Fab
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
+from lab.replication.configuration_server.plans.api import PlanApi
+from lab.replication.configuration_server.plans.runner import PlanRunner
+from lab.replication.configuration_server.plans.scripts import Scripts
+from lab.replication.configuration_server.plans.store import PlanTable
 from lab.replication.configuration_server.procedures import failback, failover, protect, test_failover
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness
@@ -50,6 +57,22 @@ class ConfigurationServer:
         self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news)
         procedures = self._procedures(points_news)
         self._jobs = JobRunner(self._database, self._machines, self._events, procedures, self._reports.settle)
+        self._plans = PlanTable(self._database, self._events)
+        self._scripts = Scripts(config.scripts_dir, config.script_user)
+        self._plan_runner = PlanRunner(
+            database=self._database,
+            plans=self._plans,
+            machines=self._machines,
+            jobs=self._jobs,
+            events=self._events,
+            scripts=self._scripts,
+        )
+        self._views = Views(
+            self._registry, self._machines, self._sessions, self._jobs, config.deadlines.silence, time.time_ns()
+        )
+        alerts = AlertTable(self._database, self._events)
+        self._watch = Watch(self._machines, self._views, alerts, config.deadlines.watch)
+        self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(self._application(), access_log=None)
 
     @property
@@ -65,19 +88,28 @@ class ConfigurationServer:
         """
         self._commands.withdraw_all()
         self._jobs.recover()
+        self._plan_runner.recover()
         await self._runner.setup()
         context = server_context(self._config.identity_dir, require_client=False)
         listen = self._config.listen
         await web.TCPSite(self._runner, listen.address, listen.port, ssl_context=context).start()
+        self._watching = asyncio.get_running_loop().create_task(self._watch.run())
 
     async def close(self) -> None:
         """Stop serving; jobs that run are left as they are and are interrupted at the next start."""
+        await self._stop_watching()
+        await self._plan_runner.close()
         await self._jobs.close()
         self._commands.close()
         self._events.news.notify()
         await self._runner.cleanup()
         await self._fabrics.close()
         self._database.close()
+
+    async def _stop_watching(self) -> None:
+        self._watch.stop()
+        if self._watching is not None:
+            await self._watching
 
     def _application(self) -> web.Application:
         config = self._config
@@ -99,9 +131,10 @@ class ConfigurationServer:
             sessions=self._sessions,
             events=self._events,
             jobs=self._jobs,
-            views=Views(self._registry, self._machines, self._sessions, self._jobs, self._config.deadlines.silence),
+            views=self._views,
         )
-        application.add_routes([*components.routes(), *operators.routes()])
+        plans = PlanApi(self._plans, self._plan_runner, self._scripts)
+        application.add_routes([*components.routes(), *operators.routes(), *plans.routes()])
         return application
 
     def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:
@@ -119,6 +152,7 @@ class ConfigurationServer:
             Operation.TEST_FAILOVER: test_failover.StartTestFailover(workshop, readiness),
             Operation.CLEANUP_TEST_FAILOVER: test_failover.CleanupTestFailover(workshop, readiness),
             Operation.FAILOVER: failover.Failover(workshop, readiness),
+            Operation.CHANGE_RECOVERY_POINT: failover.ChangeRecoveryPoint(workshop, readiness),
             Operation.COMMIT: failover.Commit(workshop, readiness),
             Operation.REPROTECT: failback.Reprotect(workshop, readiness),
             Operation.FAILBACK: failback.Failback(workshop, readiness),

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from lab.stacks.plans import PlanRun, PlanRunEnded, PlanRunKind, PlanRunState
 from lab.stacks.protocol import (
     Component,
     Event,
@@ -162,6 +163,51 @@ class ReferenceStack:
         if done.state is not JobState.SUCCEEDED:
             raise JobFailed(done)
         return done
+
+    def put_plan(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Store a recovery plan. Raises InvalidRequest, OperationRefused while a run of it is active."""
+        self._call("PUT", f"/v1/plans/{name}", plan)
+
+    def plan(self, name: str) -> Mapping[str, Any]:
+        """Return a recovery plan as it was put. Raises NotFound."""
+        plan: Mapping[str, Any] = self._call("GET", f"/v1/plans/{name}")
+        return plan
+
+    def delete_plan(self, name: str) -> None:
+        """Remove a recovery plan. Raises NotFound, OperationRefused."""
+        self._call("DELETE", f"/v1/plans/{name}")
+
+    def start_plan(self, name: str, kind: PlanRunKind, arguments: Mapping[str, Any] | None = None) -> str:
+        """Begin a run and return its id. Raises NotFound, InvalidRequest, OperationRefused."""
+        return str(self._call("POST", f"/v1/plans/{name}/runs", {"kind": kind, **(arguments or {})})["run"])
+
+    def plan_run(self, name: str, run: str) -> PlanRun:
+        """Return a run. Raises NotFound."""
+        return wire.plan_run(self._call("GET", f"/v1/plans/{name}/runs/{run}"))
+
+    def continue_plan(self, name: str, run: str) -> PlanRun:
+        """Say that the manual action a run waits for is done. Raises OperationRefused."""
+        return wire.plan_run(self._call("POST", f"/v1/plans/{name}/runs/{run}/continue"))
+
+    def cancel_plan(self, name: str, run: str) -> PlanRun:
+        """Begin no further step of a run. Raises OperationRefused."""
+        return wire.plan_run(self._call("POST", f"/v1/plans/{name}/runs/{run}/cancel"))
+
+    def resume_plan(self, name: str, run: str) -> PlanRun:
+        """Do again what failed or was interrupted, and then the rest. Raises OperationRefused."""
+        return wire.plan_run(self._call("POST", f"/v1/plans/{name}/runs/{run}/resume"))
+
+    def wait_plan(self, name: str, run: str, *states: PlanRunState, deadline: Deadline) -> PlanRun:
+        """Wait for one of ``states``. Raises PlanRunEnded if the run ends in another, DeadlineExceeded."""
+
+        def reached(found: PlanRun) -> bool:
+            if found.state.is_end and found.state not in states:
+                raise PlanRunEnded(found)
+            return found.state in states
+
+        return self._wait(
+            lambda: self.plan_run(name, run), reached, f"run {run} of plan {name} {' or '.join(states)}", deadline
+        )
 
     def _wait(self, look: Callable[[], T], accept: Callable[[T], bool], what: str, deadline: Deadline) -> T:
         """Look again after every event: the server wakes us, nobody sleeps."""

@@ -7,19 +7,9 @@ from typing import Any
 
 from lab.errors import BadInput
 from lab.stacks.reference.addresses import address_towards
-from lab.topology.model import (
-    Disk,
-    Interface,
-    Machine,
-    ManagementNetwork,
-    Policy,
-    Protection,
-    Purpose,
-    Relay,
-    Replica,
-    Topology,
-)
+from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Purpose, Replica, Topology
 from lab.topology.naming import disk_serial
+from lab.topology.stack import PlanAction, Policy, Protection, RecoveryPlan, Relay
 
 MacOf = Callable[[str, str], str]
 """Machine and card to MAC address; the cards of a replica are ``replica-<network>`` and ``test-<network>``."""
@@ -34,7 +24,40 @@ def policy_document(policy: Policy) -> dict[str, Any]:
         "rpo_threshold_s": int(policy.rpo_threshold),
         "process_server_port": policy.process_server_port,
         "master_target_port": policy.master_target_port,
+        **_application_interval(policy),
+        **_pruning(policy),
     }
+
+
+def plan_document(plan: RecoveryPlan) -> dict[str, Any]:
+    """Return the document of ``PUT /v1/plans/{name}``."""
+    return {
+        "groups": [
+            {
+                "machines": list(group.machines),
+                "before": [_action(action) for action in group.before],
+                "after": [_action(action) for action in group.after],
+            }
+            for group in plan.groups
+        ]
+    }
+
+
+def _action(action: PlanAction) -> dict[str, Any]:
+    if action.script is None:
+        return {"manual": action.manual}
+    return {"script": action.script, "timeout_s": int(action.timeout)}
+
+
+def _application_interval(policy: Policy) -> dict[str, int]:
+    interval = policy.application_consistent_interval
+    return {} if interval is None else {"application_consistent_interval_s": int(interval)}
+
+
+def _pruning(policy: Policy) -> dict[str, Any]:
+    if policy.pruning is None:
+        return {}
+    return {"pruning": [{"after_s": int(step.after), "every_s": int(step.one_per)} for step in policy.pruning]}
 
 
 def machine_settings(

@@ -147,7 +147,7 @@ class Resynchronise:
         """The attribute goes away with the event of the agent."""
         session = self.readiness.session(machine, Operation.RESYNCHRONISE)
         # Set first: the agent may be done before its answer is.
-        self.workshop.machines.remember(machine.name, resynchronising=True)
+        self.workshop.machines.remember(machine.name, resynchronising={"reason": "requested"})
         async with steps.step("resynchronise"):
             try:
                 await self.workshop.calls.resynchronise(session)

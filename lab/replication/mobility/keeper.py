@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from lab.replication.changeset import Buffer, CutTime, Disk, Head
 from lab.replication.mobility.capture import Capture, CapturedDisk, Cut
 from lab.replication.mobility.hrl import HrlQueue
+from lab.replication.retention import APPLICATION_CONSISTENT, CRASH_CONSISTENT
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Keeper:
             cut=CutTime(cut.begin_ns, cut.end_ns, datetime.fromtimestamp(cut.begin_ns / 1e9, UTC).isoformat()),
             recovery_point=f"{self.stream}-{label.sequence}" if label.point else None,
             shared=label.shared,
-            application=label.application,
+            point_kind=APPLICATION_CONSISTENT if label.application else CRASH_CONSISTENT,
         )
         last = queue.store(head, self._changes(cut), list(self.disks), lambda: self.capture.is_instant(cut))
         self.capture.release(cut)

@@ -117,6 +117,9 @@ class Reports:
             self._note_progress(session.machine, data)
         elif what == "health":
             self._note_links(session.machine, data)
+            if data.has("applications"):
+                problem = data.text("applications")
+                self.machines.remember(session.machine, application_problem=None if problem == OK else problem)
         elif what == "group-round":
             self._note_round(session.machine, data)
         self.settle(session.machine)

@@ -227,6 +227,7 @@ def fresh_attributes(session: Session | None) -> dict[str, Any]:
         "progress": None,
         "broken_links": None,
         "group_problem": None,
+        "application_problem": None,
         "recovery_point": None,
         "drained": None,
     }

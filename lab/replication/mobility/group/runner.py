@@ -36,6 +36,7 @@ class GroupRunner:
         noted: Callable[[Outcome], None],
     ) -> None:
         self._schedule = schedule
+        self._noted = noted
         self._stop = threading.Event()
         self._server = GroupServer(order, me, server_context(identity_dir, require_client=True), cutter)
         self._coordinator = (
@@ -75,9 +76,15 @@ class GroupRunner:
         while not self._stop.wait(self._schedule.wait_s(time.monotonic())):
             application = self._schedule.application_due(time.monotonic())
             self._schedule.note(time.monotonic(), application=application)
-            try:
-                self.round(application=application)
-            except CommandFailed as error:
-                log.info("no round: %s", error)
-            except Exception:  # the members go on by themselves, and the next round may work
-                log.exception("no round")
+            self._try_round(application=application)
+
+    def _try_round(self, *, application: bool) -> None:
+        try:
+            self.round(application=application)
+        except CommandFailed as error:
+            log.info("no round: %s", error)
+            if application:
+                self._noted(Outcome(None, (f"applications: {error}",), {}))
+                self._try_round(application=False)
+        except Exception:  # the members go on by themselves, and the next round may work
+            log.exception("no round")

@@ -1,0 +1,103 @@
+"""Check A: how far each lane goes without a gap, and that nothing lies beyond (domain facts 4.4). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab.oracle.epochs import Epochs
+from lab.oracle.findings import Finding, Rule, at_lane
+from lab.oracle.group import Group
+from lab.oracle.scan import MARKER_KIND, LaneCopy, Run
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The newest complete step of a lane in a copy, and whether its second write (HOT) is there too."""
+
+    lane: int
+    seq: int
+    epoch: int
+    hot: bool
+    issued_ns: int | None
+    """When the last present write was issued, by the machine's writer clock; None when nothing is there."""
+    clock: tuple[int, ...]
+    """What the newest LOG record knew to be acknowledged; empty when it knew nothing."""
+    marker: bool
+
+    @property
+    def position(self) -> int:
+        """Count of the lane's writes that are there: LOG(k) is number 2k - 1, HOT(k) number 2k."""
+        return 2 * self.seq if self.hot else max(2 * self.seq - 1, 0)
+
+
+def current_epoch(lanes: dict[int, LaneCopy], epochs: Epochs) -> int:
+    """Return the newest epoch that any LOG record of the copy is of, among those that somebody began."""
+    found = {run.epoch for lane, copy in lanes.items() for run in copy.runs if epochs.known(lane, run.epoch)}
+    first = {epoch for bases in epochs.bases.values() for epoch in bases}
+    return max(found, default=min(first, default=1))
+
+
+def find_frontier(
+    copy: LaneCopy, lane: int, group: Group, epochs: Epochs, current: int
+) -> tuple[Frontier, list[Finding]]:
+    """Return the frontier of a lane when the group is in epoch ``current``, and what breaks check A."""
+    findings: list[Finding] = []
+    spans = []
+    for run in copy.runs:
+        span = _valid_span(run, lane, group, epochs, current, findings)
+        if span:
+            spans.append(span)
+    seq = _gap_free(spans, lane, group, findings)
+    return _describe(copy, lane, seq, group, epochs, current), findings
+
+
+def _valid_span(
+    run: Run, lane: int, group: Group, epochs: Epochs, current: int, findings: list[Finding]
+) -> tuple[int, int] | None:
+    """Return the part of a run that belongs to the copy's history; the rest becomes findings."""
+    if run.epoch > current or not epochs.known(lane, run.epoch):
+        text = f"LOG({run.last}) is of epoch {run.epoch}, which nobody began before epoch {current} ended"
+        findings.append(at_lane(Rule.FOREIGN, group, lane, run.last, text))
+        return None
+    limit = epochs.last_valid(lane, run.epoch, current)
+    if limit is not None and run.last > limit:
+        text = f"LOG({max(run.first, limit + 1)}..{run.last}) of epoch {run.epoch} survived, which was cut at {limit}"
+        findings.append(at_lane(Rule.ZOMBIE, group, lane, run.last, text))
+    first = max(run.first, epochs.begins_at(lane, run.epoch) + 1)
+    last = run.last if limit is None else min(run.last, limit)
+    return (first, last) if first <= last else None
+
+
+def _gap_free(spans: list[tuple[int, int]], lane: int, group: Group, findings: list[Finding]) -> int:
+    """Return the last step before the first gap. A full ring holds the last ``log_slots - 1`` steps at least."""
+    newest = max((last for _, last in spans), default=0)
+    seq = max(newest - group.log_slots + 1, 0)
+    for first, last in sorted(spans):
+        if first > seq + 1:
+            text = f"LOG({seq + 1}) is missing although LOG({first}) is there"
+            finding = at_lane(Rule.ORDER, group, lane, seq + 1, text)
+            findings.append(Finding(**{**vars(finding), "other_lane": lane, "other_seq": first}))
+            return seq
+        seq = max(seq, last)
+    return seq
+
+
+def _describe(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int) -> Frontier:
+    epoch = epochs.expected(lane, max(seq, 1), current)
+    run = next((run for run in copy.runs if run.last == seq and run.epoch == epoch), None)
+    hot = _overwritten(copy, lane, seq, group, epochs, current)
+    times = [run.issued_ns] if run else []
+    newest = copy.newest_hot
+    if hot and newest is not None and newest.seq == seq:
+        times.append(newest.issued_ns)
+    marker = run is not None and run.kind == MARKER_KIND
+    return Frontier(lane, seq, epoch, hot, max(times, default=None), run.clock if run else (), marker)
+
+
+def _overwritten(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int) -> bool:
+    """Return whether HOT(seq) is there, of the epoch that wrote it last."""
+    slot = group.hot_slot(lane, seq)
+    if not seq or copy.hot[slot] != seq:
+        return False
+    epoch = copy.hot_epochs[slot]
+    return epoch == current if epochs.rewrites(lane, current, seq) else epochs.fits(lane, seq, epoch, current)

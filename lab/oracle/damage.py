@@ -38,7 +38,7 @@ def _may_be_in_flight(item: Damage, frontier: Frontier, group: Group, current: i
     """
     lane = group.lanes[item.lane]
     log = group.log_block(lane, frontier.seq + 1)
-    hot = group.hot_block(lane, group.hot_slot(item.lane, frontier.seq))
+    hot = group.hot_block(lane, group.hot_slot(item.lane, frontier.seq, frontier.epoch))
     allowed = {log} if frontier.hot or frontier.seq == 0 else {hot}
     if frontier.seq and frontier.epoch < current:
         allowed = {log, hot}

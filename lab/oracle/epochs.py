@@ -48,6 +48,16 @@ class Epochs:
         later = [base for other, base in self.bases.get(lane, {}).items() if epoch < other <= current]
         return min(later, default=None)
 
+    def segments(self, lane: int, finished: int, current: int) -> list[tuple[int, int, int]]:
+        """Return the epochs that the steps up to ``finished`` are of, newest first: (epoch, after, up to)."""
+        found, last = [], finished
+        bases = self.bases.get(lane) or {current: 0}
+        for epoch in sorted((epoch for epoch in bases if epoch <= current), reverse=True):
+            if bases[epoch] < last:
+                found.append((epoch, bases[epoch], last))
+                last = bases[epoch]
+        return found
+
     def expected(self, lane: int, seq: int, current: int) -> int:
         """Return the epoch that a step's record must be of when the group is in epoch ``current``."""
         mine = [epoch for epoch, base in self.bases.get(lane, {}).items() if epoch <= current and base < seq]

@@ -96,7 +96,7 @@ def _describe(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs,
 
 def _overwritten(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int) -> bool:
     """Return whether HOT(seq) is there, of the epoch that wrote it last."""
-    slot = group.hot_slot(lane, seq)
+    slot = group.hot_slot(lane, seq, epochs.expected(lane, max(seq, 1), current))
     if not seq or copy.hot[slot] != seq:
         return False
     epoch = copy.hot_epochs[slot]

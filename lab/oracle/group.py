@@ -6,10 +6,10 @@ over the whole group: machine by machine, volume by volume.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, exp
+from math import exp
 
 MAX_LANES = 256
 BLOCK = 4096
@@ -52,19 +52,21 @@ class Group:
     """One run's writers. ``run`` is 32 hexadecimal digits that no other run has.
 
     Raises:
-        ValueError: more than 256 lanes, or a run that is not 16 bytes.
+        ValueError: more than 256 lanes, a run that is not 16 bytes, an odd number of HOT slots.
     """
 
     run: str
     members: tuple[Member, ...]
     lanes_per_volume: int = 4
     log_slots: int = 4096
-    hot_slots: int = 448
+    hot_slots: int = 896
     seed: int = 1
 
     def __post_init__(self) -> None:
         if len(bytes.fromhex(self.run)) != 16:  # noqa: PLR2004 - bytes of a run
             raise ValueError(f"a run has 16 bytes, not {self.run}")
+        if self.hot_slots < 2 or self.hot_slots % 2:  # noqa: PLR2004 - a slot for each half
+            raise ValueError(f"a HOT area has two halves, not {self.hot_slots} slots")
         if len(self.lanes) > MAX_LANES:
             raise ValueError(f"a group has {MAX_LANES} lanes at most, not {len(self.lanes)}")
 
@@ -98,9 +100,14 @@ class Group:
         """Return the lanes of a machine, or of one of its volumes."""
         return [lane for lane in self.lanes if lane.machine == machine and volume in {None, lane.volume}]
 
-    def hot_slot(self, lane: int, seq: int) -> int:
-        """Return the HOT slot that step ``seq`` of a lane overwrites (the seeded schedule)."""
-        return mix(self.seed ^ mix(lane << 48 ^ seq)) % self.hot_slots
+    def hot_slot(self, lane: int, seq: int, epoch: int) -> int:
+        """Return the HOT slot that step ``seq`` of a lane overwrites (the seeded schedule).
+
+        Odd epochs use the first half of the area, even ones the second: so what the epoch before left stays visible,
+        also what it wrote after it should have ended (domain facts 4.7).
+        """
+        half = self.hot_slots // 2
+        return mix(self.seed ^ mix(lane << 48 ^ seq)) % half + (0 if epoch % 2 else half)
 
     def log_block(self, lane: Lane, seq: int) -> int:
         """Return the block number of LOG(seq) in the volume's file."""
@@ -134,15 +141,22 @@ class Group:
         ]
 
     def scan_arguments(
-        self, machine: int, volume: int, path: str, extents: Sequence[tuple[int, int]] = ()
+        self,
+        machine: int,
+        volume: int,
+        path: str,
+        extents: Sequence[tuple[int, int]] = (),
+        *,
+        uncached: bool = True,
     ) -> list[str]:
         """Return the arguments of the tool that make it read a copy of a volume.
 
         ``extents`` are (offset, length) in bytes: where the volume's file is in the image or device at ``path``.
+        With ``uncached`` the page cache is dropped before: what is on the disk counts, not what is in memory.
         """
         places = [word for offset, length in extents for word in ("--extent", f"{offset}:{length}")]
         options = {"volume": path, "volume-index": volume}
-        return ["scan", *self._common(machine, volume), *_options(options), *places]
+        return ["scan", *self._common(machine, volume), *_options(options), *places, *(["--uncached"] if uncached else [])]
 
     def _common(self, machine: int, volume: int) -> list[str]:
         options = {
@@ -170,19 +184,20 @@ def mix(value: int) -> int:
 def overlap(steps: int, hot_slots: int) -> float:
     """Return the share of a delta interval's writes that another write of the same interval hides (domain facts 5).
 
-    A step writes one LOG and one HOT block; ``steps`` of them hit ``hot_slots`` slots at random.
+    A step writes one LOG and one HOT block; ``steps`` of them hit half of the ``hot_slots`` slots at random.
     """
-    return (steps - hot_slots * (1 - exp(-steps / hot_slots))) / (2 * steps)
+    half = hot_slots / 2
+    return (steps - half * (1 - exp(-steps / half))) / (2 * steps)
 
 
 def hot_slots_for(steps: int, share: float = 0.3) -> int:
     """Return how many HOT slots a lane needs so that ``share`` (below 0.5) of an interval's writes are overwrites."""
-    low, high = 1.0, float(max(steps, 2)) * 1000
-    while high - low > 0.5:  # noqa: PLR2004 - half a slot
-        middle = (low + high) / 2
-        low, high = (middle, high) if overlap(steps, ceil(middle)) > share else (low, middle)
-    return ceil(low)
+    low, high = 1, max(steps, 2) * 1000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if overlap(steps, 2 * middle) > share else (low, middle)
+    return 2 * low
 
 
-def _options(values: dict[str, object]) -> list[str]:
+def _options(values: Mapping[str, object]) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]

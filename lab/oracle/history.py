@@ -13,7 +13,7 @@ operations accepted but not yet written when LOG was issued.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,8 +157,8 @@ def parse_line(line: str, machine: int) -> Event:
     kind, _, rest = line.partition(" ")
     try:
         if kind == "S":
-            *head, numbers = rest.split(" ", 6)
-            return Batch(*map(int, head), numbers)
+            lane, epoch, first, count, issued, acked, numbers = rest.split(" ", 6)
+            return Batch(int(lane), int(epoch), int(first), int(count), int(issued), int(acked), numbers)
         if kind == "V":
             _, run, *more = rest.split()
             return Opened(run, *map(int, more))
@@ -167,11 +167,14 @@ def parse_line(line: str, machine: int) -> Event:
         raise HistoryDamaged(f"{line[:120]!r}: {error!r}") from error
 
 
+_OF_MACHINES: dict[str, Callable[..., Event]] = {"C": Exchange, "W": WallClock, "Z": Ended}
+_OF_LANES: dict[str, Callable[..., Event]] = {"M": Marker, "E": EpochStart, "D": Redo, "X": Refused}
+
+
 def _small(kind: str, numbers: list[int], machine: int) -> Event:
-    if kind in {"C", "W", "Z"}:
-        whose = {"C": Exchange, "W": WallClock, "Z": Ended}[kind]
-        return whose(machine, *numbers)
-    return {"M": Marker, "E": EpochStart, "D": Redo, "X": Refused}[kind](*numbers)
+    if kind in _OF_MACHINES:
+        return _OF_MACHINES[kind](machine, *numbers)
+    return _OF_LANES[kind](*numbers)
 
 
 def read_history(path: Path, machine: int) -> Iterator[Event]:

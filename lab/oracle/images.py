@@ -46,7 +46,7 @@ class Image:
         lane = self.lanes[write.lane]
         if write.is_log:
             return lane.log, (write.seq - 1) % self.group.log_slots
-        return lane.hot, self.group.hot_slot(write.lane, write.seq)
+        return lane.hot, self.group.hot_slot(write.lane, write.seq, write.step_epoch)
 
     def same_as(self, other: Image) -> bool:
         """Whether every block holds the same."""

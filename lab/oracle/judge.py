@@ -15,7 +15,7 @@ from lab.oracle.facts import LaneFacts, gather_facts
 from lab.oracle.findings import Finding, Rule, Verdict, at_lane
 from lab.oracle.frontier import Frontier, current_epoch, find_frontier
 from lab.oracle.group import Group
-from lab.oracle.history import Event, read_history
+from lab.oracle.history import Batch, Event, read_history
 from lab.oracle.instants import Label, check_instant, check_label, find_windows
 from lab.oracle.overwrites import check_overwrites
 from lab.oracle.scan import Copy
@@ -58,6 +58,19 @@ class StoredHistory:
         machines = {lane.index: lane.machine for lane in self.group.lanes}
         histories = {machine: read_history(path, machine) for machine, path in self.paths.items()}
         return gather_facts(histories, machines, frontiers, epoch, failed_at)
+
+    def steps_beyond(self, epoch: int) -> dict[int, int]:
+        """Return, by lane, how many steps earlier epochs had finished that ``epoch`` did not go on from.
+
+        They are what a failback could bring back (domain facts 4.7). Raises HistoryDamaged.
+        """
+        epochs = self.epochs()
+        beyond = {lane: 0 for lane in epochs.bases if epochs.known(lane, epoch)}
+        for event in self.events():
+            if isinstance(event, Batch) and event.epoch < epoch and event.lane in beyond:
+                lost = event.last - epochs.begins_at(event.lane, epoch)
+                beyond[event.lane] = max(beyond[event.lane], lost)
+        return beyond
 
     def events(self) -> Iterator[Event]:
         """Yield everything, machine by machine."""

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "native"
-COMPILER = ("cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-pthread")
+COMPILER = ("cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-pthread")
 COMPILE_SECONDS = 120.0
 
 

@@ -5,6 +5,8 @@ The schedule is replayed backwards from the frontier until every slot is account
 
 from __future__ import annotations
 
+from array import array
+
 from lab.oracle.epochs import Epochs
 from lab.oracle.findings import Finding, Rule, at_lane
 from lab.oracle.frontier import Frontier
@@ -12,13 +14,18 @@ from lab.oracle.group import Group
 from lab.oracle.scan import ABSENT, LaneCopy
 
 
-def expected_overwrites(group: Group, lane: int, finished: int) -> dict[int, int]:
-    """Return the step whose overwrite each slot holds after HOT(finished), for the slots that have one."""
-    wanted: dict[int, int] = {}
-    for seq in range(finished, 0, -1):
-        wanted.setdefault(group.hot_slot(lane, seq), seq)
-        if len(wanted) == group.hot_slots:
-            break
+def expected_overwrites(group: Group, lane: int, finished: int, epochs: Epochs, current: int) -> array[int]:
+    """Return the step whose overwrite each slot holds after HOT(finished), 0 for a slot that has none yet."""
+    wanted = array("q", bytes(8 * group.hot_slots))
+    open_slots = [group.hot_slots // 2] * 2
+    for epoch, after, last in epochs.segments(lane, finished, current):
+        for seq in range(last, after, -1):
+            if not open_slots[epoch % 2]:
+                break
+            slot = group.hot_slot(lane, seq, epoch)
+            if not wanted[slot]:
+                wanted[slot] = seq
+                open_slots[epoch % 2] -= 1
     return wanted
 
 
@@ -28,10 +35,10 @@ def check_overwrites(
     """Return the slots that hold another version than they must."""
     findings = []
     lane, seq = frontier.lane, frontier.seq
-    wanted = expected_overwrites(group, lane, seq - 1)
-    in_flight = group.hot_slot(lane, seq) if seq else None
+    wanted = expected_overwrites(group, lane, seq - 1, epochs, current)
+    in_flight = group.hot_slot(lane, seq, frontier.epoch) if seq else None
     for slot, found in enumerate(copy.hot):
-        want = wanted.get(slot, 0)
+        want = wanted[slot]
         if found == ABSENT or (found == seq and slot == in_flight):
             continue
         if found != want or (found and not epochs.fits(lane, found, copy.hot_epochs[slot], current)):

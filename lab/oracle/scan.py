@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import subprocess
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,14 +143,21 @@ def _keep(copy: Copy, run: Run, place: tuple[int, int, int]) -> None:
 
 
 def scan_file(
-    tool: Path, group: Group, machine: int, volume: int, path: Path, extents: Sequence[tuple[int, int]] = ()
+    tool: Path,
+    group: Group,
+    machine: int,
+    volume: int,
+    path: Path,
+    extents: Sequence[tuple[int, int]] = (),
+    *,
+    uncached: bool = True,
 ) -> Copy:
-    """Scan a file, device or image on this machine with the native tool.
+    """Scan a file, device or image on this machine with the native tool; see ``Group.scan_arguments``.
 
     Raises:
         ScanFailed: the tool failed.
     """
-    arguments = [str(tool), *group.scan_arguments(machine, volume, str(path), extents)]
+    arguments = [str(tool), *group.scan_arguments(machine, volume, str(path), extents, uncached=uncached)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 - PIPE was asked for
         assert process.stderr is not None  # noqa: S101 - PIPE was asked for
@@ -167,10 +174,3 @@ def scan_group(tool: Path, group: Group, paths: dict[tuple[int, int], Path]) -> 
     for (machine, volume), path in paths.items():
         copy.add(scan_file(tool, group, machine, volume, path))
     return copy
-
-
-def blocks(damage: Iterable[Damage]) -> Iterator[tuple[Damage, int]]:
-    """Yield every damaged block with its damage."""
-    for item in damage:
-        for block in range(item.first_block, item.first_block + item.count):
-            yield item, block

@@ -32,6 +32,8 @@ class Write:
     issued: int
     acked: int
     clock: tuple[int, ...]
+    step_epoch: int
+    """The epoch of the step's LOG record: a recovery writes HOT(base) of the epoch before again."""
 
     @property
     def seq(self) -> int:
@@ -164,7 +166,8 @@ class _Run:
         offset = self._world.offsets[machine]
         position = first + len(writes)
         known = tuple(self._known[machine])
-        writes.append(Write(lane, self._epoch, position, now + offset, acked + offset, known))
+        step_epoch = self._epoch - (base > 0 and position == 2 * base)
+        writes.append(Write(lane, self._epoch, position, now + offset, acked + offset, known, step_epoch))
         self._later(acked, "ack", lane)
 
     def _ack(self, now: int, lane: int, _: tuple[int, ...]) -> None:
@@ -199,4 +202,4 @@ def simulated_group(machines: int = 3, volumes: int = 2, lanes_per_volume: int =
     """Return a small group whose rings wrap within a fraction of a simulated second."""
     paths = tuple(f"/volume{index}" for index in range(volumes))
     members = tuple(Member(f"vm{index}", paths) for index in range(machines))
-    return Group("5d" * 16, members, lanes_per_volume, log_slots=48, hot_slots=8)
+    return Group("5d" * 16, members, lanes_per_volume, log_slots=48, hot_slots=16)

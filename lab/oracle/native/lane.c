@@ -2,7 +2,10 @@
 #include "writer.h"
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { TOKEN_WAIT_NS = 50000000 };
 
 static void prepare(struct lane *lane, enum kind kind, uint64_t seq, uint64_t slot) {
     struct writer *writer = lane->writer;
@@ -44,9 +47,9 @@ static int64_t put(struct lane *lane) {
     return record->issued_ns;
 }
 
-static void put_hot(struct lane *lane, uint64_t seq, struct row *row) {
+static void put_hot(struct lane *lane, uint32_t epoch, uint64_t seq, struct row *row) {
     const struct layout *layout = &lane->writer->layout;
-    uint64_t slot = hot_slot(lane->writer->options.seed, lane->index, seq, layout->hot_slots);
+    uint64_t slot = hot_slot(lane->writer->options.seed, lane->index, epoch, seq, layout->hot_slots);
     prepare(lane, KIND_HOT, seq, lane->log_base + layout->log_slots + slot);
     row->hot_issued = put(lane);
     row->hot_acked = lane->last_ack;
@@ -64,7 +67,7 @@ static void step(struct lane *lane, uint64_t marker) {
     pthread_mutex_lock(&writer->lock);
     writer->clock[lane->index] = seq;
     pthread_mutex_unlock(&writer->lock);
-    put_hot(lane, seq, &row);
+    put_hot(lane, lane->epoch, seq, &row);
     lane->seq = seq;
     if (lane->accepted < seq) lane->accepted = seq;
     history_push(lane, row);
@@ -83,13 +86,20 @@ static void write_marker(struct lane *lane, uint64_t marker) {
     lane->accepted = lane->seq + writer->options.ahead;
 }
 
-/* Waits for the token if this lane passes one. Returns its number, 0 when something else has to be done first. */
+/* Waits for the token if this lane passes one, but not for ever: a machine that died must not stop the others.
+ * Returns the token's number, 0 when there is none. */
 static uint64_t wait_token(struct lane *lane) {
     struct writer *writer = lane->writer;
     if (!writer->options.token_lane || lane->index != writer->options.first_lane) return 0;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += TOKEN_WAIT_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    int late = 0;
     pthread_mutex_lock(&writer->lock);
-    while (!writer->token_here && !writer->ending && !writer->marker && writer->epoch == lane->epoch)
-        pthread_cond_wait(&writer->changed, &writer->lock);
+    while (!late && !writer->token_here && !writer->ending && !writer->marker && writer->epoch == lane->epoch)
+        late = pthread_cond_timedwait(&writer->changed, &writer->lock, &until);
     uint64_t token = writer->token_here ? writer->token : 0;
     writer->token_here = false;
     pthread_mutex_unlock(&writer->lock);
@@ -112,7 +122,7 @@ static void start_epoch(struct lane *lane, uint32_t epoch) {
     history_push(lane, (struct row){.kind = ROW_EPOCH, .epoch = epoch, .seq = lane->seq, .ahead = lane->redo});
     if (!lane->redo) return;
     struct row row = {.kind = ROW_REDO, .epoch = epoch, .seq = lane->seq};
-    put_hot(lane, lane->seq, &row);
+    put_hot(lane, lane->redo_epoch, lane->seq, &row);
     lane->redo = false;
     history_push(lane, row);
 }
@@ -121,10 +131,9 @@ void *lane_main(void *argument) {
     struct lane *lane = argument;
     struct writer *writer = lane->writer;
     int64_t next = now_ns();
-    bool token_lane = writer->options.token_lane && lane->index == writer->options.first_lane;
     start_epoch(lane, lane->epoch);
     while (!writer->ending) {
-        if (!token_lane) wait_rate(lane, &next);
+        wait_rate(lane, &next);
         uint64_t token = wait_token(lane);
         pthread_mutex_lock(&writer->lock);
         uint64_t marker = writer->marker;
@@ -133,7 +142,7 @@ void *lane_main(void *argument) {
         if (epoch != lane->epoch) start_epoch(lane, epoch);
         if (marker) {
             write_marker(lane, marker);
-        } else if (!token_lane || token) {
+        } else {
             lane->accepted++;
             step(lane, 0);
         }

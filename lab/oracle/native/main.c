@@ -58,6 +58,7 @@ static void parse_peer(struct options *options, const char *text) {
 
 static struct extent extents[MAX_EXTENTS];
 static size_t extent_count;
+static bool uncached;
 
 static void parse_extent(const char *text) {
     char *rest;
@@ -68,14 +69,14 @@ static void parse_extent(const char *text) {
 }
 
 enum { RUN = 'a', VM, MACHINES, EPOCH, FIRST_LANE, LANES, ALL_LANES, LOG_SLOTS, HOT_SLOTS, SEED, VOLUME, COMPRESSIBLE,
-       AHEAD, RATE, RESUME, TOKEN, PORT, GOSSIP, PEER, INDEX, EXTENT };
+       AHEAD, RATE, RESUME, TOKEN, PORT, GOSSIP, PEER, INDEX, EXTENT, UNCACHED };
 static const struct option names[] = {
     {"run", 1, 0, RUN}, {"vm", 1, 0, VM}, {"machines", 1, 0, MACHINES}, {"epoch", 1, 0, EPOCH},
     {"first-lane", 1, 0, FIRST_LANE}, {"lanes-per-volume", 1, 0, LANES}, {"all-lanes", 1, 0, ALL_LANES},
     {"log-slots", 1, 0, LOG_SLOTS}, {"hot-slots", 1, 0, HOT_SLOTS}, {"seed", 1, 0, SEED}, {"volume", 1, 0, VOLUME},
     {"compressible", 1, 0, COMPRESSIBLE}, {"ahead", 1, 0, AHEAD}, {"rate", 1, 0, RATE}, {"resume", 0, 0, RESUME},
     {"token-lane", 0, 0, TOKEN}, {"port", 1, 0, PORT}, {"gossip-us", 1, 0, GOSSIP}, {"peer", 1, 0, PEER},
-    {"volume-index", 1, 0, INDEX}, {"extent", 1, 0, EXTENT}, {0, 0, 0, 0}};
+    {"volume-index", 1, 0, INDEX}, {"extent", 1, 0, EXTENT}, {"uncached", 0, 0, UNCACHED}, {0, 0, 0, 0}};
 
 static void take_option(struct options *options, uint16_t *volume_index, int option, const char *value) {
     uint64_t number = value ? strtoull(value, NULL, 10) : 0;
@@ -104,13 +105,14 @@ static void take_option(struct options *options, uint16_t *volume_index, int opt
     case PEER: parse_peer(options, value); break;
     case INDEX: *volume_index = (uint16_t)number; break;
     case EXTENT: parse_extent(value); break;
+    case UNCACHED: uncached = true; break;
     default: usage("unknown option");
     }
 }
 
 static void check_options(const struct options *options) {
     if (!options->volumes || !options->lanes_per_volume) usage("--volume and --lanes-per-volume are needed");
-    if (options->log_slots < 4 || !options->hot_slots) usage("--log-slots (4 or more) and --hot-slots are needed");
+    if (options->log_slots < 4 || options->hot_slots < 2) usage("--log-slots (4 or more) and --hot-slots (2 or more) are needed");
     if (options->machines > MAX_MACHINES || options->vm >= options->machines) usage("--vm is below --machines, 32 at most");
     if (options->all_lanes > MAX_LANES) usage("256 lanes at most in a group");
     if (options->first_lane + options->volumes * options->lanes_per_volume > options->all_lanes) usage("--all-lanes");
@@ -196,7 +198,7 @@ static int run_scan(const struct options *options, uint16_t volume_index) {
     scan.layout = (struct layout){options->first_lane, options->lanes_per_volume, options->log_slots, options->hot_slots};
     scan.file = open(options->paths[0], O_RDONLY | O_CLOEXEC);
     if (scan.file < 0) die(options->paths[0]);
-    posix_fadvise(scan.file, 0, 0, POSIX_FADV_DONTNEED); /* what is on the disk counts, not what is in memory */
+    if (uncached) posix_fadvise(scan.file, 0, 0, POSIX_FADV_DONTNEED);
     posix_fadvise(scan.file, 0, 0, POSIX_FADV_SEQUENTIAL);
     if (scan_print(&scan, stdout) != 0) die("scan");
     return 0;

@@ -56,6 +56,7 @@ uint64_t layout_log_base(const struct layout *layout, uint32_t lane_in_volume) {
     return 1 + lane_in_volume * (layout->log_slots + layout->hot_slots + 1);
 }
 
-uint64_t hot_slot(uint64_t seed, uint32_t lane, uint64_t seq, uint64_t hot_slots) {
-    return mix(seed ^ mix((uint64_t)lane << 48 ^ seq)) % hot_slots;
+uint64_t hot_slot(uint64_t seed, uint32_t lane, uint32_t epoch, uint64_t seq, uint64_t hot_slots) {
+    uint64_t half = hot_slots / 2;
+    return mix(seed ^ mix((uint64_t)lane << 48 ^ seq)) % half + (epoch % 2 ? 0 : half);
 }

@@ -49,6 +49,7 @@ struct layout {
 };
 uint64_t layout_blocks(const struct layout *layout);
 uint64_t layout_log_base(const struct layout *layout, uint32_t lane_in_volume);
-/* The overwrite schedule: which HOT slot step seq of a lane overwrites. */
-uint64_t hot_slot(uint64_t seed, uint32_t lane, uint64_t seq, uint64_t hot_slots);
+/* The overwrite schedule: which HOT slot step seq of a lane overwrites. Odd epochs use the first half of the area, even
+ * ones the second: what the epoch before left stays visible, also what it wrote after it should have ended. */
+uint64_t hot_slot(uint64_t seed, uint32_t lane, uint32_t epoch, uint64_t seq, uint64_t hot_slots);
 #endif

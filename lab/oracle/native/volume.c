@@ -67,6 +67,7 @@ static void find_frontier(struct lane *lane, const struct scan *scan) {
     if (!seq) return;
     if (!scan_record(scan, lane->log_base + (seq - 1) % slots, lane->block)) die("a record vanished");
     memcpy(lane->parent, lane->block->digest, DIGEST_BYTES);
+    lane->redo_epoch = lane->block->epoch;
     for (uint32_t i = 0; i < lane->block->lanes; i++) {
         uint64_t known = record_clock(lane->block)[i];
         if (known > lane->writer->clock[i]) lane->writer->clock[i] = known;

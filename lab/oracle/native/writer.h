@@ -45,6 +45,7 @@ struct lane {
     uint8_t parent[DIGEST_BYTES];
     struct record *block;
     bool redo; /* the HOT block of step seq may be missing: write it again first */
+    uint32_t redo_epoch;
     bool held;
     pthread_mutex_t lock; /* rows */
     pthread_cond_t room;

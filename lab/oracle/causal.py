@@ -19,7 +19,7 @@ def check_causal(frontiers: Mapping[int, Frontier], group: Group) -> list[Findin
         for other, known in enumerate(frontier.clock):
             if other in frontiers and known > frontiers[other].seq:
                 missing = frontiers[other].seq + 1
-                text = f"LOG({frontier.seq}) knew of LOG({known}) of lane {other}, where LOG({missing}) is missing"
+                text = f"step {frontier.seq} knew of LOG({known}) of lane {other}, where LOG({missing}) is missing"
                 finding = at_lane(Rule.CAUSAL, group, lane, frontier.seq, text)
                 findings.append(Finding(**{**vars(finding), "other_lane": other, "other_seq": missing}))
     return findings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.oracle.epochs import Epochs
 from lab.oracle.findings import Finding, Rule, at_lane
 from lab.oracle.group import Group
-from lab.oracle.scan import MARKER_KIND, LaneCopy, Run
+from lab.oracle.scan import MARKER_KIND, LaneCopy, NewestHot, Run
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Frontier:
     issued_ns: int | None
     """When the last present write was issued, by the machine's writer clock; None when nothing is there."""
     clock: tuple[int, ...]
-    """What the newest LOG record knew to be acknowledged; empty when it knew nothing."""
+    """What the last present write knew to be acknowledged; empty when nothing is there."""
     marker: bool
 
     @property
@@ -48,6 +48,7 @@ def find_frontier(
         if span:
             spans.append(span)
     seq = _gap_free(spans, lane, group, findings)
+    findings += _left_behind(spans, copy.blank, lane, group)
     return _describe(copy, lane, seq, group, epochs, current), findings
 
 
@@ -82,16 +83,30 @@ def _gap_free(spans: list[tuple[int, int]], lane: int, group: Group, findings: l
     return seq
 
 
+def _left_behind(spans: list[tuple[int, int]], blank: int, lane: int, group: Group) -> list[Finding]:
+    """Find slots that hold an older turn of the ring, or nothing yet, although a newer record was to be there."""
+    newest = max((last for _, last in spans), default=0)
+    oldest = min((first for first, _ in spans), default=1)
+    if oldest <= newest - group.log_slots:
+        text = f"LOG({oldest}) is still there, LOG({oldest + group.log_slots}) was to overwrite it"
+        return [at_lane(Rule.ORDER, group, lane, oldest + group.log_slots, text)]
+    if blank > max(group.log_slots - newest, 0):
+        text = f"{blank} LOG slots were never written to although LOG({newest}) is there"
+        return [at_lane(Rule.ORDER, group, lane, newest, text)]
+    return []
+
+
 def _describe(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int) -> Frontier:
     epoch = epochs.expected(lane, max(seq, 1), current)
     run = next((run for run in copy.runs if run.last == seq and run.epoch == epoch), None)
     hot = _overwritten(copy, lane, seq, group, epochs, current)
-    times = [run.issued_ns] if run else []
-    newest = copy.newest_hot
-    if hot and newest is not None and newest.seq == seq:
-        times.append(newest.issued_ns)
     marker = run is not None and run.kind == MARKER_KIND
-    return Frontier(lane, seq, epoch, hot, max(times, default=None), run.clock if run else (), marker)
+    last: Run | NewestHot | None = run
+    if hot and copy.newest_hot is not None and copy.newest_hot.seq == seq:
+        last = copy.newest_hot
+    if last is None:
+        return Frontier(lane, seq, epoch, hot, None, (), marker)
+    return Frontier(lane, seq, epoch, hot, last.issued_ns, last.clock, marker)
 
 
 def _overwritten(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int) -> bool:

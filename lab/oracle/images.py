@@ -86,7 +86,7 @@ def copy_of(image: Image) -> Copy:
     for lane, blocks in image.lanes.items():
         place = image.group.lanes[lane]
         base = image.group.log_block(place, 1)
-        copy.lanes[lane] = LaneCopy(_runs(blocks), *_hot(blocks))
+        copy.lanes[lane] = LaneCopy(_runs(blocks), *_hot(blocks), blocks.log.count(None))
         copy.damage += [
             Damage(block, place.machine, place.volume, lane, base + index, 1)
             for index, block in enumerate([*blocks.log, *blocks.hot])
@@ -115,4 +115,4 @@ def _hot(blocks: LaneImage) -> tuple[array[int], array[int], NewestHot | None]:
     newest = max(writes, key=lambda write: (write.epoch, write.seq), default=None)
     seqs = array("q", (0 if block is None else ABSENT if isinstance(block, str) else block.seq for block in blocks.hot))
     epochs = array("q", (block.epoch if isinstance(block, Write) else 0 for block in blocks.hot))
-    return seqs, epochs, NewestHot(newest.epoch, newest.seq, newest.issued) if newest else None
+    return seqs, epochs, NewestHot(newest.epoch, newest.seq, newest.issued, newest.clock) if newest else None

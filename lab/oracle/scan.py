@@ -5,7 +5,7 @@ Lines (all numbers decimal; blocks count in the volume's file, slots in the lane
 ``L lane epoch first-slot first-seq count last-kind issued previous-ack clock...``: consecutive LOG records; the last
 three fields are those of the last one.
 ``H lane first-slot epoch seq...``: versions in consecutive HOT slots, 0 for never overwritten.
-``N lane epoch seq issued previous-ack``: the newest HOT record.
+``N lane epoch seq issued previous-ack clock...``: the newest HOT record.
 ``F lane first-slot count``: LOG slots never used.
 ``B what lane first-block count``: blocks that do not hold what belongs there.
 ``Z blocks``: end; without it the stream is cut short.
@@ -51,6 +51,7 @@ class NewestHot:
     epoch: int
     seq: int
     issued_ns: int
+    clock: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class LaneCopy:
     """Sequence number by slot, ABSENT for none."""
     hot_epochs: array[int] = field(default_factory=lambda: array("q"))
     newest_hot: NewestHot | None = None
+    blank: int = 0
+    """LOG slots that were never written to."""
 
 
 @dataclass
@@ -121,14 +124,17 @@ def _take(copy: Copy, words: Sequence[str], group: Group, machine: int, volume: 
         copy.lanes[lane].hot[slot : slot + len(found)] = array("q", found)
         copy.lanes[lane].hot_epochs[slot : slot + len(found)] = array("q", [epoch]) * len(found)
     elif kind == "N":
-        lane, epoch, seq, issued, _ = map(int, numbers)
-        copy.lanes[lane].newest_hot = NewestHot(epoch, seq, issued)
+        lane, epoch, seq, issued, _, *clock = map(int, numbers)
+        copy.lanes[lane].newest_hot = NewestHot(epoch, seq, issued, tuple(clock))
     elif kind == "B":
         lane, block, count = map(int, numbers[1:])
         copy.damage.append(Damage(numbers[0], machine, volume, lane, block, count))
     elif kind == "V" and list(map(int, numbers)) != [1, machine, volume, group.volume_blocks]:
         raise ValueError("another volume, or another layout")
-    elif kind not in {"V", "F", "Z"}:
+    elif kind == "F":
+        lane, _, count = map(int, numbers)
+        copy.lanes[lane].blank += count
+    elif kind not in {"V", "Z"}:
         raise ValueError("unknown kind")
     return kind == "Z"
 

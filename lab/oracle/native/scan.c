@@ -21,8 +21,7 @@ struct pass {
     uint64_t fresh_first, fresh_count;
     bool hot_open;
     uint32_t hot_epoch;
-    uint64_t newest_epoch, newest_seq;
-    int64_t newest_issued, newest_previous;
+    struct record newest; /* HOT record of the lane; seq 0: none yet */
 };
 
 enum region { CANARY, LOG, HOT };
@@ -49,14 +48,18 @@ static void flush_fresh(struct pass *pass) {
     pass->fresh_count = 0;
 }
 
+static void print_clock(FILE *out, const struct record *record) {
+    for (uint32_t i = 0; i < record->lanes; i++) fprintf(out, " %" PRIu64, record_clock(record)[i]);
+    fputc('\n', out);
+}
+
 static void flush_run(struct pass *pass) {
     const struct record *last = &pass->last;
     if (pass->run_count) {
         fprintf(pass->out, "L %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRId64 " %" PRId64,
                 last->lane, last->epoch, pass->run_first, last->seq - pass->run_count + 1, pass->run_count, last->kind,
                 last->issued_ns, last->previous_ack_ns);
-        for (uint32_t i = 0; i < last->lanes; i++) fprintf(pass->out, " %" PRIu64, record_clock(last)[i]);
-        fputc('\n', pass->out);
+        print_clock(pass->out, last);
     }
     pass->run_count = 0;
 }
@@ -75,10 +78,14 @@ static void flush(struct pass *pass) {
 
 static void end_lane(struct pass *pass) {
     flush(pass);
-    if (pass->newest_seq)
-        fprintf(pass->out, "N %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n", pass->lane,
-                pass->newest_epoch, pass->newest_seq, pass->newest_issued, pass->newest_previous);
-    pass->newest_epoch = pass->newest_seq = 0;
+    const struct record *newest = &pass->newest;
+    if (newest->seq) {
+        fprintf(pass->out, "N %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRId64 " %" PRId64, pass->lane, newest->epoch,
+                newest->seq, newest->issued_ns, newest->previous_ack_ns);
+        print_clock(pass->out, newest);
+    }
+    pass->newest.epoch = 0;
+    pass->newest.seq = 0;
 }
 
 static void bad(struct pass *pass, const char *what, uint64_t block, uint64_t count) {
@@ -123,12 +130,8 @@ static void hot_record(struct pass *pass, const struct record *record, uint64_t 
         pass->hot_epoch = record->epoch;
     }
     fprintf(pass->out, " %" PRIu64, record->seq);
-    if (record->epoch > pass->newest_epoch || record->seq > pass->newest_seq) {
-        pass->newest_epoch = record->epoch;
-        pass->newest_seq = record->seq;
-        pass->newest_issued = record->issued_ns;
-        pass->newest_previous = record->previous_ack_ns;
-    }
+    if (record->epoch > pass->newest.epoch || (record->epoch == pass->newest.epoch && record->seq > pass->newest.seq))
+        pass->newest = *record;
 }
 
 static bool kind_fits(enum region region, uint32_t kind) {

@@ -42,4 +42,4 @@ def _may_be_in_flight(item: Damage, frontier: Frontier, group: Group, current: i
     allowed = {log} if frontier.hot or frontier.seq == 0 else {hot}
     if frontier.seq and frontier.epoch < current:
         allowed = {log, hot}
-    return item.count == 1 and item.first_block in allowed
+    return item.count == 1 and item.first_block in allowed and not frontier.followed

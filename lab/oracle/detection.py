@@ -11,15 +11,15 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from lab.oracle.images import copy_of
 from lab.oracle.judge import judge
 from lab.oracle.mutants import MUTANTS, Mutant, Mutation, Scene, failback_scene, is_equivalent, late_cuts, sound_scene
 from lab.oracle.simulation import World, simulate, simulated_group
 
-CUTS_PER_WORLD = 50
-WORLD_MS = 400
+CUTS_PER_WORLD = 200
+WORLD_MS = 240
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Detection:
 
     def as_json(self) -> str:
         """Return the table as a JSON document."""
-        rows = [asdict(row) | {"share": row.share, "survived": row.survived} for row in self.rows]
+        rows = [vars(row) | {"share": row.share, "survived": row.survived} for row in self.rows]
         document = {"sound_cuts": self.sound_cuts, "false_alarms": self.false_alarms, "passed": self.passed}
         return json.dumps(document | {"mutants": rows}, indent=1)
 

@@ -23,6 +23,8 @@ class Frontier:
     clock: tuple[int, ...]
     """What the last present write knew to be acknowledged; empty when nothing is there."""
     marker: bool
+    followed: bool
+    """Later records are there although one is missing: so nothing at the frontier was in flight."""
 
     @property
     def position(self) -> int:
@@ -49,7 +51,8 @@ def find_frontier(
             spans.append(span)
     seq = _gap_free(spans, lane, group, findings)
     findings += _left_behind(spans, copy.blank, lane, group)
-    return _describe(copy, lane, seq, group, epochs, current), findings
+    followed = any(last > seq for _, last in spans)
+    return _describe(copy, lane, seq, group, epochs, current, followed=followed), findings
 
 
 def _valid_span(
@@ -96,7 +99,9 @@ def _left_behind(spans: list[tuple[int, int]], blank: int, lane: int, group: Gro
     return []
 
 
-def _describe(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int) -> Frontier:
+def _describe(
+    copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int, *, followed: bool
+) -> Frontier:
     epoch = epochs.expected(lane, max(seq, 1), current)
     run = next((run for run in copy.runs if run.last == seq and run.epoch == epoch), None)
     hot = _overwritten(copy, lane, seq, group, epochs, current)
@@ -105,8 +110,8 @@ def _describe(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs,
     if hot and copy.newest_hot is not None and copy.newest_hot.seq == seq:
         last = copy.newest_hot
     if last is None:
-        return Frontier(lane, seq, epoch, hot, None, (), marker)
-    return Frontier(lane, seq, epoch, hot, last.issued_ns, last.clock, marker)
+        return Frontier(lane, seq, epoch, hot, None, (), marker, followed)
+    return Frontier(lane, seq, epoch, hot, last.issued_ns, last.clock, marker, followed)
 
 
 def _overwritten(copy: LaneCopy, lane: int, seq: int, group: Group, epochs: Epochs, current: int) -> bool:

@@ -38,15 +38,13 @@ class Image:
     def apply(self, writes: Iterable[Write]) -> None:
         """Overwrite blocks in order."""
         for write in writes:
-            area, slot = self.place(write)
-            area[slot] = write
+            lane = self.lanes[write.lane]
+            (lane.log if write.position % 2 else lane.hot)[write.slot] = write
 
     def place(self, write: Write) -> tuple[list[Write | str | None], int]:
         """Return the area and the slot that a write goes to."""
         lane = self.lanes[write.lane]
-        if write.is_log:
-            return lane.log, (write.seq - 1) % self.group.log_slots
-        return lane.hot, self.group.hot_slot(write.lane, write.seq, write.step_epoch)
+        return (lane.log if write.is_log else lane.hot), write.slot
 
     def same_as(self, other: Image) -> bool:
         """Whether every block holds the same."""
@@ -99,15 +97,19 @@ def copy_of(image: Image) -> Copy:
 
 
 def _runs(blocks: LaneImage) -> list[Run]:
-    runs: list[Run] = []
+    runs: list[list[Write]] = []
     before: Write | str | None = None
     for block in blocks.log:
         if isinstance(block, Write):
             follows = isinstance(before, Write) and before.seq + 1 == block.seq and before.epoch == block.epoch
-            first = runs.pop().first if follows else block.seq
-            runs.append(Run(block.epoch, first, block.seq, LOG_KIND, block.issued, block.clock))
+            if follows:
+                runs[-1].append(block)
+            else:
+                runs.append([block])
         before = block
-    return runs
+    return [
+        Run(run[-1].epoch, run[0].seq, run[-1].seq, LOG_KIND, run[-1].issued, run[-1].clock) for run in runs
+    ]
 
 
 def _hot(blocks: LaneImage) -> tuple[array[int], array[int], NewestHot | None]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from lab.oracle.images import Image, applied_writes, blank_image, image_of
 from lab.oracle.instants import Label
 from lab.oracle.judge import Claim
-from lab.oracle.simulation import MS, Disks, World, Write, continue_world, simulate
+from lab.oracle.simulation import MS, Disks, World, Write, continue_world, simulate, slot_of
 
 RECENT = 24
 """Writes before the cut among which a mutant chooses its victim. The very last one is left out: losing that is the
@@ -160,7 +160,16 @@ def invented(scene: Scene) -> Mutation:
     lane = scene.rng.choice(scene.world.group.lanes).index
     known = scene.world.writes[scene.epoch][lane]
     last = known[-1]
-    more = [replace(last, position=last.position + 1 + i, issued=last.acked + i, acked=last.acked + i) for i in range(4)]
+    more = [
+        replace(
+            last,
+            position=position,
+            slot=slot_of(scene.world.group, lane, position, scene.epoch),
+            issued=last.acked + position,
+            acked=last.acked + position,
+        )
+        for position in range(last.position + 1, last.position + 5)
+    ]
     return _with_lane(scene, lane, [*known, *more])
 
 

@@ -32,8 +32,8 @@ class Write:
     issued: int
     acked: int
     clock: tuple[int, ...]
-    step_epoch: int
-    """The epoch of the step's LOG record: a recovery writes HOT(base) of the epoch before again."""
+    slot: int
+    """In the lane's LOG ring or HOT area."""
 
     @property
     def seq(self) -> int:
@@ -166,8 +166,10 @@ class _Run:
         offset = self._world.offsets[machine]
         position = first + len(writes)
         known = tuple(self._known[machine])
+        # A recovery writes HOT(base) of the epoch before again, where that epoch had it.
         step_epoch = self._epoch - (base > 0 and position == 2 * base)
-        writes.append(Write(lane, self._epoch, position, now + offset, acked + offset, known, step_epoch))
+        slot = slot_of(self._world.group, lane, position, step_epoch)
+        writes.append(Write(lane, self._epoch, position, now + offset, acked + offset, known, slot))
         self._later(acked, "ack", lane)
 
     def _ack(self, now: int, lane: int, _: tuple[int, ...]) -> None:
@@ -196,6 +198,12 @@ class _Run:
         mine, theirs = self._world.offsets[machine], self._world.offsets[peer]
         times = (sent + mine, arrived + theirs, arrived + theirs, back + mine)
         self._world.exchanges.append(Exchange(machine, peer, *times))
+
+
+def slot_of(group: Group, lane: int, position: int, epoch: int) -> int:
+    """Return the slot of a lane's write in its LOG ring (odd positions) or its HOT area (even ones)."""
+    seq = (position + 1) // 2
+    return (seq - 1) % group.log_slots if position % 2 else group.hot_slot(lane, seq, epoch)
 
 
 def simulated_group(machines: int = 3, volumes: int = 2, lanes_per_volume: int = 2) -> Group:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from lab.errors import LabError
+from lab.stacks.groups import Groups
 from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
 from lab.waiting import Deadline
 
@@ -215,6 +216,10 @@ class Component:
 
 class Stack(Protocol):
     """A replication stack that was deployed."""
+
+    @property
+    def groups(self) -> Groups:
+        """Its replication groups."""
 
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""

@@ -37,8 +37,10 @@ class Policy(Part):
 class Group(Part):
     """A replication group; with ``multi_vm_consistency`` its members share recovery points."""
 
-    members: tuple[Name, ...] = Field(min_length=1)
+    members: tuple[Name, ...] = Field(min_length=1, max_length=16)
     multi_vm_consistency: bool = False
+    stall_bound: Annotated[Duration, Field(ge=0.05, le=4)] = 1.0
+    """No member holds its writes for longer when a shared point is made, in seconds."""
 
 
 class Relay(Part):

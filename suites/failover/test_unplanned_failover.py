@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from fixtures.stacks import Protected
-from fixtures.workloads import SLOTS, Workload
-from lab.oracle.checker import Instant, judge, lost_after
+from fixtures.workloads import Workload
+from lab.oracle.judge import Claim
 from lab.stacks.protocol import Job, MachineState, Operation, OperationRefused, RecoveryPoint, Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
@@ -36,7 +36,7 @@ def failed_over(stack: Stack, primary_role: Protected, workloads: dict[str, Work
     workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
     primary_role.machine.power_off()
     workload.stop()
-    failed_at_ns = workload.witness.records()[-1].acknowledged_ns
+    failed_at_ns = workload.newest().acknowledged_ns
     requested = time.monotonic()
     deadline = Deadline.after(FAILOVER_SECONDS)
     job = stack.run(primary_role.name, Operation.FAILOVER, deadline, {"recovery_point": "latest"})
@@ -76,12 +76,12 @@ def test_the_replica_holds_the_recovery_point_and_nothing_else(
     failed_over: FailedOver, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
 ) -> None:
     workload = workloads[primary_role.name]
-    scan = workload.scan(primary_role.replica.ssh)
-    point = failed_over.point
-    verdict = judge(scan, SLOTS, workload.witness.records(), Instant(point.begin_ns, point.end_ns))
-    evidence.attach("verdict.txt", f"{point}\n{verdict}\n")
-    assert verdict.newest > 0
-    assert verdict.consistent, verdict
+    copy = workload.scan(primary_role.replica.ssh)
+    verdict = workload.judge(copy, Claim(workload.label(failed_over.point)))
+    evidence.attach("point.txt", f"{failed_over.point}\n")
+    evidence.attach("verdict.json", verdict.as_json())
+    assert min(verdict.frontier) > 0
+    assert verdict.sound, verdict.findings
 
 
 @pytest.mark.requirement("LAB-RPO")
@@ -93,9 +93,9 @@ def test_the_loss_is_within_the_policy(
     record_measurement: Callable[..., None],
 ) -> None:
     workload = workloads[primary_role.name]
-    verdict = judge(workload.scan(primary_role.replica.ssh), SLOTS, [], None)
-    lost, rpo = lost_after(workload.witness.records(), verdict.newest, failed_over.failed_at_ns)
-    record_measurement("rpo", rpo, "s", context=f"{lost} acknowledged records lost, from the payload")
+    loss = workload.loss(workload.scan(primary_role.replica.ssh), failed_over.failed_at_ns)
+    rpo = loss.rpo_ns / 1e9
+    record_measurement("rpo", rpo, "s", context=f"{loss.lost_writes} acknowledged writes lost, from the payload")
     policy = topology.stack.policies[topology.stack.protect[primary_role.name].policy]
     assert rpo <= policy.rpo_threshold
 

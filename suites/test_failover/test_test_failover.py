@@ -9,9 +9,11 @@ import pytest
 
 from fixtures.inventory import objects
 from fixtures.stacks import Protected
-from fixtures.workloads import SLOTS, Workload
+from fixtures.workloads import Workload
 from lab.measure.peers import call
-from lab.oracle.checker import Instant, Scan, judge
+from lab.oracle.findings import Rule
+from lab.oracle.judge import Claim
+from lab.oracle.scan import Copy
 from lab.provision.lab import Lab
 from lab.stacks.protocol import Operation, RecoveryPoint, Stack
 from lab.stacks.reference.addresses import server_addresses
@@ -27,7 +29,7 @@ class IsolatedCopy:
     """A test failover that is up: the point it shows, what its disk holds, what existed before it."""
 
     point: RecoveryPoint
-    scan: Scan
+    copy: Copy
     objects_before: frozenset[str]
 
 
@@ -50,23 +52,22 @@ def tested(stack: Stack, lab: Lab, primary_role: Protected, workloads: dict[str,
 def test_the_copy_is_what_a_power_cut_at_the_point_would_have_left(
     tested: IsolatedCopy, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
 ) -> None:
-    witness = workloads[primary_role.name].witness.records()
-    verdict = judge(tested.scan, SLOTS, witness, Instant(tested.point.begin_ns, tested.point.end_ns))
-    evidence.attach("verdict.txt", f"{tested.point}\n{verdict}\n")
-    assert verdict.newest > 0, "the writer's records are not in the copy at all"
-    assert verdict.consistent, verdict
+    workload = workloads[primary_role.name]
+    verdict = workload.judge(tested.copy, Claim(workload.label(tested.point)))
+    evidence.attach("point.txt", f"{tested.point}\n")
+    evidence.attach("verdict.json", verdict.as_json())
+    assert min(verdict.frontier) > 0, "the writer's records are not in the copy at all"
+    assert verdict.sound, verdict.findings
 
 
 @pytest.mark.requirement("LAB-NEGATIVE-CONTROL")
 def test_the_checker_rejects_a_copy_with_a_wrong_label(
     tested: IsolatedCopy, primary_role: Protected, workloads: dict[str, Workload]
 ) -> None:
-    witness = workloads[primary_role.name].witness.records()
-    second = 1_000_000_000
-    later = Instant(tested.point.begin_ns + 2 * second, tested.point.end_ns + 2 * second)
-    earlier = Instant(tested.point.begin_ns - 2 * second, tested.point.end_ns - 2 * second)
-    assert judge(tested.scan, SLOTS, witness, later).lost, "a stale copy must be found"
-    assert judge(tested.scan, SLOTS, witness, earlier).leaked, "writes from after the point must be found"
+    workload = workloads[primary_role.name]
+    for error_ns in (-2_000_000_000, 2_000_000_000):
+        verdict = workload.judge(tested.copy, Claim(workload.label(tested.point, error_ns)))
+        assert verdict.rules == {Rule.LABEL}, f"a label that is wrong by {error_ns} ns must be found, and nothing else"
 
 
 @pytest.mark.requirement("LAB-TFO-ISOLATION")

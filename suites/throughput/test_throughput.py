@@ -10,7 +10,7 @@ from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.measure.disks import device_by_serial
 from lab.measure.throughput import network_rate, parse_stages, read_rate, reduction, write_rate
-from lab.oracle.records import BLOCK
+from lab.oracle.group import BLOCK
 from lab.stacks.protocol import Stack
 from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Topology
@@ -61,7 +61,7 @@ def test_reduction(
     stages = [
         stage for stage in parse_stages(primary_role.process_server.ssh.check("cat", STAGES)) if stage.stream == stream
     ]
-    written = len(workloads[primary_role.name].witness.records()) * BLOCK
+    written = 2 * workloads[primary_role.name].witness.steps() * BLOCK
     record_measurement("reduction", reduction(stages), "x", context="changed bytes over bytes sent on")
     record_measurement("written-by-workload", written / MB, "MB", context=primary_role.name)
     record_measurement("sent-on", sum(stage.wire_bytes for stage in stages) / MB, "MB", context=primary_role.name)

@@ -15,6 +15,8 @@ CHANGES = [
     {"packages": ("python3",)},
     {"initramfs_modules": ()},
     {"masked_units": ("x.timer",)},
+    {"excluded_paths": ("/x",)},
+    {"generators": ()},
 ]
 
 

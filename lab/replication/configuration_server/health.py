@@ -94,6 +94,10 @@ def _causes(facts: Facts) -> Iterable[Cause]:
             yield Cause(f"link-down:{server}", CRITICAL, f"no data reaches the {server}: {problem}")
     if facts.state in WITH_POINTS:
         yield from _late(facts)
+        if problem := facts.attributes.get("application_problem"):
+            yield Cause("applications-not-quiet", WARNING, f"no application-consistent recovery point: {problem}")
+        if problem := facts.attributes.get("group_problem"):
+            yield Cause("group-not-consistent", WARNING, f"the last round gave no shared recovery point: {problem}")
 
 
 def _silent(facts: Facts) -> Iterable[Cause]:

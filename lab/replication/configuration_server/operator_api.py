@@ -12,6 +12,7 @@ from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
 from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.parsing import name_in, number_in
@@ -22,6 +23,7 @@ from lab.replication.configuration_server.states import Operation, State, allowe
 from lab.replication.configuration_server.views import Views
 
 UNUSED = (State.UNPROTECTED, State.ENABLING_FAILED, State.FAILED_BACK)
+NOT_ALONE = (Operation.FAILOVER, Operation.FAILBACK)
 CHANGEABLE_IN_USE = ("failback", "push_install", "cpus", "memory_mib", "group")
 """What may change while a machine is replicated: nothing that an open stream depends on."""
 
@@ -37,6 +39,7 @@ class OperatorApi:
     events: EventLog
     jobs: JobRunner
     views: Views
+    groups: GroupTable
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -119,7 +122,9 @@ class OperatorApi:
         """Start an operation."""
         operator_of(request)
         arguments = await json_body(request)
-        job = self.jobs.start(request.match_info["name"], request.match_info["operation"], arguments)
+        name, operation = request.match_info["name"], request.match_info["operation"]
+        self._refuse_alone(self.machines.get(name), operation)
+        job = self.jobs.start(name, operation, arguments)
         return web.json_response({"job": str(job)}, status=202)
 
     async def cut(self, request: web.Request) -> web.Response:
@@ -143,6 +148,14 @@ class OperatorApi:
             await self.events.news.wait(wait)
             found = self.events.after(after)
         return web.json_response({"events": found, "last": found[-1]["id"] if found else after})
+
+    def _refuse_alone(self, machine: Machine, operation: str) -> None:
+        """A member of a consistent group does not fail over by itself (domain 2.4)."""
+        group = self.groups.of(machine.name)
+        if operation in NOT_ALONE and group is not None and group.consistent:
+            allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+            message = f"{machine.name} is a member of {group.name}, which fails over as one"
+            raise OperationRefused("group-member", operation, machine.state, allowed, message)
 
     def _refuse_busy(self, machine: Machine, operation: Operation) -> None:
         job = self.jobs.running(machine.name)

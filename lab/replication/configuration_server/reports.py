@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, Forbidden
 from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.parsing import Reader
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
@@ -26,7 +27,7 @@ MACHINE_REPORTS = (
 LINKS = ("process_server", "master_target")
 OK = "ok"
 MASTER_TARGET_REPORTS = ("recovery-point", "recovery-points-removed")
-KINDS = (*MASTER_TARGET_REPORTS, "health", *MACHINE_REPORTS)
+KINDS = (*MASTER_TARGET_REPORTS, "health", "group-round", *MACHINE_REPORTS)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Reports:
     sessions: SessionTable
     events: EventLog
     points_news: Signal
+    groups: GroupTable
 
     def take(self, kind: str, name: str, value: object) -> None:
         """Take an event of component ``kind`` ``name``.
@@ -115,7 +117,20 @@ class Reports:
             self._note_progress(session.machine, data)
         elif what == "health":
             self._note_links(session.machine, data)
+            if data.has("applications"):
+                problem = data.text("applications")
+                self.machines.remember(session.machine, application_problem=None if problem == OK else problem)
+        elif what == "group-round":
+            self._note_round(session.machine, data)
         self.settle(session.machine)
+
+    def _note_round(self, coordinator: str, data: Reader) -> None:
+        """Every member of a group suffers when a round gives no shared point."""
+        group = self.groups.of(coordinator)
+        problems = [] if data.has("shared") else data.texts("problems")
+        for name in group.names if group else ():
+            if self.machines.find(name) is not None:
+                self.machines.remember(name, group_problem="; ".join(problems) or None)
 
     def _note_resynchronisation(self, name: str, data: Reader) -> None:
         noted = {key: data.text(key) for key in ("reason", "cause") if data.has(key)}

@@ -22,6 +22,8 @@ from lab.replication.configuration_server.config import ServerConfig
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
+from lab.replication.configuration_server.groups.api import GroupApi
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
@@ -52,9 +54,10 @@ class ConfigurationServer:
         self._registry = Registry(self._database)
         self._machines = MachineTable(self._database)
         self._sessions = SessionTable(self._database)
+        self._groups = GroupTable(self._database)
         self._fabrics = _fabrics(config, client_context(config.identity_dir))
         points_news = Signal()
-        self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news)
+        self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news, self._groups)
         procedures = self._procedures(points_news)
         self._jobs = JobRunner(self._database, self._machines, self._events, procedures, self._reports.settle)
         self._plans = PlanTable(self._database, self._events)
@@ -132,14 +135,16 @@ class ConfigurationServer:
             events=self._events,
             jobs=self._jobs,
             views=self._views,
+            groups=self._groups,
         )
+        groups = GroupApi(self._groups, self._machines, self._sessions, self._events, self._jobs)
         plans = PlanApi(self._plans, self._plan_runner, self._scripts)
-        application.add_routes([*components.routes(), *operators.routes(), *plans.routes()])
+        application.add_routes([*components.routes(), *operators.routes(), *groups.routes(), *plans.routes()])
         return application
 
     def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:
         calls = Calls(self._commands, self._registry, self._config.deadlines)
-        workshop = Workshop(calls, self._fabrics, self._machines, self._sessions, points_news)
+        workshop = Workshop(calls, self._fabrics, self._machines, self._sessions, self._groups, points_news)
         readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics)
         own = Endpoint(self._config.addresses[0], self._config.listen.port)
         return {

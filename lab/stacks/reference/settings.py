@@ -29,6 +29,29 @@ def policy_document(policy: Policy) -> dict[str, Any]:
     }
 
 
+def group_document(topology: Topology, name: str) -> dict[str, Any]:
+    """Return the document of ``PUT /v1/groups/{name}``. Raises BadInput for a member without an address."""
+    group = topology.stack.groups[name]
+    return {
+        "members": [_member(topology, member) for member in group.members],
+        "consistent": group.multi_vm_consistency,
+        "stall_bound_ms": int(group.stall_bound * 1000),
+    }
+
+
+def _member(topology: Topology, name: str) -> dict[str, Any]:
+    machine = topology.machines[name]
+    replica = machine.replica.interfaces if machine.replica is not None else ()
+    found = {"address": _first_address(machine.interfaces), "replica_address": _first_address(replica)}
+    if found["address"] is None:
+        raise BadInput(f"{topology.source}: machines.{name}: a member of a group needs an address")
+    return {"name": name, **{key: value for key, value in found.items() if value is not None}}
+
+
+def _first_address(interfaces: Sequence[Interface]) -> str | None:
+    return next((str(card.address) for card in interfaces if card.address is not None), None)
+
+
 def plan_document(plan: RecoveryPlan) -> dict[str, Any]:
     """Return the document of ``PUT /v1/plans/{name}``."""
     return {

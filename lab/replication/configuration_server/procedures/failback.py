@@ -59,7 +59,9 @@ class Reprotect:
             await workshop.calls.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             # The original's own network configuration is on the replica's disk already.
-            await workshop.calls.start_replication(session, policy, settings.disks, "checksum", ())
+            await workshop.calls.start_replication(
+                session, policy, settings.disks, mode="checksum", cards=(), group=workshop.group_order(session)
+            )
 
     def _servers(self, machine: Machine) -> FailbackServers:
         if machine.settings.failback is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lab.replication.configuration_server.calls import Calls
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
@@ -24,7 +26,13 @@ class Workshop:
     fabrics: Fabrics
     machines: MachineTable
     sessions: SessionTable
+    groups: GroupTable
     news: Signal
+
+    def group_order(self, session: Session) -> dict[str, Any] | None:
+        """Return what the agent of a session is told about its group, None when it shares nothing."""
+        group = self.groups.of(session.machine)
+        return None if group is None else group.order(session.direction)
 
     async def close_session(self, session: Session, steps: Steps) -> None:
         """Close a stream at both servers, as far as they can be reached: their data is refused afterwards anyway."""

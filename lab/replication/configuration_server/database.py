@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class Database:
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
+        self._afterwards: list[Callable[[], object]] = []
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(SCHEMA)
@@ -79,11 +80,22 @@ class Database:
             yield
         except BaseException:
             self._connection.execute("ROLLBACK")
+            self._afterwards.clear()
             raise
         else:
             self._connection.execute("COMMIT")
         finally:
             self._depth -= 1
+        actions, self._afterwards = self._afterwards, []
+        for action in actions:
+            action()
+
+    def afterwards(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once everything is committed, and never if it is not; at once outside of a transaction."""
+        if self._depth:
+            self._afterwards.append(action)
+        else:
+            action()
 
     def write(self, statement: str, *values: object) -> int:
         """Execute a statement that changes something; return the id of a row that was inserted."""

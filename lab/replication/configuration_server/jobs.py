@@ -146,14 +146,9 @@ class JobRunner:
             job = _Running(self._record(name, wanted, arguments, transition), name, wanted, transition)
             self._move(machine.name, transition.during)
             self._announce(job, RUNNING)
-        task = asyncio.get_running_loop().create_task(self._execute(job, procedure, arguments))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            # Whoever starts several jobs as one does so in an outer transaction: nothing may begin before its end.
+            self._database.afterwards(lambda: self._spawn(job, procedure, arguments))
         return job.number
-
-    def check(self, name: str, operation: str, arguments: Mapping[str, Any]) -> None:
-        """Raise what ``start`` would raise now, and start nothing: for who starts several jobs or none."""
-        self._checked(self._machines.get(name), operation, arguments)
 
     def recover(self) -> None:
         """Mark what an earlier run of this server did not finish as interrupted; it can be started again."""
@@ -230,6 +225,11 @@ class JobRunner:
             message = f"job {busy} of {machine.name} is still running"
             raise OperationRefused("job-running", operation, machine.state, (), message)
         return transition
+
+    def _spawn(self, job: _Running, procedure: Procedure, arguments: Mapping[str, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(self._execute(job, procedure, arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _execute(self, job: _Running, procedure: Procedure, arguments: Mapping[str, Any]) -> None:
         try:

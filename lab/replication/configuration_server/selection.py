@@ -51,6 +51,11 @@ class Selector:
         return self.word == LATEST and self.time_ns is None
 
     @property
+    def wants_quiet_applications(self) -> bool:
+        """Whether only application-consistent points will do."""
+        return self.time_ns is None and self.word.endswith("application-consistent")
+
+    @property
     def names_one_point(self) -> bool:
         """Whether it is the id of a point, which only one machine has."""
         return self.time_ns is None and self.word not in _NEWEST_OF

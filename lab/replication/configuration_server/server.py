@@ -28,6 +28,7 @@ from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
 from lab.replication.configuration_server.plans.api import PlanApi
+from lab.replication.configuration_server.plans.instants import Instants
 from lab.replication.configuration_server.plans.runner import PlanRunner
 from lab.replication.configuration_server.plans.scripts import Scripts
 from lab.replication.configuration_server.plans.store import PlanTable
@@ -69,6 +70,7 @@ class ConfigurationServer:
             jobs=self._jobs,
             events=self._events,
             scripts=self._scripts,
+            instants=Instants(self._groups, self._machines, self._sessions),
         )
         self._views = Views(
             self._registry, self._machines, self._sessions, self._jobs, config.deadlines.silence, time.time_ns()
@@ -137,7 +139,7 @@ class ConfigurationServer:
             views=self._views,
             groups=self._groups,
         )
-        groups = GroupApi(self._groups, self._machines, self._sessions, self._events, self._jobs)
+        groups = GroupApi(self._database, self._groups, self._machines, self._sessions, self._events, self._jobs)
         plans = PlanApi(self._plans, self._plan_runner, self._scripts)
         application.add_routes([*components.routes(), *operators.routes(), *groups.routes(), *plans.routes()])
         return application

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from lab.replication.configuration_server.access import json_body, operator_of
+from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.groups.document import Group, parse_group
@@ -36,6 +37,7 @@ AS_ONE = (
 class GroupApi:
     """Handlers of the calls about groups."""
 
+    database: Database
     groups: GroupTable
     machines: MachineTable
     sessions: SessionTable
@@ -68,9 +70,11 @@ class GroupApi:
         affected = [m for m in members if Operation.APPLY_POLICY in allowed_operations(m.state)]
         for machine in affected:
             self._refuse_busy(machine)
-        self.groups.put(group)
-        self.events.add("group", {"name": group.name, **group.to_json()})
-        jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
+        # One transaction: a group that is stored but of which nobody was told would never take effect.
+        with self.database.transaction():
+            self.groups.put(group)
+            self.events.add("group", {"name": group.name, **group.to_json()})
+            jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
         return web.json_response({"jobs": jobs})
 
     async def cut(self, request: web.Request) -> web.Response:
@@ -88,9 +92,9 @@ class GroupApi:
         operation = _operation(request.match_info["operation"])
         arguments = await json_body(request)
         each = self._arguments(group, operation, arguments)
-        for name, own in each.items():
-            self.jobs.check(name, operation, own)
-        jobs = {name: str(self.jobs.start(name, operation, own)) for name, own in each.items()}
+        # One transaction: all members begin, or none, also when the server dies in between.
+        with self.database.transaction():
+            jobs = {name: str(self.jobs.start(name, operation, own)) for name, own in each.items()}
         return web.json_response({"jobs": jobs}, status=202)
 
     def _arguments(self, group: Group, operation: Operation, arguments: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.jobs import RUNNING as JOB_RUNNING
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import MachineTable
+from lab.replication.configuration_server.plans.instants import Instants
 from lab.replication.configuration_server.plans.kinds import (
     PLANNED,
     WORK,
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 POLL_S = 5.0
 """News wakes a run; this is only for the case that one was missed."""
 START = "run"
+POINTS = "points"
+"""Where the arguments of a run keep the points that were chosen for members of groups."""
 _STEP_OF_JOB = {"succeeded": StepState.DONE, "failed": StepState.FAILED, "interrupted": StepState.INTERRUPTED}
 
 
@@ -56,6 +59,7 @@ class PlanRunner:
         jobs: JobRunner,
         events: EventLog,
         scripts: Scripts,
+        instants: Instants,
     ) -> None:
         self._database = database
         self._plans = plans
@@ -63,6 +67,7 @@ class PlanRunner:
         self._jobs = jobs
         self._events = events
         self._scripts = scripts
+        self._instants = instants
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, name: str, kind: str, arguments: Mapping[str, Any]) -> int:
@@ -71,7 +76,8 @@ class PlanRunner:
         Raises:
             Unknown: no such plan.
             BadRequest: no such kind, or the arguments are wrong.
-            OperationRefused: a run of this plan is active, a machine is unknown, or the kind is not supported.
+            OperationRefused: a run of this plan is active, a machine is unknown, the kind is not supported, or the
+                members of a replication group have no instant in common.
         """
         plan = self._plans.plan(name)
         wanted = _kind(kind)
@@ -80,7 +86,8 @@ class PlanRunner:
         missing = [machine for machine in plan.machines if self._machines.find(machine) is None]
         if missing:
             raise OperationRefused("not-ready", START, "ready", (), f"no machine {', '.join(missing)} is known")
-        number = self._plans.add_run(name, wanted, arguments, steps_of(plan, wanted))
+        points = self._instants.choose(plan.machines, wanted, arguments)
+        number = self._plans.add_run(name, wanted, {**arguments, POINTS: points}, steps_of(plan, wanted))
         self._drive_on(name, number)
         return number
 
@@ -202,7 +209,7 @@ class PlanRunner:
         try:
             # One transaction: a job that no step knows of would be started again after a crash.
             with self._database.transaction():
-                job = self._jobs.start(step.name, WORK[run.kind].operation, run.arguments)
+                job = self._jobs.start(step.name, WORK[run.kind].operation, _arguments(run, step.name))
                 self._plans.change(run, [step], StepState.RUNNING, job=str(job))
         except OperationRefused as refused:
             if refused.kind == "job-running":
@@ -224,6 +231,12 @@ class PlanRunner:
         ended = await self._scripts.run(step.name, facts, step.timeout_s)
         now = next(each for each in self._plans.run(run.plan, run.id).steps if each.position == step.position)
         self._plans.change(run, [now], StepState.DONE if ended.ok else StepState.FAILED, ended.detail)
+
+
+def _arguments(run: Run, machine: str) -> dict[str, Any]:
+    own = {key: value for key, value in run.arguments.items() if key != POINTS}
+    chosen = run.arguments.get(POINTS, {})
+    return {**own, "recovery_point": chosen[machine]} if machine in chosen else own
 
 
 def _kind(word: str) -> RunKind:

@@ -18,6 +18,7 @@ from lab.replication.changeset import MAX_PAYLOAD, Buffer, Head, data_frame, end
 from lab.replication.common.durable import JSON, commit_file, read_json, sync_directory, write_json
 from lab.replication.common.link import Body
 from lab.replication.mobility.capture import CapturedDisk
+from lab.replication.mobility.write_log import LogOverflow
 
 DOCUMENT_RAW = 64 << 20
 READ_SIZE = 1 << 20
@@ -25,6 +26,12 @@ READ_SIZE = 1 << 20
 
 class SpoolFull(OSError):
     """The changes that wait take more room than they may."""
+
+
+def cause_of(error: Exception) -> str | None:
+    """Return ``log-overflow`` when changes were lost for want of room (domain 2.4), here or in a write log."""
+    overflow = isinstance(error, SpoolFull) or isinstance(error.__cause__, LogOverflow)
+    return "log-overflow" if overflow else None
 
 
 class ChangesLost(OSError):

@@ -24,7 +24,7 @@ from lab.replication.mobility.capture import Capture, ChangeLogGap, Cut
 from lab.replication.mobility.copier import Copier, Progress
 from lab.replication.mobility.group.member import Meeting
 from lab.replication.mobility.hooks import FOLDER, quiet
-from lab.replication.mobility.hrl import ChangesLost, HrlQueue, SpoolFull
+from lab.replication.mobility.hrl import ChangesLost, HrlQueue, SpoolFull, cause_of
 from lab.replication.mobility.keeper import Keeper, Label
 from lab.replication.mobility.schedule import Schedule
 from lab.replication.mobility.session import CHECKSUM, COPY, STEADY, SessionFile
@@ -103,7 +103,7 @@ class Replicator:
             try:
                 self._take_up()
             except LOST as error:
-                self._begin_again(str(error))
+                self._begin_again(str(error), cause_of(error))
         for thread in self._threads:
             thread.start()
 
@@ -134,7 +134,7 @@ class Replicator:
         try:
             cut, sequence = self._cut_to_a_point()
         except LOST as error:
-            self._begin_again(str(error))
+            self._begin_again(str(error), cause_of(error))
             raise CommandFailed("resynchronisation-required", str(error)) from error
         point = f"{self.stream}-{sequence}"
         return {"recovery_point": point, "sequence": sequence, "begin_ns": cut.begin_ns, "end_ns": cut.end_ns}
@@ -154,7 +154,7 @@ class Replicator:
                     cut = self._capture.cut(meeting, freeze=application)
                 self._keep_steady(cut, shared=meeting.agree(cut), application=application)
         except LOST as error:
-            self._begin_again(str(error))
+            self._begin_again(str(error), cause_of(error))
             raise CommandFailed("resynchronisation-required", str(error)) from error
 
     def _cut_to_a_point(self) -> tuple[Cut, int]:
@@ -179,7 +179,7 @@ class Replicator:
         self._session.update(next_sequence=following)
         self._recording = True
 
-    def _begin_again(self, reason: str) -> None:
+    def _begin_again(self, reason: str, cause: str | None = None) -> None:
         with self._lock:
             self._recording = False
             if self._session.value.phase == STEADY:
@@ -188,7 +188,7 @@ class Replicator:
         log.warning("resynchronisation: %s", reason)
         # The initial replication only begins again; there is nothing yet that could be resynchronised.
         kind = "resynchronisation-required" if self._session.value.completed else "health"
-        self._post(kind, {"reason": reason})
+        self._post(kind, {"reason": reason, **({"cause": cause} if cause else {})})
         self._wake.set()
 
     def _post(self, kind: str, data: JSON) -> None:
@@ -203,7 +203,7 @@ class Replicator:
             try:
                 self._cut_once(application=application)
             except LOST as error:
-                self._begin_again(str(error))
+                self._begin_again(str(error), cause_of(error))
             except Exception:  # the log keeps the changes, the next cut takes them along
                 log.exception("no cut")
 
@@ -257,7 +257,7 @@ class Replicator:
             except Interrupted:
                 log.info("stream %s: looking what is to be done", self.stream)
             except LOST as error:
-                self._begin_again(str(error))
+                self._begin_again(str(error), cause_of(error))
                 self._stop.wait(RETRY_S)
             except Exception:  # whatever it is, the changes wait on disk and the next attempt may work
                 log.exception("sending failed")

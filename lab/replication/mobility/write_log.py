@@ -30,6 +30,10 @@ class BrokenLog(Exception):
     """The log has no proper end, so writes may be missing, or it is not a log at all."""
 
 
+class LogOverflow(BrokenLog):
+    """There was no room for all writes."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One logged write: where it went (``offset``, ``length``), its flags, and where its data is in the log."""
@@ -82,7 +86,7 @@ def read_entries(descriptor: int) -> list[Entry]:
             entries.append(Entry(sector * sector_size, sectors * sector_size, flags, descriptor, position))
             position += 0 if flags & DISCARD else sectors * sector_size
     if last_mark != END_MARK:
-        raise BrokenLog("the write log has no end: it ran out of space")
+        raise LogOverflow("the write log has no end: it ran out of space")
     return entries
 
 

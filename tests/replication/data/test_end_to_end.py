@@ -139,6 +139,7 @@ def test_a_full_spool_is_healed_by_comparing(stack):
         return bool(stack.control.of("resynchronisation-required"))
 
     wait_until(overflows, Deadline.after(60), "overflow of the spool", every=0.8)
+    assert stack.control.of("resynchronisation-required")[0]["data"]["cause"] == "log-overflow"
     stack.start(PS)
     stack.control.wait_event("resynchronisation-complete")
     finish_and_check(stack)

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from write_log_encoder import DISCARD, END, FLUSH, FUA, Mark, Write, encode
 
-from lab.replication.mobility.write_log import BrokenLog, Entry, Survivor, read_entries, read_part, survivors
+from lab.replication.mobility.write_log import (
+    BrokenLog,
+    Entry,
+    LogOverflow,
+    Survivor,
+    read_entries,
+    read_part,
+    survivors,
+)
 
 DISK_SECTORS = 24
 SECTOR_SIZES = st.sampled_from([512, 4096])
@@ -141,7 +149,7 @@ def test_a_log_that_was_cut_off_is_broken_wherever_it_was(
 
 @given(LOGS, SECTOR_SIZES)
 def test_a_log_without_its_last_mark_is_broken(items: list[Write | Mark], sector_size: int) -> None:
-    with log_file(encode(items, sector_size)) as descriptor, pytest.raises(BrokenLog, match="ran out of space"):
+    with log_file(encode(items, sector_size)) as descriptor, pytest.raises(LogOverflow, match="ran out of space"):
         read_entries(descriptor)
 
 

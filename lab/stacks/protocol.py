@@ -20,6 +20,7 @@ class Operation(StrEnum):
     ENABLE = "enable"
     DISABLE = "disable"
     RESYNCHRONISE = "resynchronise"
+    MOVE = "move"
     TEST_FAILOVER = "test-failover"
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.replication.common.durable import commit_file, read_json, write_json
+from lab.replication.common.durable import commit_file, read_json, sync_directory, write_json
+
+PROGRESS = "progress.json"
 
 
 class Gap(Exception):
@@ -20,6 +22,10 @@ class Gap(Exception):
     def __init__(self, expected: int) -> None:
         super().__init__(f"expected sequence {expected}")
         self.expected = expected
+
+
+class Sealed(Exception):
+    """The stream goes on elsewhere: nothing new is taken in here."""
 
 
 class Inbox:
@@ -36,6 +42,7 @@ class Inbox:
         self._temporary = itertools.count(1)
         for leftover in directory.glob("*.part"):
             leftover.unlink()
+        self.sealed = self._seal.exists()
         self.done = int((read_json(self._progress) or {}).get("done", 0))
         self._sizes = self._scan()
         self.received = max([self.done, *self._sizes])
@@ -70,10 +77,13 @@ class Inbox:
 
         Raises:
             Gap: one before it was not received.
+            Sealed: it is new, and nothing new is taken in any more.
         """
         with self._lock:
             if self.known(sequence):
                 return False
+            if self.sealed:
+                raise Sealed
             size = part.stat().st_size
             commit_file(part, self._path(sequence))
             self._sizes[sequence] = size
@@ -102,9 +112,33 @@ class Inbox:
             self._sizes.clear()
             self.received = self.done
 
+    def seal(self) -> None:
+        """Take in nothing new from now on, also after a restart; what was received is passed on."""
+        with self._lock:
+            self._seal.touch()
+            sync_directory(self._directory)
+            self.sealed = True
+
+    def unseal(self) -> None:
+        """Take in documents again."""
+        with self._lock:
+            self._seal.unlink(missing_ok=True)
+            sync_directory(self._directory)
+            self.sealed = False
+
+    @classmethod
+    def begin_at(cls, directory: Path, sequence: int) -> None:
+        """Prepare a new inbox whose first document is ``sequence``: those before were passed on elsewhere."""
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / PROGRESS, {"done": sequence - 1})
+
+    @property
+    def _seal(self) -> Path:
+        return self._directory / "sealed"
+
     @property
     def _progress(self) -> Path:
-        return self._directory / "progress.json"
+        return self._directory / PROGRESS
 
     def _path(self, sequence: int) -> Path:
         return self._directory / f"{sequence:012}.doc"

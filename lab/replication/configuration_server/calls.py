@@ -29,8 +29,8 @@ class Calls:
             f"process-server-{process_server}", "push-install", dict(arguments), self.deadlines.push_install
         )
 
-    async def open_at_process_server(self, session: Session, policy: Policy) -> None:
-        """Open a stream at its process server."""
+    async def open_at_process_server(self, session: Session, policy: Policy, *, first: int | None = None) -> None:
+        """Open a stream at its process server; ``first`` is its next document when it comes from another one."""
         target = session.master_target
         await self._to_process_server(
             session,
@@ -42,7 +42,12 @@ class Calls:
                 "address": self._address("master-target", target),
                 "port": policy.master_target_port,
             },
+            **({} if first is None else {"first": first}),
         )
+
+    async def seal(self, session: Session) -> None:
+        """Have a process server take in nothing new of a stream."""
+        await self._to_process_server(session, "seal-stream")
 
     async def drain(self, session: Session) -> int:
         """Wait until everything cached is applied, and return the number of the last document."""
@@ -112,7 +117,6 @@ class Calls:
             "interval_s": policy.recovery_point_interval_s,
             "application_interval_s": policy.application_consistent_interval_s,
             "group": group,
-            "application_consistent_interval_s": policy.application_consistent_interval_s,
             "mode": mode,
             # The management card asks DHCP and needs no file of its own.
             "replica_networks": [card.to_json() for card in cards if card.address is not None],

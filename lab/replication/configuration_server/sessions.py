@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -103,6 +104,10 @@ class SessionTable:
     def update(self, session: Session) -> None:
         """Store the disks of a session."""
         self._database.write("UPDATE streams SET session = ? WHERE id = ?", json.dumps(asdict(session)), session.stream)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Return a transaction: what is changed inside happens as one, or not at all."""
+        return self._database.transaction()
 
     def find(self, stream: str | None) -> Session | None:
         """Return a session, open or closed."""

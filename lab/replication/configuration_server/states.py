@@ -42,6 +42,7 @@ class Operation(StrEnum):
     RESYNCHRONISE = "resynchronise"
     CUT = "cut"
     APPLY_POLICY = "apply-policy"
+    MOVE = "move"
     TEST_FAILOVER = "test-failover"
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"
@@ -105,6 +106,7 @@ _STAYS: Mapping[Operation, tuple[State, ...]] = {
     Operation.RESYNCHRONISE: (State.PROTECTED, State.PROTECTED_REVERSE),
     Operation.CUT: (State.PROTECTED, State.PROTECTED_REVERSE),
     Operation.APPLY_POLICY: _REPLICATING,
+    Operation.MOVE: (State.PROTECTED,),
     Operation.TEST_FAILOVER: (State.PROTECTED,),
     Operation.CLEANUP_TEST_FAILOVER: (
         State.PROTECTED,

@@ -12,6 +12,7 @@ from lab.replication.common.config import ServiceConfig
 from lab.replication.common.control import CommandFailed, Handler
 from lab.replication.common.dataserver import STREAM, DataServer, Refused, Request, Response, Route
 from lab.replication.common.durable import JSON, read_json, write_json
+from lab.replication.common.inbox import Inbox, Sealed
 from lab.replication.common.ingest import receive
 from lab.replication.common.link import Unreachable
 from lab.replication.common.outbox import Outbox
@@ -19,7 +20,7 @@ from lab.replication.common.tls import client_context, server_context
 from lab.replication.process_server.push import push_install
 from lab.replication.process_server.settings import StreamSettings
 from lab.replication.process_server.statistics import Statistics
-from lab.replication.process_server.stream import CachedStream
+from lab.replication.process_server.stream import CACHE, CachedStream
 from lab.waiting import Deadline
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class ProcessServer:
         return {
             "push-install": push_install,
             "open-stream": self.open_stream,
+            "seal-stream": self.seal_stream,
             "drain": self.drain,
             "close-stream": self.close_stream,
         }
@@ -84,9 +86,13 @@ class ProcessServer:
             stream.close()
 
     def open_stream(self, arguments: JSON) -> JSON:
-        """Open a stream, or give an open one another port or master target; its cache stays."""
+        """Open a stream, or give an open one another port or master target; its cache stays.
+
+        ``first`` is for a stream that comes from another process server: the number of its next document.
+        """
         settings = StreamSettings.from_json(arguments)
         with self._lock:
+            self._forget_earlier_stay(settings.stream, int(arguments.get("first") or 0))
             known = self._streams.get(settings.stream)
             if known is None or known.settings != settings:
                 if known is not None:
@@ -95,8 +101,26 @@ class ProcessServer:
                 directory.mkdir(parents=True, exist_ok=True)
                 write_json(directory / "stream.json", settings.to_json())
                 known = self._add(settings)
+            known.inbox.unseal()
         self._listen()
         return known.status()
+
+    def seal_stream(self, arguments: JSON) -> JSON:
+        """Take in nothing new of a stream that moves to another process server; the agent keeps it meanwhile."""
+        stream = self._streams.get(str(arguments["stream"]))
+        if stream is None:
+            raise CommandFailed("unknown-stream", f"no stream {arguments['stream']} is open here")
+        stream.inbox.seal()
+        return stream.status()
+
+    def _forget_earlier_stay(self, stream: str, first: int) -> None:
+        """Begin a stream that moves here at ``first``, unless it has moved here already."""
+        known = self._streams.get(stream)
+        if not first or (known is not None and known.inbox.received + 1 >= first):
+            return
+        if known is not None:
+            self._streams.pop(stream).delete()
+        Inbox.begin_at(self._path(stream) / CACHE, first)
 
     def drain(self, arguments: JSON) -> JSON:
         """Wait until everything cached is applied; ``timeout_s`` is optional."""
@@ -151,7 +175,10 @@ class ProcessServer:
     def _put(self, request: Request) -> Response:
         stream = self._allowed(request)
         room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
-        return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
+        try:
+            return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
+        except Sealed:
+            raise Refused(UNAVAILABLE, "stream-moving", "the stream moves to another process server") from None
 
     def _status(self, request: Request) -> Response:
         return Response(OK, self._allowed(request).status())

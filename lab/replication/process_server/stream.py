@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 PIECE_BYTES = 256 << 10
 """A chunk for each small frame would cost more than what is in it."""
+CACHE = "cache"
 IDLE_S = 5.0
 STOP_S = 60.0
 TARGET_TIMEOUT_S = 180.0
@@ -93,7 +94,7 @@ class CachedStream:
         self._noted = noted
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self.inbox = Inbox(directory / "cache", self._wake.set)
+        self.inbox = Inbox(directory / CACHE, self._wake.set)
         # Questions must not wait behind a document that is being sent.
         self._bulk = Link(settings.master_target, context, TARGET_TIMEOUT_S)
         self._questions = Link(settings.master_target, context, TARGET_TIMEOUT_S)

@@ -68,7 +68,7 @@ def test_every_field_reaches_who_acts_on_it(world):
         "master target": world.master_target.last("open-stream"),
     }
     assert told["agent"]["interval_s"] == 20
-    assert told["agent"]["application_consistent_interval_s"] == 600
+    assert told["agent"]["application_interval_s"] == 600
     assert told["agent"]["process_server"]["port"] == 9555
     assert told["process server"]["data_port"] == 9555
     assert told["process server"]["master_target"]["port"] == 9556

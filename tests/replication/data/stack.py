@@ -25,7 +25,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 MIB = 1 << 20
 AGENT, PS, MT = "mobility-app1", "process-server-ps1", "master-target-mt1"
-MODULES = {AGENT: "lab.replication.mobility", PS: "lab.replication.process_server", MT: "mt_service"}
+PS2 = "process-server-ps2"
+PROCESS_SERVER = "lab.replication.process_server"
+MODULES = {AGENT: "lab.replication.mobility", PS: PROCESS_SERVER, PS2: PROCESS_SERVER, MT: "mt_service"}
 
 
 def free_port() -> int:
@@ -39,7 +41,7 @@ class Stack:
         self.directory = directory
         self.authority = authority
         self.control = control
-        self.ports = {PS: free_port(), MT: free_port()}
+        self.ports = {PS: free_port(), PS2: free_port(), MT: free_port()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.disks = Disks(directory / "source")
         self.replicas = directory / "replicas"
@@ -83,7 +85,11 @@ class Stack:
     def replica(self, index: int) -> Path:
         return self.replicas / f"replica-{index}"
 
-    def open_stream(self) -> None:
+    def open_stream(self, **more: Any) -> None:
+        self.open_at_master_target(fresh=True)
+        self.open_at_process_server(PS, **more)
+
+    def open_at_master_target(self, **more: Any) -> None:
         disks = [
             {"index": i, "name": f"vd{'ab'[i]}", "serial": f"replica-{i}", "size": p.stat().st_size}
             for i, p in enumerate(self.disks.images())
@@ -96,19 +102,21 @@ class Stack:
             data_port=self.ports[MT],
             disks=disks,
             retention_s=3600,
-            fresh=True,
-        )
-        target = {"name": "mt1", "address": "127.0.0.1", "port": self.ports[MT]}
-        self.control.value(
-            PS, "open-stream", stream=self.stream, machine="app1", data_port=self.ports[PS], master_target=target
+            **more,
         )
 
-    def replicate(self, mode: str = "copy", interval_s: float = 0.7) -> None:
+    def open_at_process_server(self, component: str, **more: Any) -> None:
+        target = {"name": "mt1", "address": "127.0.0.1", "port": self.ports[MT]}
+        port = self.ports[component]
+        where = {"machine": "app1", "data_port": port, "master_target": target}
+        self.control.value(component, "open-stream", stream=self.stream, **where, **more)
+
+    def replicate(self, mode: str = "copy", interval_s: float = 0.7, over: str = PS) -> None:
         self.control.value(
             AGENT,
             "start-replication",
             stream=self.stream,
-            process_server={"name": "ps1", "address": "127.0.0.1", "port": self.ports[PS]},
+            process_server={"name": over[-3:], "address": "127.0.0.1", "port": self.ports[over]},
             interval_s=interval_s,
             mode=mode,
             replica_networks=[],

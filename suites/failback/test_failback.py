@@ -15,6 +15,8 @@ from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
+pytestmark = pytest.mark.needs_lone
+
 FAILBACK_SECONDS = 900.0
 SECOND_EPOCH = 2
 
@@ -69,9 +71,7 @@ def failed_back(stack: Stack, reversed_role: tuple[Protected, Workload]) -> Fail
 
 
 @pytest.mark.requirement("V2A-FB-UFO", "LAB-ZOMBIE", "LAB-WRITE-ORDER")
-def test_every_acknowledged_record_of_the_replica_is_back(
-    failed_back: FailedBack, evidence: EvidenceRecorder
-) -> None:
+def test_every_acknowledged_record_of_the_replica_is_back(failed_back: FailedBack, evidence: EvidenceRecorder) -> None:
     evidence.attach("verdict.json", failed_back.verdict.as_json())
     assert failed_back.verdict.sound, failed_back.verdict.findings
     assert failed_back.verdict.epoch == SECOND_EPOCH

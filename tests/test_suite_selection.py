@@ -9,6 +9,7 @@ from lab.topology.load import load_topology
 
 ROOT = Path(__file__).parents[1]
 EMBEDDED = (ROOT / "topologies" / "embedded.yaml").read_text()
+GROUP = (ROOT / "topologies" / "group.yaml").read_text()
 
 
 class Item:
@@ -26,10 +27,10 @@ class Item:
 
 @pytest.fixture
 def edited(tmp_path: Path):
-    def load(old: str = "", new: str = ""):
-        assert old in EMBEDDED
+    def load(old: str = "", new: str = "", text: str = GROUP):
+        assert old in text
         path = tmp_path / "lab.yaml"
-        path.write_text(EMBEDDED.replace(old, new, 1))
+        path.write_text(text.replace(old, new, 1))
         return load_topology(path)
 
     return load
@@ -53,3 +54,10 @@ def test_a_plan_that_pauses_is_needed(edited) -> None:
     assert why_not(Item(), without) is None
     one_group = edited("        - machines: [app2]\n")
     assert pausing_plan(one_group) is None
+
+
+def test_members_of_a_consistent_group_act_as_one(edited) -> None:
+    assert why_not(Item("needs_group"), edited()) is None
+    assert "act as one" in (why_not(Item("needs_lone"), edited()) or "")
+    assert "multi-VM consistency" in (why_not(Item("needs_group"), edited(text=EMBEDDED)) or "")
+    assert why_not(Item("needs_lone"), edited(text=EMBEDDED)) is None

@@ -50,7 +50,19 @@ def load_recipe(name: str) -> Recipe:
     known = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
     if name not in known:
         raise BadInput(f"no image recipe {name!r}; there are: {', '.join(known)}")
-    return Recipe.model_validate(YAML(typ="safe").load((folder / f"{name}.yaml").read_text(encoding="utf-8")))
+    document: dict[str, object] = YAML(typ="safe").load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    base = document.pop("extends", None)
+    if base is None:
+        return Recipe.model_validate(document)
+    return _extended(load_recipe(str(base)), document)
+
+
+def _extended(base: Recipe, additions: dict[str, object]) -> Recipe:
+    """Return a recipe with what another one adds: lists are joined, everything else is replaced."""
+    joined = base.model_dump()
+    for key, value in additions.items():
+        joined[key] = [*joined[key], *value] if isinstance(value, list) and key in joined else value
+    return Recipe.model_validate(joined)
 
 
 def _builder_files() -> list[Path]:

@@ -18,6 +18,7 @@ OVERLAY = Path(__file__).parent / "overlay"
 """Files of every image, below their paths in it."""
 EARLY = Path(__file__).parent / "early"
 """Files that have to be there before packages are configured."""
+MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
 LEFT_BY_PACKAGES = (
     "etc/ssh/ssh_host_*",
     "var/lib/apt/lists/*_*",
@@ -37,6 +38,8 @@ def build_rootfs(recipe: Recipe, folder: Path, log: Path) -> None:
     command = [
         "mmdebstrap", "--variant=minbase", "--include=" + ",".join(recipe.packages),
         '--aptopt=APT::Install-Recommends "0"',
+        # Otherwise usrmerge does it, which brings the whole of Perl.
+        f"--hook-dir={MERGED_USR}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.excluded_paths),
         f"--essential-hook=copy-in {shlex.quote(str(EARLY / 'etc' / 'initramfs-tools'))} /etc",
         "--essential-hook=printf '%s\\n' " + " ".join(recipe.initramfs_modules) + ' > "$1/etc/initramfs-tools/modules"',

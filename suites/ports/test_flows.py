@@ -48,6 +48,7 @@ def test_servers_listen_on_their_ports_and_no_others(
         assert found == expected, machine.name
 
 
+@pytest.mark.needs_lone
 @pytest.mark.requirement("V2A-PORT-20004-OFF", "V2A-LEAST", "V2A-PORT-443-MGMT")
 def test_protected_machines_listen_for_nobody(protected: list[Protected]) -> None:
     for role in protected:

@@ -44,6 +44,15 @@ def test_the_digest_changes_with_the_code_that_builds(tmp_path: Path, monkeypatc
     assert load_recipe("debian-12").digest != before
 
 
+def test_an_extended_recipe_has_all_of_its_base() -> None:
+    base, extended = load_recipe("debian-12"), load_recipe("debian-12-postgresql")
+    assert set(base.packages) < set(extended.packages)
+    assert set(base.excluded_paths) < set(extended.excluded_paths)
+    assert extended.masked_units == base.masked_units
+    assert extended.kernel_arguments == base.kernel_arguments
+    assert extended.digest != base.digest
+
+
 @pytest.mark.parametrize("name", ["debain", "", "../recipe", "debian-12.yaml"])
 def test_an_unknown_recipe_is_named_with_those_that_exist(name: str) -> None:
     with pytest.raises(BadInput, match=re.escape(f"no image recipe {name!r}; there are: debian-12")):

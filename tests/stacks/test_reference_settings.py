@@ -6,20 +6,21 @@ from pathlib import Path
 import pytest
 
 from lab.errors import BadInput
+from lab.replication.configuration_server.groups.document import parse_group
 from lab.replication.configuration_server.plans.document import Action, parse_plan
 from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.settings import parse_settings
 from lab.replication.retention import STANDARD_THINNING, Thinning
-from lab.stacks.reference.settings import machine_settings, plan_document, policy_document
+from lab.stacks.reference.settings import group_document, machine_settings, plan_document, policy_document
 from lab.topology.load import load_topology
 from lab.topology.naming import mac_for
 
-EMBEDDED = Path(__file__).parents[2] / "topologies" / "embedded.yaml"
+TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 
 
 @pytest.fixture(scope="module")
 def topology():
-    return load_topology(EMBEDDED)
+    return load_topology(TOPOLOGIES / "embedded.yaml")
 
 
 @pytest.fixture
@@ -53,8 +54,17 @@ def test_every_field_of_a_policy_arrives(topology):
     assert parsed.pruning == (Thinning(3600, 600),)
 
 
-def test_the_configuration_server_accepts_the_topologys_plans(topology):
-    plan = parse_plan(plan_document(topology.stack.plans["shop"]))
+def test_the_configuration_server_accepts_the_topologys_groups(topology):
+    group = parse_group("shop", group_document(topology, "shop"))
+    assert group.names == ("app1", "app2")
+    assert [member.address for member in group.members] == ["10.10.0.11", "10.10.0.12"]
+    assert [member.replica_address for member in group.members] == ["10.20.0.11", "10.20.0.12"]
+    assert not group.consistent
+    assert parse_group("shop", group_document(load_topology(TOPOLOGIES / "group.yaml"), "shop")).consistent
+
+
+def test_the_configuration_server_accepts_the_topologys_plans():
+    plan = parse_plan(plan_document(load_topology(TOPOLOGIES / "group.yaml").stack.plans["shop"]))
     assert [group.machines for group in plan.groups] == [("app1",), ("app2",)]
     script, manual = plan.groups[0].after
     assert script == Action(script="note-start", timeout_s=60)

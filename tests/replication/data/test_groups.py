@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stack import free_port
 
+from lab.bench.groups import hold_ms
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.tls import client_context, server_context
 from lab.replication.mobility.capture import Cut
@@ -244,6 +245,11 @@ def test_a_late_member_believes_in_no_shared_point(group):
         channel.say("agreed", shared="shop-1")
         assert group.cutters["app2"].finished.wait(10)
     assert group.cutters["app2"].shared == [None]
+
+
+def test_certificates_of_the_configuration_server_suffice():
+    """Agents are clients everywhere else, so an authority could forget that members of a group are servers."""
+    assert hold_ms(3) > 0
 
 
 NAMES = ("a", "b", "c")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from fixtures.inventory import objects
-from fixtures.options import pausing_plan
+from fixtures.options import consistent_group, pausing_plan
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.provision.lab import Lab
@@ -81,10 +81,7 @@ def planned(topology: Topology, protected: list[Protected]) -> Planned:
 @pytest.fixture(scope="module")
 def plan_test(stack: Stack, lab: Lab, planned: Planned, workloads: dict[str, Workload]) -> Iterator[PlanTest]:
     """The plan's test run: every pause is looked at and continued; all copies have booted."""
-    for role in planned.roles:
-        if role.name in workloads:
-            last = workloads[role.name].wait_beyond(0)
-            stack.wait_recovery_point(role.name, last.acknowledged_ns, Deadline.after(POINT_SECONDS))
+    wait_for_points(stack, lab.topology, planned, workloads)
     before = objects(lab)
     deadline = Deadline.after(RUN_SECONDS)
     number = stack.start_plan(planned.name, PlanRunKind.TEST, {"recovery_point": "latest-processed"})
@@ -99,6 +96,18 @@ def plan_test(stack: Stack, lab: Lab, planned: Planned, workloads: dict[str, Wor
         yield PlanTest(planned, paused, run, booted, before)
     finally:
         clean_up(stack, lab, planned, number)
+
+
+def wait_for_points(stack: Stack, topology: Topology, planned: Planned, workloads: dict[str, Workload]) -> None:
+    """Wait until every machine has a point with records in it, and a group one that all its members share."""
+    group = consistent_group(topology)
+    known = [point.id for point in stack.groups.get(group).shared_points] if group else []
+    for role in planned.roles:
+        if role.name in workloads:
+            last = workloads[role.name].wait_beyond(0)
+            stack.wait_recovery_point(role.name, last.acknowledged_ns, Deadline.after(POINT_SECONDS))
+    if group:
+        stack.groups.wait_shared_point(group, known, Deadline.after(POINT_SECONDS))
 
 
 def look_at(stack: Stack, planned: Planned, run: PlanRun) -> Paused:
@@ -178,6 +187,17 @@ def test_every_copy_holds_its_data_in_order(
         evidence.attach(f"{role.name}-verdict.json", verdict.as_json())
         assert min(verdict.frontier) > 0, f"the records of {role.name} are not in its copy at all"
         assert verdict.sound, verdict.findings
+
+
+@pytest.mark.needs_group
+@pytest.mark.requirement("V2A-MVM-CRASH", "V2A-FO-RP")
+def test_members_of_a_group_get_one_instant(plan_test: PlanTest, stack: Stack, topology: Topology) -> None:
+    group = consistent_group(topology)
+    assert group is not None
+    members = [role.name for role in plan_test.planned.roles if role.name in topology.stack.groups[group].members]
+    chosen = {name: stack.machine(name).attributes["test_recovery_point"] for name in members}
+    instants = [{name: point.members[name] for name in members} for point in stack.groups.get(group).shared_points]
+    assert chosen in instants, f"{chosen} is no shared point of {group}"
 
 
 @pytest.mark.requirement("LAB-TFO-ISOLATION")

@@ -186,11 +186,11 @@ def test_a_run_that_waits_survives_a_restart(world):
 
 
 def test_a_run_that_was_under_way_is_interrupted_and_can_be_resumed(world):
-    reached = threading.Event()
+    reached, go_on = threading.Event(), threading.Event()
 
     def slow(_):
         reached.set()
-        time.sleep(1)
+        go_on.wait(20)
         return {"applied": world.applied}
 
     world.master_target.answers["copy-barrier"] = slow
@@ -198,6 +198,7 @@ def test_a_run_that_was_under_way_is_interrupted_and_can_be_resumed(world):
     assert reached.wait(10)
     world.restart_server()
     world.master_target.answers["copy-barrier"] = lambda _: {"applied": world.applied}
+    go_on.set()
     found = world.stack.plan_run("shop", run)
     assert (found.state, states(found)) == (PlanRunState.INTERRUPTED, ["interrupted"] + ["pending"] * 3)
     world.stack.resume_plan("shop", run)

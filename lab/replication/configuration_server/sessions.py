@@ -158,6 +158,14 @@ class SessionTable:
         )
         return [_point(row) for row in rows]
 
+    def newest(self, stream: str | None) -> Point | None:
+        """Return the last of ``points`` without reading the others: health is looked at all the time."""
+        row = self._database.row(
+            "SELECT * FROM recovery_points WHERE stream = ? ORDER BY sequence DESC, end_ns DESC, rowid DESC LIMIT 1",
+            stream,
+        )
+        return None if row is None else _point(row)
+
     def point(self, stream: str, point: str) -> Point | None:
         """Return one recovery point."""
         row = self._database.row("SELECT * FROM recovery_points WHERE stream = ? AND id = ?", stream, point)

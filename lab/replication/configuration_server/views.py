@@ -56,8 +56,8 @@ class Views:
     def health(self, machine: Machine) -> Health:
         """Return what is wrong with a machine now."""
         session = self.sessions.find(machine.attributes.get("stream"))
-        points = self.sessions.points(session.stream) if session else []
-        rpo = rpo_seconds(time.time_ns(), points[-1].end_ns if points else None)
+        newest = self.sessions.newest(session.stream) if session else None
+        rpo = rpo_seconds(time.time_ns(), newest.end_ns if newest else None)
         return health_of(self._facts(machine, session, rpo))
 
     def _facts(self, machine: Machine, session: Session | None, rpo: float | None) -> Facts:

@@ -287,6 +287,7 @@ def test_health_names_what_is_wrong(world: World):
 def test_the_latest_point_is_the_last_one_also_when_the_source_sets_its_clock_back(world):
     world.protected()
     latest = world.point(world.master_target, 2, age_s=3600)
+    assert world.stack.machine("app1").health.causes[0].startswith("the newest recovery point is 36")
     world.do("failover", recovery_point="latest-processed")
     assert world.stack.machine("app1").attributes["recovery_point"] == latest
 

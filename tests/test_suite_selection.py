@@ -19,7 +19,7 @@ class Item:
         self._marks = marks
 
     def iter_markers(self, name: str) -> list[pytest.Mark]:
-        return [pytest.Mark(name, ("vmm-server",), {})] if name == "needs" and name in self._marks else []
+        return [pytest.mark.needs("vmm-server").mark] if name == "needs" and name in self._marks else []
 
     def get_closest_marker(self, name: str) -> object | None:
         return name if name in self._marks else None

@@ -11,16 +11,17 @@ from lab.topology.model import Purpose, Topology
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = (ROOT / "topologies" / "embedded.yaml").read_text()
+GROUP = (ROOT / "topologies" / "group.yaml").read_text()
 
 Edited = Callable[..., list[str]]
 
 
 @pytest.fixture
 def errors(tmp_path: Path) -> Edited:
-    """Load the embedded topology with edits and return the error lines."""
+    """Load a topology that has what is edited, the embedded one if it does, and return the error lines."""
 
     def load(*edits: tuple[str, str]) -> list[str]:
-        text = EMBEDDED
+        text = EMBEDDED if edits[0][0] in EMBEDDED else GROUP
         for old, new in edits:
             assert old in text
             text = text.replace(old, new, 1)

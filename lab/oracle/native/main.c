@@ -215,6 +215,7 @@ int main(int count, char **arguments) {
         take_option(&options, &volume_index, option, optarg);
     check_options(&options);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond a limit is refused like any other */
     crc32c_prepare();
     clock_prepare();
     return writes ? run_writer(options) : run_scan(&options, volume_index);

@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.oracle.clocks import Clocks
+from lab.oracle.clocks import Clocks, Offset
 from lab.oracle.group import Group
 from lab.oracle.history import Batch, Event, Redo
 
@@ -22,7 +22,7 @@ SHARE = 0.99
 
 @dataclass(frozen=True)
 class Resolution:
-    """Skews in ns. ``found_ns`` is the checker's resolution: found in 99 % of the trials; None: not found even there."""
+    """Skews in ns. ``found_ns`` is the checker's resolution: found in 99 % of the trials; None: in fewer."""
 
     found_ns: int | None
     median_ns: int
@@ -55,68 +55,72 @@ def lane_times(events: Iterable[Event], epoch: int) -> dict[int, LaneTimes]:
     return lanes
 
 
+@dataclass(frozen=True)
+class _Recording:
+    """What was recorded: the lanes of each machine, and how the machines' clocks compare."""
+
+    lanes: Mapping[int, Sequence[LaneTimes]]
+    clocks: Clocks
+
+    def offset(self, here: int, there: int, at_ns: int) -> Offset:
+        found = self.clocks.between(here, there, at_ns)
+        if found is None:
+            raise ValueError(f"machines {here} and {there} never compared their clocks")
+        return found
+
+    def common_time(self, first: int) -> tuple[int, int]:
+        """Return when all lanes wrote, by the first machine's clock, without a tenth at both ends: shifts need room."""
+        begins, ends = [], []
+        for machine, lanes in self.lanes.items():
+            shift = self.offset(machine, first, lanes[0].issued[0]).ns
+            begins += [times.acked[0] + shift for times in lanes]
+            ends += [times.issued[-1] + shift for times in lanes]
+        margin = (min(ends) - max(begins)) // 10
+        return max(begins) + margin, min(ends) - margin
+
+    def skews(self, victim: int, here: int, other: int, there: int) -> tuple[int, int, int]:
+        """Return from which shift on check D finds the victim cut later, and earlier, and the clock error.
+
+        ``here`` and ``there`` are one moment, by the victim's clock and by the other machine's.
+        """
+        error, shift = self.offset(victim, other, here).error_ns, there - here
+        mine, others = self.lanes[victim], self.lanes[other]
+        latest = min(_first_absent_ack(times, there) for times in others) - shift + error
+        late = min(_acked_when_issued_after(times, latest) for times in mine) - here
+        earliest = max(_last_present_issue(times, there) for times in others) - shift - error
+        early = here - max(_issue_of_acked_before(times, earliest) for times in mine)
+        return max(late, 0), max(early, 0), error
+
+
 def resolution(group: Group, lanes: Mapping[int, LaneTimes], clocks: Clocks, trials: int, seed: int = 1) -> Resolution:
-    """Measure the resolution on recorded times.
+    """Measure the resolution on recorded times, by lane.
 
     Raises:
-        ValueError: there are not two machines that wrote at the same time, so nothing can be skewed.
+        ValueError: there are not two machines that wrote at the same time and compared clocks: nothing can be skewed.
     """
     rng = random.Random(seed)  # noqa: S311 - the same history gives the same number
-    machines = sorted({group.lanes[lane].machine for lane in lanes})
-    begin, end = _common_time(group, lanes, clocks, machines)
-    if len(machines) < 2 or begin >= end:  # noqa: PLR2004 - two machines
+    by_machine: dict[int, list[LaneTimes]] = {}
+    for lane, times in sorted(lanes.items()):
+        by_machine.setdefault(group.lanes[lane].machine, []).append(times)
+    recording, machines = _Recording(by_machine, clocks), sorted(by_machine)
+    begin, end = recording.common_time(machines[0]) if len(machines) > 1 else (0, 0)
+    if begin >= end:
         raise ValueError("a skew needs two machines that wrote at the same time")
     found, errors = [], []
     for _ in range(trials):
-        moment, victim = rng.randrange(begin, end), rng.choice(machines)
-        skews = [_pair_skews(group, lanes, clocks, moment, victim, other) for other in machines if other != victim]
-        side = rng.choice((0, 1))
+        moment, victim, side = rng.randrange(begin, end), rng.choice(machines), rng.choice((0, 1))
+        at = {machine: moment + recording.offset(machines[0], machine, moment).ns for machine in machines}
+        others = [other for other in machines if other != victim]
+        skews = [recording.skews(victim, at[victim], other, at[other]) for other in others]
         found.append(min(skew[side] for skew in skews))
         errors.append(min(skew[2] for skew in skews))
-    found.sort()
-    errors.sort()
+    return _summary(sorted(found), sorted(errors), end - begin)
+
+
+def _summary(found: list[int], errors: list[int], longest: int) -> Resolution:
+    trials = len(found)
     at_share = found[min(trials - 1, int(SHARE * trials))]
-    return Resolution(
-        at_share if at_share < end - begin else None, found[trials // 2], trials, errors[trials // 2]
-    )
-
-
-def _common_time(
-    group: Group, lanes: Mapping[int, LaneTimes], clocks: Clocks, machines: list[int]
-) -> tuple[int, int]:
-    """Return when all lanes wrote, by the first machine's clock; the last tenth is left out, shifts need room."""
-    begins, ends = [], []
-    for lane, times in lanes.items():
-        offset = clocks.between(group.lanes[lane].machine, machines[0], times.issued[0])
-        shift = offset.ns if offset else 0
-        begins.append(times.acked[0] + shift)
-        ends.append(times.issued[-1] + shift)
-    begin, end = max(begins), min(ends)
-    return begin + (end - begin) // 10, end - (end - begin) // 10
-
-
-def _pair_skews(
-    group: Group, lanes: Mapping[int, LaneTimes], clocks: Clocks, moment: int, victim: int, other: int
-) -> tuple[int, int, int]:
-    """Return from which shift on check D finds the victim cut later, and earlier, than the other; and the clock error.
-
-    ``moment`` is by the clock of the group's first machine that wrote.
-    """
-    first = min(group.lanes[lane].machine for lane in lanes)
-    to_victim, to_other = (clocks.between(first, machine, moment) for machine in (victim, other))
-    if to_victim is None or to_other is None:
-        raise ValueError(f"machines {first}, {victim} and {other} never compared their clocks")
-    here, there = moment + to_victim.ns, moment + to_other.ns
-    between = clocks.between(victim, other, here)
-    error = between.error_ns if between else 0
-    shift = there - here
-    mine = [times for lane, times in lanes.items() if group.lanes[lane].machine == victim]
-    others = [times for lane, times in lanes.items() if group.lanes[lane].machine == other]
-    latest = min((_first_absent_ack(times, there) for times in others)) - shift + error
-    late = min(_acked_when_issued_after(times, latest) for times in mine) - here
-    earliest = max(_last_present_issue(times, there) for times in others) - shift - error
-    early = here - max(_issue_of_acked_before(times, earliest) for times in mine)
-    return max(late, 0), max(early, 0), error
+    return Resolution(at_share if at_share < longest else None, found[trials // 2], trials, errors[trials // 2])
 
 
 def _first_absent_ack(times: LaneTimes, moment: int) -> int:

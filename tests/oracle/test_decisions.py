@@ -205,6 +205,10 @@ def test_more_exchanges_make_the_error_smaller_and_a_step_larger() -> None:
     assert stepped.error_ns > 2_000_000
 
 
+def test_a_clock_that_ran_backwards_says_nothing() -> None:
+    assert Clocks.of_events([Exchange(0, 1, 1000, 900, 950, 980)]).between(0, 1, 0) is None
+
+
 def test_strangers_have_no_offset_and_oneself_has_none_to_mind() -> None:
     clocks = Clocks.of_events([Exchange(0, 1, 0, 900, 900, 1000)])
     assert clocks.between(0, 2, 0) is None

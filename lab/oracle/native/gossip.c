@@ -25,10 +25,12 @@ static struct peer_state {
     struct exchange best;
     bool known;
 } peers[MAX_MACHINES];
+static int64_t opened; /* answers to packets from before that are not ours: another writer's, with another clock */
 static pthread_mutex_t peers_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void gossip_open(struct writer *writer) {
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(writer->options.port)};
+    opened = now_ns();
     writer->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (writer->socket < 0 || bind(writer->socket, (struct sockaddr *)&here, sizeof here) != 0) die("gossip port");
 }
@@ -63,7 +65,7 @@ static void note_exchange(const struct packet *packet, int64_t arrived) {
     int64_t way = (found.back - found.sent) - (found.answered - found.arrived);
     int64_t best = (peer->best.back - peer->best.sent) - (peer->best.answered - peer->best.arrived);
     pthread_mutex_lock(&peers_lock);
-    if (packet->echo_sent && (!peer->known || way < best)) {
+    if (packet->echo_sent >= opened && way >= 0 && (!peer->known || way < best)) {
         peer->best = found;
         peer->known = true;
     }

@@ -2,7 +2,8 @@
 
 A trial cuts the recorded lanes at one random moment, and one machine later (or earlier) than the others. The smallest
 shift that check D must find follows from the recorded times: no search. A write that is in flight is taken as the
-outcome that hides the skew. L1 is left out, so the real checker finds no less than this.
+outcome that hides the skew. L1 is left out, so the real checker finds no less than this. A shift in which the machine
+wrote nothing changes nothing: such a trial is equivalent and does not count, as with all mutants.
 """
 
 from __future__ import annotations
@@ -56,6 +57,15 @@ def lane_times(events: Iterable[Event], epoch: int) -> dict[int, LaneTimes]:
 
 
 @dataclass(frozen=True)
+class _Trial:
+    """From which shift on the copy is another one, and from which on check D must find it; the clock error. In ns."""
+
+    found_ns: int
+    changed_ns: int
+    error_ns: int
+
+
+@dataclass(frozen=True)
 class _Recording:
     """What was recorded: the lanes of each machine, and how the machines' clocks compare."""
 
@@ -78,18 +88,31 @@ class _Recording:
         margin = (min(ends) - max(begins)) // 10
         return max(begins) + margin, min(ends) - margin
 
-    def skews(self, victim: int, here: int, other: int, there: int) -> tuple[int, int, int]:
-        """Return from which shift on check D finds the victim cut later, and earlier, and the clock error.
+    def trial(self, victim: int, at: Mapping[int, int], *, late: bool) -> _Trial:
+        """Cut all machines at one moment (each by its own clock), and the victim later or earlier than that."""
+        others = [other for other in self.lanes if other != victim]
+        shifts = [self._late(victim, at, other) if late else self._early(victim, at, other) for other in others]
+        error = min(self.offset(victim, other, at[victim]).error_ns for other in others)
+        mine, here = self.lanes[victim], at[victim]
+        if late:
+            changed = min(_acked_when_issued_after(times, here) for times in mine) - here
+        else:
+            changed = here - max(_last_present_issue(times, here) for times in mine)
+        return _Trial(max(min(shifts), 0), max(changed, 0), error)
 
-        ``here`` and ``there`` are one moment, by the victim's clock and by the other machine's.
-        """
-        error, shift = self.offset(victim, other, here).error_ns, there - here
-        mine, others = self.lanes[victim], self.lanes[other]
-        latest = min(_first_absent_ack(times, there) for times in others) - shift + error
-        late = min(_acked_when_issued_after(times, latest) for times in mine) - here
-        earliest = max(_last_present_issue(times, there) for times in others) - shift - error
-        early = here - max(_issue_of_acked_before(times, earliest) for times in mine)
-        return max(late, 0), max(early, 0), error
+    def _late(self, victim: int, at: Mapping[int, int], other: int) -> int:
+        """Return the shift from which on a write of the victim is issued after an acknowledgement that is missing."""
+        here, there = at[victim], at[other]
+        error = self.offset(victim, other, here).error_ns
+        bound = min(_first_absent_ack(times, there) for times in self.lanes[other]) + here - there + error
+        return min(_acked_when_issued_after(times, bound) for times in self.lanes[victim]) - here
+
+    def _early(self, victim: int, at: Mapping[int, int], other: int) -> int:
+        """Return the shift from which on the victim lacks a write acknowledged before another's newest was issued."""
+        here, there = at[victim], at[other]
+        error = self.offset(victim, other, here).error_ns
+        bound = max(_last_present_issue(times, there) for times in self.lanes[other]) + here - there - error
+        return here - max(_issue_of_acked_before(times, bound) for times in self.lanes[victim])
 
 
 def resolution(group: Group, lanes: Mapping[int, LaneTimes], clocks: Clocks, trials: int, seed: int = 1) -> Resolution:
@@ -106,21 +129,33 @@ def resolution(group: Group, lanes: Mapping[int, LaneTimes], clocks: Clocks, tri
     begin, end = recording.common_time(machines[0]) if len(machines) > 1 else (0, 0)
     if begin >= end:
         raise ValueError("a skew needs two machines that wrote at the same time")
-    found, errors = [], []
+    done = []
     for _ in range(trials):
-        moment, victim, side = rng.randrange(begin, end), rng.choice(machines), rng.choice((0, 1))
+        moment, victim = rng.randrange(begin, end), rng.choice(machines)
         at = {machine: moment + recording.offset(machines[0], machine, moment).ns for machine in machines}
-        others = [other for other in machines if other != victim]
-        skews = [recording.skews(victim, at[victim], other, at[other]) for other in others]
-        found.append(min(skew[side] for skew in skews))
-        errors.append(min(skew[2] for skew in skews))
-    return _summary(sorted(found), sorted(errors), end - begin)
+        done.append(recording.trial(victim, at, late=rng.random() < 0.5))  # noqa: PLR2004 - as often late as early
+    return Resolution(
+        _smallest_sure([trial.found_ns for trial in done], [trial.changed_ns for trial in done], end - begin),
+        median(sorted(trial.found_ns for trial in done)),
+        trials,
+        median(sorted(trial.error_ns for trial in done)),
+    )
 
 
-def _summary(found: list[int], errors: list[int], longest: int) -> Resolution:
-    trials = len(found)
-    at_share = found[min(trials - 1, int(SHARE * trials))]
-    return Resolution(at_share if at_share < longest else None, found[trials // 2], trials, errors[trials // 2])
+def median(values: Sequence[int]) -> int:
+    """Return the middle of sorted values."""
+    return values[len(values) // 2]
+
+
+def _smallest_sure(found: Sequence[int], changed: Sequence[int], longest: int) -> int | None:
+    """Return the shift from which on SHARE of the trials are found in which it changes anything; None: beyond longest."""
+    found, changed = sorted(found), sorted(changed)
+    sure = None
+    for shift in sorted({*found, *changed}, reverse=True):
+        if bisect_right(found, shift) < SHARE * bisect_right(changed, shift):
+            break
+        sure = shift
+    return sure if sure is not None and sure < longest else None
 
 
 def _first_absent_ack(times: LaneTimes, moment: int) -> int:

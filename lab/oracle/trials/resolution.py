@@ -148,7 +148,7 @@ def median(values: Sequence[int]) -> int:
 
 
 def _smallest_sure(found: Sequence[int], changed: Sequence[int], longest: int) -> int | None:
-    """Return the shift from which on SHARE of the trials are found in which it changes anything; None: beyond longest."""
+    """Return the shift from which on SHARE of the trials it changes anything in are found; None: not even longest."""
     found, changed = sorted(found), sorted(changed)
     sure = None
     for shift in sorted({*found, *changed}, reverse=True):

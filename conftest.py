@@ -6,4 +6,6 @@ pytest_plugins = [
     "fixtures.labs",
     "fixtures.stacks",
     "fixtures.workloads",
+    "fixtures.databases",
+    "fixtures.groups",
 ]

@@ -15,9 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lab.doctor.facts import gather
 from lab.errors import LabError
-from lab.home import home as home_folder
 from lab.ledger import EventKind, Ledger
 from lab.measure.memory import PeakMemory
 from lab.provision.artifacts import collect
@@ -25,12 +23,12 @@ from lab.provision.board import ConsoleBoard
 from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.lease import leased
+from lab.provision.runnable import facts_for, refuse_unrunnable
 from lab.provision.up import bring_up, open_lab, refuse_if_up
 from lab.requirements import load_catalogue
 from lab.runs import JUNIT_FILE, end_run, new_run_directory, start_run
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
-from lab.topology.plan import make_plan
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 TEST_SECONDS = 1800
@@ -70,12 +68,13 @@ def run_topology(
     topology = load_topology(file)
     lab_name = name or topology.name
     home = Home.default()
-    _refuse_unrunnable(topology)
+    facts = facts_for(topology, home.folder)
+    refuse_unrunnable(topology, facts)
     with leased(home, lab_name):
         # Before anything that ends in taking the lab down: this one would be somebody else's.
         refuse_if_up(home.lab(lab_name))
         run_dir = new_run_directory(out, topology.name)
-        ledger = start_run(run_dir, topology, gather(home_folder(), {host.uri for host in topology.hosts.values()}))
+        ledger = start_run(run_dir, topology, facts)
         began = time.monotonic()
         with _taken_down(home, lab_name, keep, terminal) as state, PeakMemory(lab_name) as memory:
             exit_code = _up_and_test(
@@ -106,13 +105,6 @@ def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console) -> Ite
         else:
             with ConsoleBoard(terminal, f"lab {lab_name}") as board:
                 tear_down(home, lab_name, board)
-
-
-def _refuse_unrunnable(topology: Topology) -> None:
-    plan = make_plan(topology, gather(home_folder(), {host.uri for host in topology.hosts.values()}))
-    if not plan.runnable:
-        lacks = "\n".join(f"missing: {lack.what}\n    {lack.cure}" for lack in plan.lacks)
-        raise LabError(f"this machine cannot run {topology.source}:\n{lacks}", hint="lab doctor")
 
 
 def _up_and_test(

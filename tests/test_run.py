@@ -18,7 +18,7 @@ TOPOLOGY = Path(__file__).resolve().parents[1] / "topologies/embedded.yaml"
 
 def test_a_lab_that_is_up_is_refused_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECOVERY_LAB_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(lab.run, "_refuse_unrunnable", lambda _topology: None)
+    monkeypatch.setattr(lab.run, "refuse_unrunnable", lambda _topology, _facts: None)
     torn_down: list[str] = []
     monkeypatch.setattr(lab.run, "tear_down", lambda _home, name, _board: torn_down.append(name))
     folder = Home.default().lab("embedded")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import lab_up, last_run, replication
+from lab.bench import groups, lab_up, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -23,7 +23,7 @@ from lab.provision.up import bring_up, open_lab
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 
-NAMES = (lab_up.NAME, replication.NAME, last_run.RUN_TIME, last_run.PEAK_MEMORY)
+NAMES = (lab_up.NAME, replication.NAME, groups.NAME, oracle.NAME, last_run.RUN_TIME, last_run.PEAK_MEMORY)
 _WIDTH_OF_A_PIPE = 160
 Report = Callable[[list[Row]], None]
 
@@ -50,6 +50,10 @@ def bench(
     try:
         if chosen & {lab_up.NAME, replication.NAME}:
             _on_machines(load_topology(topology), chosen, times, console, report)
+        if groups.NAME in chosen:
+            report([groups.group_cut(times)])
+        if oracle.NAME in chosen:
+            report([oracle.oracle_speed(times)])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
             rows, left_out = last_run.rows_of_run(run)
             report([row for row in rows if row.name in chosen])

@@ -45,6 +45,14 @@ def faster_than_peer(name: str, unit: str, pairs: Sequence[Pair], goal: float = 
     return Row(name, unit, ours, peer, None, ratio, goal, ratio > goal, len(pairs), spread)
 
 
+def at_least(name: str, unit: str, pairs: Sequence[Pair], goal: float) -> Row:
+    """Compare rates with a peer's: the ratio ours/peer has to be ``goal`` at least."""
+    ours, peer = _medians(pairs)
+    ratio = ours / peer
+    spread = _spread([mine / other for mine, other in pairs])
+    return Row(name, unit, ours, peer, None, ratio, goal, ratio >= goal, len(pairs), spread)
+
+
 def within(name: str, unit: str, ours: float, goal: float) -> Row:
     """Compare one number with an absolute goal in the same unit; the ratio is ours/goal."""
     ratio = ours / goal

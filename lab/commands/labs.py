@@ -29,11 +29,13 @@ def up(file: File, name: Name = None) -> None:
     from lab.provision.board import ConsoleBoard
     from lab.provision.home import Home
     from lab.provision.lease import leased
+    from lab.provision.runnable import facts_for, refuse_unrunnable
     from lab.provision.up import bring_up
     from lab.topology.load import load_topology
 
     topology = load_topology(file)
     home, lab_name = Home.default(), name or topology.name
+    refuse_unrunnable(topology, facts_for(topology, home.folder))
     with leased(home, lab_name), ConsoleBoard(console(), f"lab {lab_name}") as board:
         bring_up(topology, home, lab_name, board).close()
     console().print(f"log in: lab ssh {next(iter(topology.machines))} --name {lab_name}; end: lab down {lab_name}")

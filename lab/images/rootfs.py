@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,65 +14,19 @@ from lab.images.recipe import Recipe
 BUILD_SECONDS = 900.0
 CONSOLE_LINES = 15
 
-IDENTITY_SCRIPT = """#!/bin/sh
-# The host hands a machine its identity on a small read-only disk; a machine without that disk keeps what it has.
-for disk in /sys/block/*; do
-  [ "$(cat "$disk/serial" 2>/dev/null)" = lab-seed ] || continue
-  mkdir -p /run/lab-seed
-  mount -t iso9660 -o ro "/dev/${disk##*/}" /run/lab-seed || exit 1
-  tar -C / --no-same-owner -xf /run/lab-seed/identity.tar || exit 1
-  umount /run/lab-seed
-done
-hostname -F /etc/hostname
-[ -e /etc/lab-disks ] || exit 0
-while read -r serial uuid kind mount; do
-  if ! blkid -U "$uuid" >/dev/null; then
-    for disk in /sys/block/*; do
-      [ "$(cat "$disk/serial" 2>/dev/null)" = "$serial" ] || continue
-      # Only a blank disk is formatted: a replica's disk is never blank.
-      blkid -p "/dev/${disk##*/}" >/dev/null || "mkfs.$kind" -q -m 0 -U "$uuid" "/dev/${disk##*/}"
-    done
-  fi
-  mkdir -p "$mount"
-  # Below a device mapping the disk itself is busy; /dev/mapper sorts first.
-  for device in $(blkid -o device -t UUID="$uuid" | sort); do
-    mount -o noatime "$device" "$mount" && break
-  done
-done < /etc/lab-disks
-"""
-
-IDENTITY_UNIT = """[Unit]
-Description=Identity from the lab
-DefaultDependencies=no
-After=systemd-remount-fs.service
-Before=systemd-networkd.service systemd-sysctl.service ssh.service sysinit.target
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/local/sbin/lab-identity
-[Install]
-WantedBy=sysinit.target
-"""
-
-FALLBACK_NETWORK = """# A card that nobody configured is the management card of a machine without an identity disk: a replica.
-[Match]
-Type=ether
-[Network]
-DHCP=ipv4
-LinkLocalAddressing=no
-IPv6AcceptRA=no
-[DHCPv4]
-UseGateway=no
-UseRoutes=no
-UseDNS=no
-"""
-
-SSHD = """PasswordAuthentication no
-PermitRootLogin prohibit-password
-UseDNS no
-MaxSessions 64
-PrintLastLog no
-"""
+OVERLAY = Path(__file__).parent / "overlay"
+"""Files of every image, below their paths in it."""
+EARLY = Path(__file__).parent / "early"
+"""Files that have to be there before packages are configured."""
+MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
+LEFT_BY_PACKAGES = (
+    "etc/ssh/ssh_host_*",
+    "var/lib/apt/lists/*_*",
+    "var/log/*.log",
+    "var/log/apt/*",
+    # Compiled from files that the recipe leaves out, and searched for every device that appears.
+    "usr/lib/udev/hwdb.bin",
+)
 
 
 def build_rootfs(recipe: Recipe, folder: Path, log: Path) -> None:
@@ -81,9 +38,10 @@ def build_rootfs(recipe: Recipe, folder: Path, log: Path) -> None:
     command = [
         "mmdebstrap", "--variant=minbase", "--include=" + ",".join(recipe.packages),
         '--aptopt=APT::Install-Recommends "0"',
-        *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info")),
-        '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
-        '--essential-hook=echo MODULES=list > "$1/etc/initramfs-tools/conf.d/lab"',
+        # Otherwise usrmerge does it, which brings the whole of Perl.
+        f"--hook-dir={MERGED_USR}",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.excluded_paths),
+        f"--essential-hook=copy-in {shlex.quote(str(EARLY / 'etc' / 'initramfs-tools'))} /etc",
         "--essential-hook=printf '%s\\n' " + " ".join(recipe.initramfs_modules) + ' > "$1/etc/initramfs-tools/modules"',
         recipe.suite, str(folder),
     ]  # fmt: skip
@@ -109,27 +67,34 @@ def _configure(recipe: Recipe, root: Path) -> None:
     _write(root / "etc/fstab", f"UUID={recipe.filesystem_uuid} / ext4 noatime 0 0\n")
     # Empty, so that every machine makes its own at its first boot without going through first-boot presets.
     _write(root / "etc/machine-id", "")
-    _write(root / "etc/systemd/network/90-fallback.network", FALLBACK_NETWORK)
-    _write(root / "etc/ssh/sshd_config.d/lab.conf", SSHD)
-    _write(root / "etc/systemd/system/lab-identity.service", IDENTITY_UNIT)
-    _write(root / "usr/local/sbin/lab-identity", IDENTITY_SCRIPT, mode=0o755)
+    for source in (path for path in OVERLAY.rglob("*") if path.is_file()):
+        _install(source, root / source.relative_to(OVERLAY))
     _enable(root, "sysinit.target", "/etc/systemd/system/lab-identity.service")
     _enable(root, "multi-user.target", "/lib/systemd/system/systemd-networkd.service")
     for unit in recipe.masked_units:
         _link(root / "etc/systemd/system" / unit, "/dev/null")
+    for generator in (root / "lib/systemd/system-generators").iterdir():
+        if generator.name not in recipe.generators:
+            _link(root / "etc/systemd/system-generators" / generator.name, "/dev/null")
     # Multi-user is all a server needs; the graphical target only adds jobs.
     _link(root / "etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")
-    for key in (root / "etc/ssh").glob("ssh_host_*"):
-        key.unlink()
-    for listing in (root / "var/lib/apt/lists").glob("*_*"):
-        listing.unlink()
+    for pattern in LEFT_BY_PACKAGES:
+        for path in root.glob(pattern):
+            path.unlink()
     (root / "etc/apt/sources.list").write_text("", encoding="utf-8")
 
 
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    path.chmod(mode)
+    path.chmod(0o644)
+
+
+def _install(source: Path, target: Path) -> None:
+    """Copy a file. Its mode is not taken over: it depends on the umask of whoever made the clone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
 
 
 def _enable(root: Path, target: str, unit: str) -> None:

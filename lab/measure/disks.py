@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
 from lab.machines.ssh import SshTransport
+from lab.measure import chunk_digests
 
 DIGEST_SECONDS = 600.0
+TOOL = "/usr/local/lib/lab-chunk-digests.py"
 _DEVICE = 'for b in /sys/block/*; do [ "$(cat $b/serial 2>/dev/null)" = "$1" ] && echo /dev/${b##*/}; done; true'
-_DIGEST = 'set -o pipefail; dd if="$1" bs=1M iflag=direct status=none | sha256sum'
+
+
+@dataclass(frozen=True)
+class DiskDigest:
+    """SHA-256 of every MiB of a disk, in hexadecimal digits."""
+
+    chunks: tuple[str, ...]
+
+    @property
+    def root(self) -> str:
+        """One digest for all: SHA-256 over the digests of the chunks."""
+        return hashlib.sha256("\n".join(self.chunks).encode("ascii")).hexdigest()
+
+    def differing(self, other: DiskDigest) -> list[int]:
+        """Return the numbers of the MiB in which two disks differ; what only one of them has differs."""
+        pairs = enumerate(zip_longest(self.chunks, other.chunks))
+        return [number for number, (mine, theirs) in pairs if mine != theirs]
 
 
 def device_by_serial(ssh: SshTransport, serial: str) -> str:
@@ -17,6 +40,11 @@ def device_by_serial(ssh: SshTransport, serial: str) -> str:
     return found[0]
 
 
-def digest(ssh: SshTransport, device: str) -> str:
-    """Return the SHA-256 of a whole device, in hexadecimal digits."""
-    return ssh.check("bash", "-c", _DIGEST, "bash", device, seconds=DIGEST_SECONDS).split()[0]
+def send_digest_tool(ssh: SshTransport) -> None:
+    """Copy the tool to a machine; before the machine's disks are held, since its file goes to one of them."""
+    ssh.put(Path(chunk_digests.__file__).read_bytes(), TOOL, mode=0o644)
+
+
+def digest(ssh: SshTransport, device: str) -> DiskDigest:
+    """Return the digests of a whole device. The tool has to be there. Raises CommandFailed, DeadlineExceeded."""
+    return DiskDigest(tuple(ssh.check("python3", "-B", TOOL, device, seconds=DIGEST_SECONDS).split()))

@@ -22,6 +22,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
+from lab.replication.retention import CRASH_CONSISTENT, KINDS
+
 Buffer = bytes | bytearray | memoryview
 
 MAX_PAYLOAD = 1 << 20
@@ -92,7 +94,11 @@ class CutTime:
 
 @dataclass(frozen=True)
 class Head:
-    """What a document is: ``kind`` is ``copy`` or ``delta``; only what ends a cut has a recovery point."""
+    """What a document is: ``kind`` is ``copy`` or ``delta``; only what ends a cut has a recovery point.
+
+    ``point_kind`` is that of the recovery point: ``crash-consistent`` or ``application-consistent``. ``shared`` is the
+    id under which all members of a replication group have a point of this instant.
+    """
 
     stream: str
     sequence: int
@@ -101,6 +107,8 @@ class Head:
     disks: tuple[Disk, ...]
     cut: CutTime | None = None
     recovery_point: str | None = None
+    point_kind: str = CRASH_CONSISTENT
+    shared: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the head as the JSON object of the wire."""
@@ -112,6 +120,8 @@ class Head:
             "disks": [vars(disk) for disk in self.disks],
             "cut": vars(self.cut) if self.cut else None,
             "recovery_point": self.recovery_point,
+            "point_kind": self.point_kind,
+            "shared": self.shared,
         }
 
     @classmethod
@@ -132,11 +142,15 @@ class Head:
                 disks=tuple(Disk(int(d["index"]), str(d["name"]), int(d["size"])) for d in value["disks"]),
                 cut=CutTime(int(cut["begin_ns"]), int(cut["end_ns"]), str(cut["time"])) if cut else None,
                 recovery_point=None if point is None else str(point),
+                point_kind=str(value.get("point_kind", CRASH_CONSISTENT)),
+                shared=None if value.get("shared") is None else str(value["shared"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise Corrupt(f"bad head frame: {error!r}") from error
         if head.kind not in ("copy", "delta"):
             raise Corrupt(f"unknown kind of document {head.kind!r}")
+        if head.point_kind not in KINDS:
+            raise Corrupt(f"unknown kind of recovery point {head.point_kind!r}")
         return head
 
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from lab.errors import LabError
+from lab.stacks.groups import Groups
+from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
 from lab.waiting import Deadline
 
 
@@ -22,6 +24,7 @@ class Operation(StrEnum):
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"
     PLANNED_FAILOVER = "planned-failover"
+    CHANGE_RECOVERY_POINT = "change-recovery-point"
     COMMIT = "commit"
     REPROTECT = "reprotect"
     FAILBACK = "failback"
@@ -39,6 +42,8 @@ class MachineState(StrEnum):
     FAILING_OVER = "failing-over"
     FAILOVER_FAILED = "failover-failed"
     COMMIT_PENDING = "commit-pending"
+    CHANGING_RECOVERY_POINT = "changing-recovery-point"
+    CHANGE_RECOVERY_POINT_FAILED = "change-recovery-point-failed"
     FAILED_OVER = "failed-over"
     REPROTECTING = "reprotecting"
     REPROTECT_FAILED = "reprotect-failed"
@@ -212,6 +217,10 @@ class Component:
 class Stack(Protocol):
     """A replication stack that was deployed."""
 
+    @property
+    def groups(self) -> Groups:
+        """Its replication groups."""
+
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""
 
@@ -263,3 +272,30 @@ class Stack(Protocol):
 
     def wait_job(self, job: str, deadline: Deadline) -> Job:
         """Wait until a job has succeeded. Raises JobFailed, DeadlineExceeded."""
+
+    def put_plan(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Store a recovery plan. Raises InvalidRequest, OperationRefused while a run of it is active."""
+
+    def plan(self, name: str) -> Mapping[str, Any]:
+        """Return a recovery plan as it was put. Raises NotFound."""
+
+    def delete_plan(self, name: str) -> None:
+        """Remove a recovery plan. Raises NotFound, OperationRefused."""
+
+    def start_plan(self, name: str, kind: PlanRunKind, arguments: Mapping[str, Any] | None = None) -> str:
+        """Begin a run and return its id. Raises NotFound, InvalidRequest, OperationRefused."""
+
+    def plan_run(self, name: str, run: str) -> PlanRun:
+        """Return a run. Raises NotFound."""
+
+    def continue_plan(self, name: str, run: str) -> PlanRun:
+        """Say that the manual action a run waits for is done. Raises OperationRefused."""
+
+    def cancel_plan(self, name: str, run: str) -> PlanRun:
+        """Begin no further step of a run. Raises OperationRefused."""
+
+    def resume_plan(self, name: str, run: str) -> PlanRun:
+        """Do again what failed or was interrupted, and then the rest. Raises OperationRefused."""
+
+    def wait_plan(self, name: str, run: str, *states: PlanRunState, deadline: Deadline) -> PlanRun:
+        """Wait for one of ``states``. Raises PlanRunEnded if the run ends in another, DeadlineExceeded."""

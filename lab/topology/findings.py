@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -23,3 +24,10 @@ def dangling(what: str, name: str, known: Iterable[str], location: Location) -> 
     names = tuple(known)
     if name not in names:
         yield Finding(location, f"there is no {what} '{name}'", name, names)
+
+
+def named_twice(what: str, names: Iterable[str], location: Location) -> Iterator[Finding]:
+    """Yield a finding for every name that is there more than once."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield Finding(location, f"{what} '{name}' is named {count} times")

@@ -10,10 +10,11 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
-from lab.topology.secrets import Secret
-from lab.topology.units import Duration, Name, Port, Size
+from lab.topology.part import Part
+from lab.topology.stack import StackSettings
+from lab.topology.units import Name, Size
 
 
 class Scenario(StrEnum):
@@ -52,12 +53,6 @@ class Purpose(StrEnum):
     CHANGE_LOG = "change-log"
     CACHE = "cache"
     RETENTION = "retention"
-
-
-class Part(BaseModel):
-    """A piece of a topology: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class StandIn(Part):
@@ -190,48 +185,6 @@ class Workload(Part):
     records_per_second: float = Field(gt=0)
 
 
-class Policy(Part):
-    """A replication policy; times are in seconds."""
-
-    recovery_point_interval: Duration
-    retention: Duration
-    rpo_threshold: Duration
-    application_consistent_interval: Duration | None = None
-    process_server_port: Port = 9443
-    master_target_port: Port = 9444
-
-
-class Group(Part):
-    """A replication group; with ``multi_vm_consistency`` its members share recovery points."""
-
-    members: tuple[Name, ...] = Field(min_length=1)
-    multi_vm_consistency: bool = False
-
-
-class Relay(Part):
-    """The servers that carry one direction of replication."""
-
-    process_server: Name
-    master_target: Name
-
-
-class Protection(Relay):
-    """How one machine is protected, and over which servers it comes back."""
-
-    policy: Name
-    failback: Relay | None = None
-
-
-class StackSettings(Part):
-    """The replication stack under test and what it is told."""
-
-    adapter: Name
-    pairing_passphrase: Secret
-    policies: dict[Name, Policy] = Field(min_length=1)
-    groups: dict[Name, Group] = {}
-    protect: dict[Name, Protection] = {}
-
-
 class Topology(Part):
     """A whole topology file."""
 
@@ -244,7 +197,7 @@ class Topology(Part):
     images: dict[Name, Image] = Field(min_length=1)
     networks: dict[Name, Network] = Field(min_length=1)
     machines: dict[Name, Machine] = Field(min_length=1)
-    workloads: dict[Name, Workload] = {}
+    workloads: dict[Name, Workload] = Field(default_factory=dict)
     stack: StackSettings
     _source: Path = PrivateAttr(default=Path())
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from lab.topology.addresses import address_findings
-from lab.topology.findings import Finding, Location, dangling
-from lab.topology.model import Machine, Protection, Purpose, Relay, Role, Scenario, Topology
+from lab.topology.findings import Finding, Location, dangling, named_twice
+from lab.topology.model import Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
+from lab.topology.stack import Protection, Relay
+from lab.topology.stack_rules import stack_findings
 
 _AGENT_ROLES = (Role.PROTECTED, Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.MASTER_TARGET)
 REQUIRED_ROLES: dict[Scenario, tuple[Role, ...]] = {
@@ -30,7 +31,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     for name, machine in topology.machines.items():
         yield from _disks(topology, name, machine)
     yield from address_findings(topology)
-    yield from _policies(topology)
+    yield from stack_findings(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)
 
@@ -51,7 +52,7 @@ def _references(topology: Topology) -> Iterator[Finding]:
         for place, member in enumerate(group.members):
             location = ("stack", "groups", name, "members", place)
             yield from dangling("protected machine", member, topology.stack.protect, location)
-        yield from _twice("member", group.members, ("stack", "groups", name, "members"))
+        yield from named_twice("member", group.members, ("stack", "groups", name, "members"))
 
 
 def _scenario(topology: Topology) -> Iterator[Finding]:
@@ -71,20 +72,11 @@ def _disks(topology: Topology, name: str, machine: Machine) -> Iterator[Finding]
     if captures and purposes.count(Purpose.CHANGE_LOG) != 1:
         yield Finding(here, f"{name} is protected and needs one disk of purpose 'change-log'")
     names = [disk.name for disk in machine.disks]
-    yield from _twice("disk", names, here)
+    yield from named_twice("disk", names, here)
     serials = [disk_serial(disk) for disk in dict.fromkeys(names)]
-    yield from _twice("a disk's serial number (the beginning of its name)", serials, here)
-    yield from _twice("mount", [disk.mount for disk in machine.disks if disk.mount], here)
-    yield from _twice("role", machine.roles, ("machines", name, "roles"))
-
-
-def _policies(topology: Topology) -> Iterator[Finding]:
-    for name, policy in topology.stack.policies.items():
-        here = ("stack", "policies", name)
-        if policy.retention < policy.recovery_point_interval:
-            yield Finding((*here, "retention"), "retention is shorter than the recovery point interval")
-        if policy.process_server_port == policy.master_target_port:
-            yield Finding((*here, "master_target_port"), "the two data ports have to differ")
+    yield from named_twice("a disk's serial number (the beginning of its name)", serials, here)
+    yield from named_twice("mount", [disk.mount for disk in machine.disks if disk.mount], here)
+    yield from named_twice("role", machine.roles, ("machines", name, "roles"))
 
 
 def _protection(topology: Topology, name: str, protection: Protection) -> Iterator[Finding]:
@@ -123,9 +115,3 @@ def _relay(topology: Topology, relay: Relay, here: Location) -> Iterator[Finding
             yield Finding((*here, key), f"{name} does not have role '{role}' (machines that do: {', '.join(holders)})")
         else:
             yield from dangling("machine", name, holders, (*here, key))
-
-
-def _twice(what: str, names: Iterable[str], location: Location) -> Iterator[Finding]:
-    for name, count in Counter(names).items():
-        if count > 1:
-            yield Finding(location, f"{what} '{name}' is named {count} times")

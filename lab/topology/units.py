@@ -55,5 +55,12 @@ Duration = Annotated[
     Field(gt=0),
     WithJsonSchema({"type": "string", "pattern": _TIME, "examples": ["15 s"]}),
 ]
+Span = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0),
+    WithJsonSchema({"type": "string", "pattern": _TIME, "examples": ["2 h"]}),
+]
+"""A duration that may be zero."""
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]

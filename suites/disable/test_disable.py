@@ -12,6 +12,7 @@ from lab.topology.model import Topology
 from lab.waiting import Deadline
 
 
+@pytest.mark.needs_lone
 @pytest.mark.requirement("LAB-FENCE", "LAB-REFUSAL")
 def test_disable_removes_the_replica_and_fences_the_session(
     stack: Stack, other_role: Protected, topology: Topology

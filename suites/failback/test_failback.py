@@ -15,6 +15,8 @@ from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
+pytestmark = pytest.mark.needs_lone
+
 FAILBACK_SECONDS = 900.0
 SECOND_EPOCH = 2
 

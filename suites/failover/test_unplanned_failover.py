@@ -16,6 +16,8 @@ from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
+pytestmark = pytest.mark.needs_lone
+
 FAILOVER_SECONDS = 900.0
 
 

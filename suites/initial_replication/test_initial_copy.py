@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.equality import digests, frozen, mount_of, point_now
+from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
 from fixtures.stacks import Protected
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from reports.evidence import EvidenceRecorder
@@ -12,12 +12,13 @@ from reports.evidence import EvidenceRecorder
 
 @pytest.mark.requirement("V2A-IR-COPY", "V2S-MT-SECONDARY")
 def test_every_disk_is_equal_to_its_replica(stack: Stack, other_role: Protected, evidence: EvidenceRecorder) -> None:
+    prepare_digests(other_role)
     for disk in other_role.disks:
         with frozen(other_role.machine.ssh, mount_of(disk)):
             point_now(stack, other_role)
             source, replica = digests(other_role, disk)
-        evidence.attach(f"digests-{disk.name}.txt", f"source {source}\nreplica {replica}\n")
-        assert source == replica, f"{other_role.name} {disk.name}"
+        evidence.attach(f"digests-{disk.name}.txt", as_evidence(source, replica))
+        assert not source.differing(replica), f"{other_role.name} {disk.name}"
 
 
 @pytest.mark.requirement("V2A-DELTA-AFTER-IR", "V2S-DELTA")

@@ -11,7 +11,8 @@ from lab.measure.ports import open_ports
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
 from lab.stacks.reference.addresses import address_towards
-from lab.topology.model import Policy, Role, Topology
+from lab.topology.model import Role, Topology
+from lab.topology.stack import Policy
 from reports.evidence import EvidenceRecorder
 
 SSH, MANAGEMENT, GROUP_CONSISTENCY = 22, 443, 20004
@@ -47,6 +48,7 @@ def test_servers_listen_on_their_ports_and_no_others(
         assert found == expected, machine.name
 
 
+@pytest.mark.needs_lone
 @pytest.mark.requirement("V2A-PORT-20004-OFF", "V2A-LEAST", "V2A-PORT-443-MGMT")
 def test_protected_machines_listen_for_nobody(protected: list[Protected]) -> None:
     for role in protected:

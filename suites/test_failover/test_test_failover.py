@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fixtures.inventory import objects
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.measure.peers import call
@@ -30,12 +31,6 @@ class IsolatedCopy:
     point: RecoveryPoint
     copy: Copy
     objects_before: frozenset[str]
-
-
-def objects(lab: Lab) -> frozenset[str]:
-    """Name everything that exists on the lab's host."""
-    machines = {f"machine {machine.name}" for machine in lab.hypervisor.machines()}
-    return frozenset(machines | {f"disk {disk.id.name}" for disk in lab.hypervisor.disks()})
 
 
 @pytest.fixture(scope="module")

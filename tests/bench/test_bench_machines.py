@@ -66,7 +66,7 @@ def test_the_files_are_those_of_the_topology(tmp_path: Path) -> None:
     described = subprocess.run(
         ["qemu-img", "info", "--output=json", str(app.disks[0].path)], check=True, capture_output=True, timeout=30
     )
-    assert json.loads(described.stdout)["virtual-size"] == 1200 << 20
+    assert json.loads(described.stdout)["virtual-size"] == 900 << 20
     assert (tmp_path / "login").stat().st_mode & 0o777 == 0o600
     assert len({item.ssh.endpoint.port for item in found}) == len(found)
 

@@ -15,6 +15,8 @@ CHANGES = [
     {"packages": ("python3",)},
     {"initramfs_modules": ()},
     {"masked_units": ("x.timer",)},
+    {"excluded_paths": ("/x",)},
+    {"generators": ()},
 ]
 
 
@@ -40,6 +42,15 @@ def test_the_digest_changes_with_the_code_that_builds(tmp_path: Path, monkeypatc
     before = load_recipe("debian-12").digest
     builder.write_text("two")
     assert load_recipe("debian-12").digest != before
+
+
+def test_an_extended_recipe_has_all_of_its_base() -> None:
+    base, extended = load_recipe("debian-12"), load_recipe("debian-12-postgresql")
+    assert set(base.packages) < set(extended.packages)
+    assert set(base.excluded_paths) < set(extended.excluded_paths)
+    assert extended.masked_units == base.masked_units
+    assert extended.kernel_arguments == base.kernel_arguments
+    assert extended.digest != base.digest
 
 
 @pytest.mark.parametrize("name", ["debain", "", "../recipe", "debian-12.yaml"])

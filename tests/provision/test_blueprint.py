@@ -23,7 +23,7 @@ def test_a_machine_has_its_size_and_disks_in_order(app1: Blueprint) -> None:
     assert app1.spec.disks == tuple(
         DiskAttachment(DiskId(f"app1-{name}"), name) for name in ("system", "data", "changes")
     )
-    assert list(app1.disk_sizes.values()) == [1200 * MIB, 256 * MIB, 1024 * MIB]
+    assert list(app1.disk_sizes.values()) == [900 * MIB, 256 * MIB, 1024 * MIB]
     assert set(app1.disk_sizes) == {attachment.disk for attachment in app1.spec.disks}
     assert app1.spec.seed is None
 

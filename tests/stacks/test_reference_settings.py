@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 
 from lab.errors import BadInput
-from lab.replication.configuration_server.settings import parse_policy, parse_settings
-from lab.stacks.reference.settings import machine_settings, policy_document
+from lab.replication.configuration_server.groups.document import parse_group
+from lab.replication.configuration_server.plans.document import Action, parse_plan
+from lab.replication.configuration_server.policies import parse_policy
+from lab.replication.configuration_server.settings import parse_settings
+from lab.replication.retention import STANDARD_THINNING, Thinning
+from lab.stacks.reference.settings import group_document, machine_settings, plan_document, policy_document
 from lab.topology.load import load_topology
 from lab.topology.naming import mac_for
 
-EMBEDDED = Path(__file__).parents[2] / "topologies" / "embedded.yaml"
+TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 
 
 @pytest.fixture(scope="module")
 def topology():
-    return load_topology(EMBEDDED)
+    return load_topology(TOPOLOGIES / "embedded.yaml")
 
 
 @pytest.fixture
@@ -30,6 +34,41 @@ def test_the_configuration_server_accepts_what_the_topology_says(topology, docum
     assert settings.change_log.serial == "changes"
     assert (settings.primary_fabric, settings.recovery_fabric) == ("primary", "recovery")
     assert parse_policy(policy_document(topology.stack.policies["standard"])).rpo_threshold_s == 60
+
+
+def test_every_field_of_a_policy_arrives(topology):
+    plain = topology.stack.policies["standard"]
+    assert parse_policy(policy_document(plain)).pruning == STANDARD_THINNING
+    full = type(plain).model_validate(
+        {
+            "recovery_point_interval": "20 s",
+            "retention": "3 h",
+            "rpo_threshold": "1 min",
+            "application_consistent_interval": "1 h",
+            "pruning": [{"after": "1 h", "one_per": "10 min"}],
+        }
+    )
+    parsed = parse_policy(policy_document(full))
+    assert (parsed.recovery_point_interval_s, parsed.retention_s, parsed.rpo_threshold_s) == (20, 10800, 60)
+    assert parsed.application_consistent_interval_s == 3600
+    assert parsed.pruning == (Thinning(3600, 600),)
+
+
+def test_the_configuration_server_accepts_the_topologys_groups(topology):
+    group = parse_group("shop", group_document(topology, "shop"))
+    assert group.names == ("app1", "app2")
+    assert [member.address for member in group.members] == ["10.10.0.11", "10.10.0.12"]
+    assert [member.replica_address for member in group.members] == ["10.20.0.11", "10.20.0.12"]
+    assert not group.consistent
+    assert parse_group("shop", group_document(load_topology(TOPOLOGIES / "group.yaml"), "shop")).consistent
+
+
+def test_the_configuration_server_accepts_the_topologys_plans():
+    plan = parse_plan(plan_document(load_topology(TOPOLOGIES / "group.yaml").stack.plans["shop"]))
+    assert [group.machines for group in plan.groups] == [("app1",), ("app2",)]
+    script, manual = plan.groups[0].after
+    assert script == Action(script="note-start", timeout_s=60)
+    assert manual.manual.startswith("Look whether")
 
 
 def test_addresses_are_those_that_the_sender_reaches(document):

@@ -20,7 +20,9 @@ from lab.replication.common.tls import URI_PREFIX
 CONFIGURATION_SERVER = "configuration-server"
 OPERATOR = "operator"
 FABRIC = "fabric"
-COMPONENT_KINDS = ("mobility", "process-server", "master-target")
+MOBILITY = "mobility"
+"""No server of the stack, but members of a group listen for each other (seed L67)."""
+COMPONENT_KINDS = (MOBILITY, "process-server", "master-target")
 SERVER_KINDS = ("process-server", "master-target", FABRIC, CONFIGURATION_SERVER)
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
 LIFETIME = dt.timedelta(days=825)
@@ -182,7 +184,7 @@ def _purposes(kind: str) -> list[x509.ObjectIdentifier]:
     if kind == FABRIC:
         return [ExtendedKeyUsageOID.SERVER_AUTH]
     client = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    return [*client, ExtendedKeyUsageOID.SERVER_AUTH] if kind in SERVER_KINDS else client
+    return [*client, ExtendedKeyUsageOID.SERVER_AUTH] if kind in (*SERVER_KINDS, MOBILITY) else client
 
 
 def _usage(*, ca: bool) -> x509.KeyUsage:

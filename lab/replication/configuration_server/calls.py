@@ -10,8 +10,9 @@ from lab.replication.configuration_server.commands import CommandQueue
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.config import Deadlines
 from lab.replication.configuration_server.errors import JobError
+from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import Session
-from lab.replication.configuration_server.settings import Card, Policy, ProtectedDisk, Server
+from lab.replication.configuration_server.settings import Card, ProtectedDisk, Server
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Calls:
                 {"index": disk.index, "name": disk.name, "serial": disk.serial, "size": disk.size}
                 for disk in session.disks
             ],
-            retention_s=policy.retention_s,
+            **policy.retention.to_json(),
             process_server=session.process_server.name,
             fresh=fresh,
         )
@@ -87,7 +88,14 @@ class Calls:
         await self._to_master_target(session, "close-stream")
 
     async def start_replication(
-        self, session: Session, policy: Policy, disks: Sequence[ProtectedDisk], mode: str, cards: Sequence[Card]
+        self,
+        session: Session,
+        policy: Policy,
+        disks: Sequence[ProtectedDisk],
+        *,
+        mode: str,
+        cards: Sequence[Card],
+        group: Mapping[str, Any] | None,
     ) -> None:
         """Have the agent replicate; right after a failover its machine may still be starting."""
         server = session.process_server
@@ -102,6 +110,9 @@ class Calls:
                 "port": policy.process_server_port,
             },
             "interval_s": policy.recovery_point_interval_s,
+            "application_interval_s": policy.application_consistent_interval_s,
+            "group": group,
+            "application_consistent_interval_s": policy.application_consistent_interval_s,
             "mode": mode,
             # The management card asks DHCP and needs no file of its own.
             "replica_networks": [card.to_json() for card in cards if card.address is not None],
@@ -114,9 +125,9 @@ class Calls:
             delivery=self.deadlines.boot,
         )
 
-    async def cut(self, session: Session) -> dict[str, Any]:
-        """Have the agent make a recovery point now."""
-        return await self._to_agent(session, "cut")
+    async def cut(self, session: Session, *, shared: bool = False, application: bool = False) -> dict[str, Any]:
+        """Have the agent make a recovery point now; ``shared``: as coordinator of its group, with all members."""
+        return await self._to_agent(session, "cut", shared=shared, application=application)
 
     async def resynchronise(self, session: Session) -> None:
         """Have the agent compare its disks with the replica."""
@@ -146,8 +157,8 @@ class Calls:
         component = f"master-target-{session.master_target.name}"
         return await self._call(component, command, {"stream": session.stream, **arguments}, seconds)
 
-    async def _to_agent(self, session: Session, command: str) -> dict[str, Any]:
-        return await self._call(f"mobility-{session.machine}", command, {"stream": session.stream}, None)
+    async def _to_agent(self, session: Session, command: str, **arguments: Any) -> dict[str, Any]:
+        return await self._call(f"mobility-{session.machine}", command, {"stream": session.stream, **arguments}, None)
 
     async def _call(
         self,

@@ -9,6 +9,10 @@ from typing import Any
 
 from lab.replication.common.config import BadConfig, Endpoint, read_settings
 
+SCRIPTS_DIR = Path("/usr/local/lib/recovery/scripts")
+"""Scripts of recovery plans; who runs them cannot look into the server's own folders."""
+SCRIPT_USER = "nobody"
+
 
 @dataclass(frozen=True)
 class Deadlines:
@@ -28,6 +32,8 @@ class Deadlines:
     """What was drained has to be announced as a recovery point in this time."""
     silence: float = 90
     """A component that was not heard of for longer is unhealthy."""
+    watch: float = 5
+    """How often the health of all machines is looked at; an alert is late by this at most."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class ServerConfig:
     fabrics: Mapping[str, Endpoint]
     operators: tuple[str, ...]
     deadlines: Deadlines
+    scripts_dir: Path = SCRIPTS_DIR
+    script_user: str = SCRIPT_USER
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ServerConfig:
@@ -66,6 +74,8 @@ class ServerConfig:
                 fabrics={str(site): Endpoint.from_json(item) for site, item in value.get("fabrics", {}).items()},
                 operators=tuple(str(name) for name in value.get("operators", ["operator"])),
                 deadlines=_deadlines(value.get("deadlines", {})),
+                scripts_dir=Path(value.get("scripts_dir", SCRIPTS_DIR)),
+                script_user=str(value.get("script_user", SCRIPT_USER)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadConfig(f"bad configuration of the configuration server: {error!r}") from error

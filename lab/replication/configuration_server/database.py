@@ -37,6 +37,20 @@ CREATE INDEX IF NOT EXISTS waiting_commands ON commands (component, number) WHER
 CREATE TABLE IF NOT EXISTS events (
   id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, kind TEXT NOT NULL, machine TEXT, stream TEXT,
   component TEXT, data TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS alerts (
+  machine TEXT NOT NULL, code TEXT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL, raised_ns INTEGER NOT NULL,
+  PRIMARY KEY (machine, code));
+CREATE TABLE IF NOT EXISTS replication_groups (name TEXT PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS plans (name TEXT PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS plan_runs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, plan TEXT NOT NULL, kind TEXT NOT NULL, arguments TEXT NOT NULL,
+  state TEXT NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER);
+CREATE UNIQUE INDEX IF NOT EXISTS one_run_at_a_time ON plan_runs (plan)
+  WHERE state IN ('running', 'waiting-for-manual-action');
+CREATE TABLE IF NOT EXISTS plan_steps (
+  run INTEGER NOT NULL REFERENCES plan_runs (id), position INTEGER NOT NULL, stage INTEGER NOT NULL,
+  "group" INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, timeout_s INTEGER NOT NULL,
+  job TEXT, started_ns INTEGER, ended_ns INTEGER, detail TEXT, PRIMARY KEY (run, position));
 """
 
 

@@ -134,10 +134,8 @@ class JobRunner:
             OperationRefused: it is not legal now; nothing has changed.
         """
         machine = self._machines.get(name)
-        wanted = self._known(machine, operation)
-        transition = self._legal(machine, wanted)
+        wanted, transition = self._checked(machine, operation, arguments)
         procedure = self._procedures[wanted]
-        procedure.check(machine, arguments)
         with self._database.transaction():
             job = _Running(self._record(name, wanted, arguments, transition), name, wanted, transition)
             self._move(machine.name, transition.during)
@@ -146,6 +144,10 @@ class JobRunner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return job.number
+
+    def check(self, name: str, operation: str, arguments: Mapping[str, Any]) -> None:
+        """Raise what ``start`` would raise now, and start nothing: for who starts several jobs or none."""
+        self._checked(self._machines.get(name), operation, arguments)
 
     def recover(self) -> None:
         """Mark what an earlier run of this server did not finish as interrupted; it can be started again."""
@@ -195,6 +197,12 @@ class JobRunner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _checked(self, machine: Machine, operation: str, arguments: Mapping[str, Any]) -> tuple[Operation, Transition]:
+        wanted = self._known(machine, operation)
+        transition = self._legal(machine, wanted)
+        self._procedures[wanted].check(machine, arguments)
+        return wanted, transition
 
     def _known(self, machine: Machine, operation: str) -> Operation:
         allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)

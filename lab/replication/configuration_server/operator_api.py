@@ -7,20 +7,23 @@ from dataclasses import asdict, dataclass
 from aiohttp import web
 
 from lab.replication.configuration_server.access import json_body, operator_of
-from lab.replication.configuration_server.ca import NAME
 from lab.replication.configuration_server.component_api import wait_seconds
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
 from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.parsing import name_in, number_in
+from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.settings import parse_policy, parse_settings
+from lab.replication.configuration_server.settings import parse_settings
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
 from lab.replication.configuration_server.views import Views
 
 UNUSED = (State.UNPROTECTED, State.ENABLING_FAILED, State.FAILED_BACK)
+NOT_ALONE = (Operation.FAILOVER, Operation.FAILBACK)
 CHANGEABLE_IN_USE = ("failback", "push_install", "cpus", "memory_mib", "group")
 """What may change while a machine is replicated: nothing that an open stream depends on."""
 
@@ -36,6 +39,7 @@ class OperatorApi:
     events: EventLog
     jobs: JobRunner
     views: Views
+    groups: GroupTable
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -66,16 +70,17 @@ class OperatorApi:
     async def put_policy(self, request: web.Request) -> web.Response:
         """Store a policy; machines that are replicated under it are told by jobs (seed L61)."""
         operator_of(request)
-        name = _name(request)
+        name = name_in(request.match_info["name"])
         policy = parse_policy(await json_body(request))
         users = [machine for machine in self.machines.all() if machine.settings.policy == name]
         affected = [m for m in users if Operation.APPLY_POLICY in allowed_operations(m.state)]
         for machine in affected:
             self._refuse_busy(machine, Operation.APPLY_POLICY)
+        # One transaction: a policy that is stored but of which nobody was told would never take effect.
         with self.database.transaction():
             self.machines.put_policy(name, policy)
             self.events.add("policy", {"name": name, **asdict(policy)})
-        jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
+            jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
         return web.json_response({"jobs": jobs})
 
     async def all_machines(self, request: web.Request) -> web.Response:
@@ -91,7 +96,7 @@ class OperatorApi:
     async def put_machine(self, request: web.Request) -> web.Response:
         """Store how a machine is to be protected."""
         operator_of(request)
-        name = _name(request)
+        name = name_in(request.match_info["name"])
         document = await json_body(request)
         settings = parse_settings(document)
         try:
@@ -117,7 +122,9 @@ class OperatorApi:
         """Start an operation."""
         operator_of(request)
         arguments = await json_body(request)
-        job = self.jobs.start(request.match_info["name"], request.match_info["operation"], arguments)
+        name, operation = request.match_info["name"], request.match_info["operation"]
+        self._refuse_alone(self.machines.get(name), operation)
+        job = self.jobs.start(name, operation, arguments)
         return web.json_response({"job": str(job)}, status=202)
 
     async def cut(self, request: web.Request) -> web.Response:
@@ -129,18 +136,26 @@ class OperatorApi:
     async def job(self, request: web.Request) -> web.Response:
         """Return a job with its steps."""
         operator_of(request)
-        return web.json_response(self.jobs.get(_number(request.match_info["id"], "job")))
+        return web.json_response(self.jobs.get(number_in(request.match_info["id"], "job")))
 
     async def list_events(self, request: web.Request) -> web.Response:
         """Return the events after a number, waiting for one if there is none."""
         operator_of(request)
-        after = _number(request.query.get("after", "0"), "after")
+        after = number_in(request.query.get("after", "0"), "after")
         found = self.events.after(after)
         wait = wait_seconds(request)
         if not found and wait > 0:
             await self.events.news.wait(wait)
             found = self.events.after(after)
         return web.json_response({"events": found, "last": found[-1]["id"] if found else after})
+
+    def _refuse_alone(self, machine: Machine, operation: str) -> None:
+        """A member of a consistent group does not fail over by itself (domain 2.4)."""
+        group = self.groups.of(machine.name)
+        if operation in NOT_ALONE and group is not None and group.consistent:
+            allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+            message = f"{machine.name} is a member of {group.name}, which fails over as one"
+            raise OperationRefused("group-member", operation, machine.state, allowed, message)
 
     def _refuse_busy(self, machine: Machine, operation: Operation) -> None:
         job = self.jobs.running(machine.name)
@@ -158,16 +173,3 @@ class OperatorApi:
             allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
             message = f"{', '.join(fixed)} of {machine.name} cannot change while it is {machine.state}"
             raise OperationRefused("operation-refused", "change-settings", machine.state, allowed, message)
-
-
-def _name(request: web.Request) -> str:
-    name = request.match_info["name"]
-    if not NAME.match(name):
-        raise BadRequest(f"{name!r} is not a name: lower-case letters, digits and hyphens, at most 40")
-    return name
-
-
-def _number(text: str, what: str) -> int:
-    if not text.isdecimal():
-        raise BadRequest(f"{what}: a number is expected, not {text!r}")
-    return int(text)

@@ -82,6 +82,13 @@ class Reader:
         except ValueError as error:
             raise self._bad(key, "a network such as 10.30.0.0/24", value) from error
 
+    def texts(self, key: str) -> list[str]:
+        """Return a list of texts. Raises BadRequest."""
+        value = self._get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._bad(key, "a list of texts", value)
+        return value
+
     def inner(self, key: str) -> Reader:
         """Return an object inside this one. Raises BadRequest."""
         return Reader.of(self._get(key), f"{self.place}.{key}")
@@ -100,3 +107,17 @@ class Reader:
 
     def _bad(self, key: str, expected: str, value: object) -> BadRequest:
         return BadRequest(f"{self.place}.{key}: {expected} is expected, not {value!r}")
+
+
+def name_in(text: str) -> str:
+    """Return a name that is part of an address. Raises BadRequest when it is not one."""
+    if not NAME.match(text):
+        raise BadRequest(f"{text!r} is not a name: lower-case letters, digits and hyphens, at most 40")
+    return text
+
+
+def number_in(text: str, what: str) -> int:
+    """Return a number that is part of an address. Raises BadRequest when it is not one."""
+    if not text.isdecimal():
+        raise BadRequest(f"{what}: a number is expected, not {text!r}")
+    return int(text)

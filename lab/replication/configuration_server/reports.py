@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, Forbidden
 from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.parsing import Reader
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
 from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.states import State, settled
+from lab.replication.retention import CRASH_CONSISTENT
+from lab.replication.retention import KINDS as POINT_KINDS
 
-NS = 10**9
 MOST_NS = 1 << 62
 MACHINE_REPORTS = (
     "progress",
@@ -24,7 +26,8 @@ MACHINE_REPORTS = (
 )
 LINKS = ("process_server", "master_target")
 OK = "ok"
-KINDS = ("recovery-point", "health", *MACHINE_REPORTS)
+MASTER_TARGET_REPORTS = ("recovery-point", "recovery-points-removed")
+KINDS = (*MASTER_TARGET_REPORTS, "health", "group-round", *MACHINE_REPORTS)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Reports:
     sessions: SessionTable
     events: EventLog
     points_news: Signal
+    groups: GroupTable
 
     def take(self, kind: str, name: str, value: object) -> None:
         """Take an event of component ``kind`` ``name``.
@@ -93,24 +97,50 @@ class Reports:
             "process-server": session.process_server.name,
             "master-target": session.master_target.name,
         }
-        if owners.get(kind) != name or (what == "recovery-point" and kind != "master-target"):
+        if owners.get(kind) != name or (what in MASTER_TARGET_REPORTS and kind != "master-target"):
             raise Forbidden(f"{kind} {name} may not report {what} for stream {session.stream}")
         return session
 
     def _apply(self, what: str, session: Session, data: Reader) -> None:
         if what == "recovery-point":
             self._add_point(session, data)
+        elif what == "recovery-points-removed":
+            # The master target owns the data and applies the policy; this list follows it.
+            self.sessions.forget_points(session.stream, data.texts("recovery_points"))
         elif what == "initial-replication-complete":
             self.machines.remember(session.machine, copied_stream=session.stream, progress=None)
         elif what == "resynchronisation-required":
-            self.machines.remember(session.machine, resynchronising=True)
+            self._note_resynchronisation(session.machine, data)
         elif what == "resynchronisation-complete":
             self.machines.remember(session.machine, resynchronising=None, progress=None)
         elif what == "progress":
-            self.machines.remember(session.machine, progress=dict(data.value))
+            self._note_progress(session.machine, data)
         elif what == "health":
             self._note_links(session.machine, data)
+            if data.has("applications"):
+                problem = data.text("applications")
+                self.machines.remember(session.machine, application_problem=None if problem == OK else problem)
+        elif what == "group-round":
+            self._note_round(session.machine, data)
         self.settle(session.machine)
+
+    def _note_round(self, coordinator: str, data: Reader) -> None:
+        """Every member of a group suffers when a round gives no shared point."""
+        group = self.groups.of(coordinator)
+        problems = [] if data.has("shared") else data.texts("problems")
+        for name in group.names if group else ():
+            if self.machines.find(name) is not None:
+                self.machines.remember(name, group_problem="; ".join(problems) or None)
+
+    def _note_resynchronisation(self, name: str, data: Reader) -> None:
+        noted = {key: data.text(key) for key in ("reason", "cause") if data.has(key)}
+        self.machines.remember(name, resynchronising=noted or {"reason": "reported by the agent"})
+
+    def _note_progress(self, name: str, data: Reader) -> None:
+        """Progress during a resynchronisation says that it is not only required but running."""
+        required = self.machines.get(name).attributes.get("resynchronising")
+        running = {**required, "running": True} if required else None
+        self.machines.remember(name, progress=dict(data.value), resynchronising=running)
 
     def _note_links(self, name: str, data: Reader) -> None:
         """Agents report about the process server, process servers about the master target: a problem, or "ok"."""
@@ -132,16 +162,14 @@ class Reports:
             begin_ns=cut.integer("begin_ns", 0, MOST_NS),
             end_ns=cut.integer("end_ns", 0, MOST_NS),
             published_ns=time.time_ns(),
-            data={"time": cut.value.get("time")},
+            data={"time": cut.value.get("time"), **_consistency(data)},
         )
         self.sessions.add_point(point)
-        self._prune(session)
         self.points_news.notify()
 
-    def _prune(self, session: Session) -> None:
-        """Forget what the master target has forgotten: it keeps the retention time, and always the newest."""
-        machine = self.machines.get(session.machine)
-        retention = self.machines.policy(machine.settings.policy).retention_s
-        oldest = time.time_ns() - retention * NS
-        points = self.sessions.points(session.stream)
-        self.sessions.forget_points(session.stream, [point.id for point in points[:-1] if point.end_ns < oldest])
+
+def _consistency(data: Reader) -> dict[str, str | None]:
+    kind = data.text("kind") if data.has("kind") else CRASH_CONSISTENT
+    if kind not in POINT_KINDS:
+        raise BadRequest(f"event.data.kind: one of {', '.join(POINT_KINDS)} is expected, not {kind!r}")
+    return {"kind": kind, "shared": data.text("shared") if data.has("shared") else None}

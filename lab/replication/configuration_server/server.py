@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -10,6 +12,7 @@ from aiohttp import web
 from lab.replication.common.config import Endpoint
 from lab.replication.common.tls import client_context, server_context
 from lab.replication.configuration_server.access import errors_as_json
+from lab.replication.configuration_server.alerts import AlertTable, Watch
 from lab.replication.configuration_server.ca import load_authority
 from lab.replication.configuration_server.calls import Calls
 from lab.replication.configuration_server.commands import CommandQueue
@@ -19,9 +22,15 @@ from lab.replication.configuration_server.config import ServerConfig
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
+from lab.replication.configuration_server.groups.api import GroupApi
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
+from lab.replication.configuration_server.plans.api import PlanApi
+from lab.replication.configuration_server.plans.runner import PlanRunner
+from lab.replication.configuration_server.plans.scripts import Scripts
+from lab.replication.configuration_server.plans.store import PlanTable
 from lab.replication.configuration_server.procedures import failback, failover, protect, test_failover
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness
@@ -45,11 +54,28 @@ class ConfigurationServer:
         self._registry = Registry(self._database)
         self._machines = MachineTable(self._database)
         self._sessions = SessionTable(self._database)
+        self._groups = GroupTable(self._database)
         self._fabrics = _fabrics(config, client_context(config.identity_dir))
         points_news = Signal()
-        self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news)
+        self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news, self._groups)
         procedures = self._procedures(points_news)
         self._jobs = JobRunner(self._database, self._machines, self._events, procedures, self._reports.settle)
+        self._plans = PlanTable(self._database, self._events)
+        self._scripts = Scripts(config.scripts_dir, config.script_user)
+        self._plan_runner = PlanRunner(
+            database=self._database,
+            plans=self._plans,
+            machines=self._machines,
+            jobs=self._jobs,
+            events=self._events,
+            scripts=self._scripts,
+        )
+        self._views = Views(
+            self._registry, self._machines, self._sessions, self._jobs, config.deadlines.silence, time.time_ns()
+        )
+        alerts = AlertTable(self._database, self._events)
+        self._watch = Watch(self._machines, self._views, alerts, config.deadlines.watch)
+        self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(self._application(), access_log=None)
 
     @property
@@ -65,19 +91,28 @@ class ConfigurationServer:
         """
         self._commands.withdraw_all()
         self._jobs.recover()
+        self._plan_runner.recover()
         await self._runner.setup()
         context = server_context(self._config.identity_dir, require_client=False)
         listen = self._config.listen
         await web.TCPSite(self._runner, listen.address, listen.port, ssl_context=context).start()
+        self._watching = asyncio.get_running_loop().create_task(self._watch.run())
 
     async def close(self) -> None:
         """Stop serving; jobs that run are left as they are and are interrupted at the next start."""
+        await self._stop_watching()
+        await self._plan_runner.close()
         await self._jobs.close()
         self._commands.close()
         self._events.news.notify()
         await self._runner.cleanup()
         await self._fabrics.close()
         self._database.close()
+
+    async def _stop_watching(self) -> None:
+        self._watch.stop()
+        if self._watching is not None:
+            await self._watching
 
     def _application(self) -> web.Application:
         config = self._config
@@ -99,14 +134,17 @@ class ConfigurationServer:
             sessions=self._sessions,
             events=self._events,
             jobs=self._jobs,
-            views=Views(self._registry, self._machines, self._sessions, self._jobs, self._config.deadlines.silence),
+            views=self._views,
+            groups=self._groups,
         )
-        application.add_routes([*components.routes(), *operators.routes()])
+        groups = GroupApi(self._groups, self._machines, self._sessions, self._events, self._jobs)
+        plans = PlanApi(self._plans, self._plan_runner, self._scripts)
+        application.add_routes([*components.routes(), *operators.routes(), *groups.routes(), *plans.routes()])
         return application
 
     def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:
         calls = Calls(self._commands, self._registry, self._config.deadlines)
-        workshop = Workshop(calls, self._fabrics, self._machines, self._sessions, points_news)
+        workshop = Workshop(calls, self._fabrics, self._machines, self._sessions, self._groups, points_news)
         readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics)
         own = Endpoint(self._config.addresses[0], self._config.listen.port)
         return {
@@ -119,6 +157,7 @@ class ConfigurationServer:
             Operation.TEST_FAILOVER: test_failover.StartTestFailover(workshop, readiness),
             Operation.CLEANUP_TEST_FAILOVER: test_failover.CleanupTestFailover(workshop, readiness),
             Operation.FAILOVER: failover.Failover(workshop, readiness),
+            Operation.CHANGE_RECOVERY_POINT: failover.ChangeRecoveryPoint(workshop, readiness),
             Operation.COMMIT: failover.Commit(workshop, readiness),
             Operation.REPROTECT: failback.Reprotect(workshop, readiness),
             Operation.FAILBACK: failback.Failback(workshop, readiness),

@@ -11,6 +11,7 @@ from typing import Any
 
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.settings import Server
+from lab.replication.retention import APPLICATION_CONSISTENT
 
 FORWARD = "forward"
 REVERSE = "reverse"
@@ -47,7 +48,11 @@ class Session:
 
 @dataclass(frozen=True)
 class Point:
-    """A recovery point, as its master target announced it."""
+    """A recovery point, as its master target announced it.
+
+    ``data`` has ``time`` (the cut as text), ``kind`` (``crash-consistent`` or ``application-consistent``) and
+    ``shared``: the id under which all members of a replication group have a point of this instant.
+    """
 
     id: str
     stream: str
@@ -56,6 +61,17 @@ class Point:
     end_ns: int
     published_ns: int
     data: dict[str, Any]
+
+    @property
+    def application_consistent(self) -> bool:
+        """Whether the applications were quiesced for it."""
+        return self.data.get("kind") == APPLICATION_CONSISTENT
+
+    @property
+    def shared(self) -> str | None:
+        """The id that it shares with the other members of its group."""
+        value: str | None = self.data.get("shared")
+        return value
 
     def to_json(self) -> dict[str, Any]:
         """Return what operators see."""
@@ -131,9 +147,9 @@ class SessionTable:
                 self._database.write("DELETE FROM recovery_points WHERE stream = ? AND id = ?", stream, point)
 
     def points(self, stream: str | None) -> list[Point]:
-        """Return the recovery points of a stream, oldest first."""
+        """Return the recovery points of a stream, oldest first: by number, because clocks of machines can go back."""
         rows = self._database.rows(
-            "SELECT * FROM recovery_points WHERE stream = ? ORDER BY end_ns, sequence, rowid", stream
+            "SELECT * FROM recovery_points WHERE stream = ? ORDER BY sequence, end_ns, rowid", stream
         )
         return [_point(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""How a machine is protected: the document of ``PUT /v1/machines/{name}`` and of ``PUT /v1/policies/{name}``."""
+"""How a machine is protected: the document of ``PUT /v1/machines/{name}``."""
 
 from __future__ import annotations
 
@@ -14,22 +14,9 @@ MOST_DISKS = 16
 MOST_BYTES = 1 << 44
 SERIAL_LENGTH = 20
 """What a virtio disk can carry."""
-MOST_SECONDS = 40 * 24 * 3600
 MOST_CPUS = 256
 LEAST_MEMORY_MIB = 64
 MOST_MEMORY_MIB = 1 << 22
-MOST_PORT = 65535
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A replication policy (domain 2.1); the threshold only raises an alarm."""
-
-    recovery_point_interval_s: int
-    retention_s: int
-    rpo_threshold_s: int
-    process_server_port: int = 9443
-    master_target_port: int = 9444
 
 
 @dataclass(frozen=True)
@@ -118,27 +105,6 @@ _KEYS = (
     "group",
     "push_install",
 )
-
-
-def parse_policy(value: object) -> Policy:
-    """Read a policy.
-
-    Raises:
-        BadRequest: it is not one; the message names the place.
-    """
-    reader = Reader.of(value, "policy")
-    reader.only(*Policy.__dataclass_fields__)
-    ports = {
-        key: reader.integer(key, 1, MOST_PORT)
-        for key in ("process_server_port", "master_target_port")
-        if reader.has(key)
-    }
-    return Policy(
-        recovery_point_interval_s=reader.integer("recovery_point_interval_s", 1, MOST_SECONDS),
-        retention_s=reader.integer("retention_s", 0, MOST_SECONDS),
-        rpo_threshold_s=reader.integer("rpo_threshold_s", 1, MOST_SECONDS),
-        **ports,
-    )
 
 
 def parse_settings(value: object) -> Settings:

@@ -19,6 +19,8 @@ class State(StrEnum):
     FAILING_OVER = "failing-over"
     FAILOVER_FAILED = "failover-failed"
     COMMIT_PENDING = "commit-pending"
+    CHANGING_RECOVERY_POINT = "changing-recovery-point"
+    CHANGE_RECOVERY_POINT_FAILED = "change-recovery-point-failed"
     FAILED_OVER = "failed-over"
     REPROTECTING = "reprotecting"
     REPROTECT_FAILED = "reprotect-failed"
@@ -43,6 +45,7 @@ class Operation(StrEnum):
     TEST_FAILOVER = "test-failover"
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"
+    CHANGE_RECOVERY_POINT = "change-recovery-point"
     COMMIT = "commit"
     REPROTECT = "reprotect"
     FAILBACK = "failback"
@@ -71,6 +74,7 @@ def _stay(state: State) -> Transition:
 _ENABLE = Transition(State.ENABLING, State.INITIAL_REPLICATION, State.ENABLING_FAILED)
 _DISABLE = Transition(State.DISABLING, State.UNPROTECTED, State.DISABLING_FAILED)
 _FAILOVER = Transition(State.FAILING_OVER, State.COMMIT_PENDING, State.FAILOVER_FAILED)
+_CHANGE = Transition(State.CHANGING_RECOVERY_POINT, State.COMMIT_PENDING, State.CHANGE_RECOVERY_POINT_FAILED)
 _COMMIT = Transition(State.COMMIT_PENDING, State.FAILED_OVER, State.COMMIT_PENDING)
 _REPROTECT = Transition(State.REPROTECTING, State.REPROTECTING, State.REPROTECT_FAILED)
 _FAILBACK = Transition(State.FAILING_BACK, State.FAILBACK_COMMIT_PENDING, State.FAILBACK_FAILED)
@@ -87,8 +91,8 @@ _MOVES: Mapping[Operation, tuple[Transition, tuple[State, ...]]] = {
             State.DISABLING_FAILED,
         ),
     ),
-    # From commit-pending it changes the recovery point (domain 2.2).
-    Operation.FAILOVER: (_FAILOVER, (State.PROTECTED, State.FAILOVER_FAILED, State.COMMIT_PENDING)),
+    Operation.FAILOVER: (_FAILOVER, (State.PROTECTED, State.FAILOVER_FAILED)),
+    Operation.CHANGE_RECOVERY_POINT: (_CHANGE, (State.COMMIT_PENDING, State.CHANGE_RECOVERY_POINT_FAILED)),
     Operation.COMMIT: (_COMMIT, (State.COMMIT_PENDING,)),
     Operation.REPROTECT: (_REPROTECT, (State.FAILED_OVER, State.REPROTECT_FAILED)),
     Operation.FAILBACK: (_FAILBACK, (State.PROTECTED_REVERSE, State.FAILBACK_FAILED)),
@@ -106,6 +110,7 @@ _STAYS: Mapping[Operation, tuple[State, ...]] = {
         State.PROTECTED,
         State.FAILOVER_FAILED,
         State.COMMIT_PENDING,
+        State.CHANGE_RECOVERY_POINT_FAILED,
         State.FAILED_OVER,
     ),
 }

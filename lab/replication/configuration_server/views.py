@@ -8,25 +8,26 @@ from typing import Any
 
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.errors import Unknown
-from lab.replication.configuration_server.health import Facts, health_of, rpo_seconds
+from lab.replication.configuration_server.health import Facts, Health, health_of, rpo_seconds
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.sessions import Session, SessionTable
 from lab.replication.configuration_server.states import allowed_operations
 
 NS = 10**9
-NO_THRESHOLD = float("inf")
+NO_LIMIT = float("inf")
 
 
 @dataclass(frozen=True)
 class Views:
-    """Reads, never writes."""
+    """Reads, never writes. ``started_ns``: before this nobody could be heard."""
 
     registry: Registry
     machines: MachineTable
     sessions: SessionTable
     jobs: JobRunner
     silence_limit_s: float
+    started_ns: int
 
     def machine(self, machine: Machine) -> dict[str, Any]:
         """Return everything about a machine."""
@@ -44,7 +45,7 @@ class Views:
             "rpo_seconds": rpo,
             "recovery_points": len(points),
             "newest_recovery_point": points[-1].to_json() if points else None,
-            "health": health_of(self._facts(machine, session, rpo)),
+            "health": health_of(self._facts(machine, session, rpo)).to_json(),
             "settings": machine.document,
             "attributes": machine.attributes,
             "test_machine": machine.attributes.get("test_machine"),
@@ -52,17 +53,26 @@ class Views:
             "resynchronising": bool(machine.attributes.get("resynchronising")),
         }
 
+    def health(self, machine: Machine) -> Health:
+        """Return what is wrong with a machine now."""
+        session = self.sessions.find(machine.attributes.get("stream"))
+        points = self.sessions.points(session.stream) if session else []
+        rpo = rpo_seconds(time.time_ns(), points[-1].end_ns if points else None)
+        return health_of(self._facts(machine, session, rpo))
+
     def _facts(self, machine: Machine, session: Session | None, rpo: float | None) -> Facts:
         try:
-            threshold = float(self.machines.policy(machine.settings.policy).rpo_threshold_s)
+            policy = self.machines.policy(machine.settings.policy)
+            threshold, interval = float(policy.rpo_threshold_s), float(policy.recovery_point_interval_s)
         except Unknown:
-            threshold = NO_THRESHOLD
+            threshold = interval = NO_LIMIT
         return Facts(
             state=machine.state,
             attributes=machine.attributes,
             silent_s=self._silent(machine, session) if session else {},
             rpo_s=rpo,
             rpo_threshold_s=threshold,
+            interval_s=interval,
             silence_limit_s=self.silence_limit_s,
         )
 
@@ -78,4 +88,4 @@ class Views:
         found = self.registry.find(component)
         if found is None or found.last_seen_ns is None:
             return None
-        return max(0.0, (time.time_ns() - found.last_seen_ns) / NS)
+        return max(0.0, (time.time_ns() - max(found.last_seen_ns, self.started_ns)) / NS)

@@ -6,29 +6,50 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.replication.changeset import CutTime, Head
-from lab.replication.common.durable import JSON, read_json, write_json
-
-NS = 1_000_000_000
+from lab.replication.common.durable import JSON, read_json, sync_directory, write_json
+from lab.replication.retention import APPLICATION_CONSISTENT, CRASH_CONSISTENT
 
 
 @dataclass(frozen=True)
 class Point:
-    """A recovery point: the replica after document ``sequence``; ``cut`` is on the source's clock."""
+    """A recovery point: the replica after document ``sequence``; ``cut`` is on the source's clock.
+
+    ``kind`` is ``crash-consistent`` or ``application-consistent``; ``shared`` is the id under which every member of a
+    replication group has a point of this instant.
+    """
 
     id: str
     sequence: int
     cut: CutTime
+    kind: str = CRASH_CONSISTENT
+    shared: str | None = None
+
+    @property
+    def end_ns(self) -> int:
+        """When the cut was complete, on the source's clock."""
+        return self.cut.end_ns
+
+    @property
+    def application_consistent(self) -> bool:
+        """Whether applications were quiesced."""
+        return self.kind == APPLICATION_CONSISTENT
 
     @classmethod
     def of(cls, head: Head) -> Point | None:
         """Return the point that a document completes, if it does."""
         if head.recovery_point is None or head.cut is None:
             return None
-        return cls(head.recovery_point, head.sequence, head.cut)
+        return cls(head.recovery_point, head.sequence, head.cut, head.point_kind, head.shared)
 
     def to_json(self) -> JSON:
         """Return the point as it is stored and as events carry it."""
-        return {"recovery_point": self.id, "sequence": self.sequence, "cut": vars(self.cut)}
+        return {
+            "recovery_point": self.id,
+            "sequence": self.sequence,
+            "cut": vars(self.cut),
+            "kind": self.kind,
+            "shared": self.shared,
+        }
 
     @classmethod
     def from_json(cls, value: JSON) -> Point:
@@ -38,6 +59,8 @@ class Point:
             str(value["recovery_point"]),
             int(value["sequence"]),
             CutTime(int(cut["begin_ns"]), int(cut["end_ns"]), str(cut["time"])),
+            str(value.get("kind", CRASH_CONSISTENT)),
+            value.get("shared"),
         )
 
 
@@ -68,15 +91,12 @@ class PointStore:
         self._points[point.sequence] = point
 
     def remove(self, points: list[Point]) -> None:
-        """Forget points, newest first."""
+        """Forget points, newest first; durably, because what is needed to reach them may be deleted next."""
         for point in sorted(points, key=lambda p: -p.sequence):
             self._path(point.sequence).unlink(missing_ok=True)
             self._points.pop(point.sequence, None)
-
-    def expired(self, now_ns: int, retention_s: float) -> list[Point]:
-        """Return the points older than the retention; never the newest one."""
-        oldest_kept = now_ns - int(retention_s * NS)
-        return [point for point in self.all()[:-1] if point.cut.end_ns < oldest_kept]
+        if points:
+            sync_directory(self._directory)
 
     def _path(self, sequence: int) -> Path:
         return self._directory / f"{sequence:012}.json"

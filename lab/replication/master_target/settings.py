@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.replication.common.durable import JSON
+from lab.replication.retention import Retention
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class ReplicaDisk:
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """The arguments of ``open-stream``, without ``fresh``; retention in seconds."""
+    """The arguments of ``open-stream``, without ``fresh``."""
 
     stream: str
     machine: str
     data_port: int
     disks: tuple[ReplicaDisk, ...]
-    retention_s: float
+    retention: Retention
     process_server: str | None
 
     @property
@@ -53,7 +54,7 @@ class StreamSettings:
             disks=tuple(
                 ReplicaDisk(int(d["index"]), str(d["name"]), str(d["serial"]), int(d["size"])) for d in value["disks"]
             ),
-            retention_s=float(value["retention_s"]),
+            retention=Retention.from_json(value),
             process_server=value.get("process_server"),
         )
 
@@ -64,6 +65,6 @@ class StreamSettings:
             "machine": self.machine,
             "data_port": self.data_port,
             "disks": [vars(disk) for disk in self.disks],
-            "retention_s": self.retention_s,
+            **self.retention.to_json(),
             "process_server": self.process_server,
         }

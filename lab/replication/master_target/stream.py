@@ -6,7 +6,7 @@ import hashlib
 import logging
 import shutil
 import threading
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.replication.changeset import Head
@@ -20,6 +20,7 @@ from lab.replication.document import DocumentReader
 from lab.replication.extents import is_zero
 from lab.replication.master_target.barrier import Barrier
 from lab.replication.master_target.devices import DeviceSet, Resolver
+from lab.replication.master_target.keeper import Keeper
 from lab.replication.master_target.points import Point, PointStore
 from lab.replication.master_target.settings import StreamSettings
 from lab.replication.master_target.undo import UndoStore
@@ -51,6 +52,7 @@ class ReplicaStream:
         self.inbox = Inbox(directory / "spool", self._wake.set)
         self._undo = UndoStore(directory / "undo")
         self._points = PointStore(directory / "points")
+        self._keeper = Keeper(self._points, self._undo, self._lock, settings.retention, self._announce_removal)
         self._thread = threading.Thread(target=self._apply_all, name=f"apply-{settings.stream}", daemon=True)
 
     @property
@@ -60,6 +62,7 @@ class ReplicaStream:
 
     def start(self) -> None:
         """Begin to apply."""
+        self._keeper.start()
         self._thread.start()
 
     def close(self) -> None:
@@ -67,6 +70,7 @@ class ReplicaStream:
         self._stop.set()
         self._barrier.lift()
         self._wake.set()
+        self._keeper.close()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
         with self._lock:
@@ -216,7 +220,7 @@ class ReplicaStream:
                 "recovery-point", point.to_json(), machine=self.settings.machine, stream=self.settings.stream
             )
         self.inbox.finish(sequence)
-        self._prune()
+        self._keeper.prune()
 
     @staticmethod
     def _write(document: Path, devices: DeviceSet) -> Head:
@@ -227,11 +231,10 @@ class ReplicaStream:
                 devices[frame.disk].write(frame.offset, frame.raw(codec))
         return reader.head
 
-    def _prune(self) -> None:
-        expired = self._points.expired(time.time_ns(), self.settings.retention_s)
-        if expired:
-            self._points.remove(expired)
-            self._undo.drop_through(self._points.all()[0].sequence)
+    def _announce_removal(self, points: Sequence[Point]) -> None:
+        removed = {"recovery_points": [point.id for point in points]}
+        settings = self.settings
+        self._outbox.post("recovery-points-removed", removed, machine=settings.machine, stream=settings.stream)
 
 
 def load_settings(directory: Path) -> StreamSettings | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,12 @@ from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import client_context
 from lab.replication.mobility.capture import Capture
+from lab.replication.mobility.group.round import Outcome
+from lab.replication.mobility.group.runner import GroupRunner
+from lab.replication.mobility.hooks import FOLDER
 from lab.replication.mobility.networks import DIRECTORY, write_replica_networks
 from lab.replication.mobility.replicator import Replicator
+from lab.replication.mobility.schedule import Schedule
 from lab.replication.mobility.session import Order, Session, SessionFile, load_session
 
 log = logging.getLogger(__name__)
@@ -30,7 +35,8 @@ class MobilityAgent:
     """Replicates this machine.
 
     Its configuration has ``spool_dir``, and may have ``spool_quota_bytes`` (default: 80 % of that file system) and
-    ``network_dir``; ``disks`` and ``change_log`` are for the capture.
+    ``network_dir`` and ``hooks_dir`` (scripts that quiet applications); ``disks`` and ``change_log`` are for the
+    capture.
     """
 
     def __init__(self, config: ServiceConfig, outbox: Outbox, open_capture: CaptureFactory) -> None:
@@ -44,7 +50,9 @@ class MobilityAgent:
         self._quota = int(config.settings.get("spool_quota_bytes", default))
         self._networks = Path(config.settings.get("network_dir", DIRECTORY))
         self._lock = threading.Lock()
+        self._hooks = Path(config.settings.get("hooks_dir", FOLDER))
         self._replicator: Replicator | None = None
+        self._group: GroupRunner | None = None
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the commands of the configuration server."""
@@ -68,6 +76,7 @@ class MobilityAgent:
 
     def close(self) -> None:
         """Stop; the replication goes on after the next start."""
+        self._leave_group()
         if self._replicator is not None:
             self._replicator.close()
 
@@ -78,19 +87,26 @@ class MobilityAgent:
             running = self._replicator
             session = load_session(self._session_path)
             if running is None or session is None or running.stream != order.stream:
+                self._leave_group()
                 if running is not None:
                     running.delete()
                 write_replica_networks(order.replica_networks, self._networks)
                 self._run(Session(order, phase=order.mode))
             elif session.order != order:
-                # A policy has changed: another port, another interval. What waits is sent the new way.
+                # A policy or the group has changed: another port, another interval. What waits is sent the new way.
+                self._leave_group()
                 running.close()
                 self._run(replace(session, order=order))
         return {"stream": order.stream}
 
     def cut(self, arguments: JSON) -> JSON:
-        """Make a recovery point now."""
-        return self._running(arguments).cut()
+        """Make a recovery point now; ``shared``: together with the other members of the group."""
+        running = self._running(arguments)
+        if not arguments.get("shared"):
+            return running.cut()
+        if self._group is None:
+            raise CommandFailed("not-in-a-group", f"{self._config.name} is in no consistent group")
+        return self._group.round(application=bool(arguments.get("application"))).to_json()
 
     def resynchronise(self, arguments: JSON) -> JSON:
         """Compare all disks with the replica again."""
@@ -102,6 +118,7 @@ class MobilityAgent:
         with self._lock:
             running = self._replicator
             if running is not None and running.stream == str(arguments["stream"]):
+                self._leave_group()
                 running.delete()
                 self._replicator = None
         return {"stream": arguments["stream"]}
@@ -115,8 +132,32 @@ class MobilityAgent:
             quota=self._quota,
             context=client_context(self._config.identity_dir),
             outbox=self._outbox,
+            hooks=self._hooks,
         )
         self._replicator.start()
+        self._join_group(session.order, self._replicator)
+
+    def _join_group(self, order: Order, replicator: Replicator) -> None:
+        if order.group is None:
+            return
+        schedule = Schedule.starting(time.monotonic(), order.interval_s, order.application_interval_s, group=False)
+        self._group = GroupRunner(
+            order.group,
+            self._config.name,
+            identity_dir=self._config.identity_dir,
+            cutter=replicator,
+            schedule=schedule,
+            noted=lambda outcome: self._report(order.stream, outcome),
+        )
+        self._group.start()
+
+    def _leave_group(self) -> None:
+        if self._group is not None:
+            self._group.close()
+            self._group = None
+
+    def _report(self, stream: str, outcome: Outcome) -> None:
+        self._outbox.post("group-round", outcome.to_json(), machine=self._config.name, stream=stream)
 
     def _running(self, arguments: JSON) -> Replicator:
         running = self._replicator

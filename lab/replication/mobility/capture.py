@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.replication.changeset import Buffer
+from lab.replication.mobility.rendezvous import ALONE, Rendezvous
 
 
 class ChangeLogGap(Exception):
@@ -58,11 +59,14 @@ class Capture(Protocol):
     def restart(self) -> Cut:
         """Drop everything captured so far, also after a gap, and begin again; nothing has to be drained."""
 
-    def cut(self) -> Cut:
+    def cut(self, rendezvous: Rendezvous = ALONE, *, freeze: bool = False) -> Cut:
         """Suspend all disks, swap logs, resume. Changes of a cut that was never released belong to the next one.
+
+        ``freeze``: file systems on the disks are clean at the instant, as if they had been unmounted.
 
         Raises:
             ChangeLogGap: a log overflowed or cannot be trusted.
+            Abandoned: ``rendezvous`` did not come about; nothing was suspended.
         """
 
     def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, Buffer]]:

@@ -37,13 +37,16 @@ class DeviceMapper:
     def __init__(self, control: Path = CONTROL) -> None:
         self._control = os.open(control, os.O_RDWR | os.O_CLOEXEC)
 
-    def suspend(self, name: str) -> None:
-        """Hold new writes and wait for those under way. File systems are not frozen: a crash-consistent instant.
+    def suspend(self, name: str, *, freeze: bool = False) -> None:
+        """Hold new writes and wait for those under way.
+
+        Without ``freeze`` this is a crash-consistent instant; with it the file system on the mapping first writes out
+        what it has and is frozen until the resume.
 
         Raises:
             OSError: no such mapping.
         """
-        self._call(_SUSPEND, name, _FLAG_SUSPEND | _FLAG_SKIP_LOCKFS | _FLAG_NO_FLUSH)
+        self._call(_SUSPEND, name, _FLAG_SUSPEND | (0 if freeze else _FLAG_SKIP_LOCKFS | _FLAG_NO_FLUSH))
 
     def resume(self, name: str) -> None:
         """Let writes through again, with the table that was loaded last. Returns when the old table is gone."""

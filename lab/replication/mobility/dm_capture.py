@@ -22,6 +22,7 @@ from lab.replication.common.durable import read_json, write_json
 from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut
 from lab.replication.mobility.device_mapper import DeviceMapper, Target
 from lab.replication.mobility.guardian import Guardian
+from lab.replication.mobility.rendezvous import ALONE, Rendezvous
 from lab.replication.mobility.write_log import (
     DISCARD,
     BrokenLog,
@@ -82,12 +83,15 @@ class DmCapture:
         self._forget_closed()
         return cut
 
-    def cut(self) -> Cut:
-        """Make one instant on all disks. Raises ChangeLogGap, OSError."""
+    def cut(self, rendezvous: Rendezvous = ALONE, *, freeze: bool = False) -> Cut:
+        """Make one instant on all disks. Raises ChangeLogGap, Abandoned, OSError."""
         self._guessed = False
         for mapping in self._mappings:
             self._spill(mapping)
-        return self._swap()
+        if freeze:
+            # Most of what is dirty goes out now, while nobody waits for it.
+            os.sync()
+        return self._swap(rendezvous, freeze=freeze)
 
     def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, Buffer]]:
         """Yield what changed on a disk up to the cut. Raises ChangeLogGap."""
@@ -133,18 +137,20 @@ class DmCapture:
         self._threads.shutdown()
         self._mapper.close()
 
-    def _swap(self) -> Cut:
+    def _swap(self, rendezvous: Rendezvous = ALONE, *, freeze: bool = False) -> Cut:
         before = {mapping.name: self._active(mapping) for mapping in self._mappings}
         for mapping in self._mappings:
             other = AREAS[1 - AREAS.index(before[mapping.name])]
             parameters = f"{mapping.source} {mapping.area(other)}"
             self._mapper.load(mapping.name, Target(mapping.sectors, "log-writes", parameters))
+        rendezvous.ready()
         begin_ns = time.time_ns()
         with self._guardian.watching():
             try:
                 for mapping in self._mappings:
-                    self._mapper.suspend(mapping.name)
+                    self._mapper.suspend(mapping.name, freeze=freeze)
                 end_ns = time.time_ns()
+                rendezvous.held()
             finally:
                 # Side by side: a resume returns only when the old log is written out.
                 resumes = [self._threads.submit(self._mapper.resume, mapping.name) for mapping in self._mappings]

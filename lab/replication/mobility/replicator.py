@@ -7,24 +7,26 @@ after the copy, and only the last of them, made after everything was copied, car
 
 from __future__ import annotations
 
-import itertools
 import logging
 import shutil
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from lab.replication.changeset import Buffer, CutTime, Disk, Head
+from lab.replication.changeset import Head
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.service import BOOT_ID
-from lab.replication.mobility.capture import Capture, CapturedDisk, ChangeLogGap, Cut
+from lab.replication.mobility.capture import Capture, ChangeLogGap, Cut
 from lab.replication.mobility.copier import Copier, Progress
+from lab.replication.mobility.group.member import Meeting
+from lab.replication.mobility.hooks import FOLDER, quiet
 from lab.replication.mobility.hrl import ChangesLost, HrlQueue, SpoolFull
+from lab.replication.mobility.keeper import Keeper, Label
+from lab.replication.mobility.schedule import Schedule
 from lab.replication.mobility.session import CHECKSUM, COPY, STEADY, SessionFile
 from lab.replication.mobility.uplink import Interrupted, Uplink, UploadRejected
 from lab.waiting import Deadline
@@ -53,8 +55,13 @@ class Replicator:
         quota: int,
         context: ssl.SSLContext,
         outbox: Outbox,
+        hooks: Path = FOLDER,
     ) -> None:
         order = session.value.order
+        self._hooks = hooks
+        self._schedule = Schedule.starting(
+            time.monotonic(), order.interval_s, order.application_interval_s, group=order.group is not None
+        )
         self._capture = capture
         self._session = session
         self._machine = machine
@@ -79,6 +86,7 @@ class Replicator:
         )
         wanted = order.disks
         self._disks = [disk for disk in capture.disks() if wanted is None or disk.index in wanted]
+        self._keeper = Keeper(capture, self._disks, order.stream, machine)
         self._threads = [
             threading.Thread(target=self._cut_always, name="cutter", daemon=True),
             threading.Thread(target=self._send_always, name="sender", daemon=True),
@@ -131,6 +139,24 @@ class Replicator:
         point = f"{self.stream}-{sequence}"
         return {"recovery_point": point, "sequence": sequence, "begin_ns": cut.begin_ns, "end_ns": cut.end_ns}
 
+    def shared_cut(self, meeting: Meeting, *, application: bool) -> None:
+        """Cut together with other machines, and keep the changes with the instant that was agreed on.
+
+        Raises:
+            CommandFailed: the disks are still being copied, changes were lost, or applications are not quiet.
+            Abandoned: the others did not come.
+        """
+        if self._session.value.phase != STEADY:
+            raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
+        try:
+            with self._lock:
+                with self._quiet(application=application):
+                    cut = self._capture.cut(meeting, freeze=application)
+                self._keep_steady(cut, shared=meeting.agree(cut), application=application)
+        except LOST as error:
+            self._begin_again(str(error))
+            raise CommandFailed("resynchronisation-required", str(error)) from error
+
     def _cut_to_a_point(self) -> tuple[Cut, int]:
         for _ in range(CUT_TRIES):
             with self._lock:
@@ -171,56 +197,53 @@ class Replicator:
     # The cutter
 
     def _cut_always(self) -> None:
-        interval = self._session.value.order.interval_s
-        while not self._stop.wait(interval):
+        while not self._stop.wait(self._schedule.wait_s(time.monotonic())):
+            application = self._schedule.application_due(time.monotonic())
+            self._schedule.note(time.monotonic(), application=application)
             try:
-                self._cut_once()
+                self._cut_once(application=application)
             except LOST as error:
                 self._begin_again(str(error))
             except Exception:  # the log keeps the changes, the next cut takes them along
                 log.exception("no cut")
 
-    def _cut_once(self) -> None:
+    def _cut_once(self, *, application: bool) -> None:
         with self._lock:
             if not self._recording:
                 return
-            if self._session.value.phase == STEADY:
+            if self._session.value.phase != STEADY:
+                following = self._queued.last_sequence() + 1
+                self._keeper.store(self._queued, self._capture.cut(), Label(following))
+            elif not (application and self._cut_quiet()):
                 self._cut_steady()
-            else:
-                self._store_cut(self._queued, self._queued.last_sequence() + 1, point=False)
+
+    def _cut_quiet(self) -> bool:
+        """Make an application-consistent cut; return False where applications do not keep quiet."""
+        try:
+            with self._quiet(application=True):
+                cut = self._capture.cut(freeze=True)
+        except CommandFailed as error:
+            self._post("health", {"applications": str(error)})
+            return False
+        self._keep_steady(cut, application=True)
+        self._post("health", {"applications": "ok"})
+        return True
+
+    def _quiet(self, *, application: bool) -> AbstractContextManager[None]:
+        return quiet(self._hooks) if application else nullcontext()
 
     def _cut_steady(self) -> tuple[Cut, int]:
         with self._lock:
-            cut, last = self._store_cut(self._queue, self._session.value.next_sequence, point=True)
-            self._session.update(next_sequence=last + 1)
+            cut = self._capture.cut()
+            return cut, self._keep_steady(cut)
+
+    def _keep_steady(self, cut: Cut, *, shared: str | None = None, application: bool = False) -> int:
+        label = Label(self._session.value.next_sequence, point=True, shared=shared, application=application)
+        last = self._keeper.store(self._queue, cut, label)
+        self._session.update(next_sequence=last + 1)
+        self._schedule.note(time.monotonic())
         self._wake.set()
-        return cut, last
-
-    def _store_cut(self, queue: HrlQueue, sequence: int, *, point: bool) -> tuple[Cut, int]:
-        cut = self._capture.cut()
-        instant = datetime.fromtimestamp(cut.begin_ns / 1e9, UTC).isoformat()
-        head = Head(
-            stream=self.stream,
-            sequence=sequence,
-            kind="delta",
-            machine=self._machine,
-            disks=self._described(),
-            cut=CutTime(cut.begin_ns, cut.end_ns, instant),
-            recovery_point=f"{self.stream}-{sequence}" if point else None,
-        )
-        last = queue.store(head, self._changes(cut), self._disks, lambda: self._capture.is_instant(cut))
-        self._capture.release(cut)
-        return cut, last
-
-    def _changes(self, cut: Cut) -> Iterator[tuple[int, int, Buffer]]:
-        def of(disk: CapturedDisk) -> Iterator[tuple[int, int, Buffer]]:
-            for offset, data in self._capture.drain(cut, disk):
-                yield disk.index, offset, data
-
-        return itertools.chain.from_iterable(of(disk) for disk in self._disks)
-
-    def _described(self) -> tuple[Disk, ...]:
-        return tuple(Disk(disk.index, disk.name, disk.size) for disk in self._disks)
+        return last
 
     # The sender
 
@@ -284,7 +307,7 @@ class Replicator:
         with self._lock:
             if self._again.is_set():
                 raise Interrupted
-            self._store_cut(self._queued, self._queued.last_sequence() + 1, point=True)
+            self._keeper.store(self._queued, self._capture.cut(), Label(self._queued.last_sequence() + 1, point=True))
             following = self._queue.adopt(self._queued, sequence)
             self._post(kind, {"first_sequence": sequence})
             self._session.update(phase=STEADY, completed=True, next_sequence=following)
@@ -292,7 +315,7 @@ class Replicator:
         self._outbox.wait_delivered(Deadline.after(ANNOUNCE_S))
 
     def _copy_head(self, sequence: int) -> Head:
-        return Head(self.stream, sequence, "copy", self._machine, self._described())
+        return Head(self.stream, sequence, "copy", self._machine, self._keeper.described)
 
     def _progressed(self, progress: Progress) -> None:
         if time.monotonic() - self._progress_at >= PROGRESS_S:

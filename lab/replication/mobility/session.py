@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab.replication.common.config import Endpoint
 from lab.replication.common.durable import JSON, read_json, write_json
+from lab.replication.mobility.group.order import GroupOrder
 
 COPY = "copy"
 CHECKSUM = "checksum"
@@ -15,7 +16,7 @@ STEADY = "steady"
 
 @dataclass(frozen=True)
 class Order:
-    """The arguments of ``start-replication``; ``disks`` are indices, None means all; interval in seconds."""
+    """The arguments of ``start-replication``; ``disks`` are indices, None means all; intervals in seconds."""
 
     stream: str
     process_server: Endpoint
@@ -23,6 +24,8 @@ class Order:
     mode: str
     disks: tuple[int, ...] | None = None
     replica_networks: tuple[JSON, ...] = field(default=())
+    application_interval_s: float | None = None
+    group: GroupOrder | None = None
 
     @classmethod
     def from_json(cls, value: JSON) -> Order:
@@ -42,6 +45,8 @@ class Order:
             mode=str(value["mode"]),
             disks=indices,
             replica_networks=tuple(value.get("replica_networks") or ()),
+            application_interval_s=float(quiet) if (quiet := value.get("application_interval_s")) else None,
+            group=GroupOrder.from_json(group) if (group := value.get("group")) else None,
         )
 
     def to_json(self) -> JSON:
@@ -53,6 +58,8 @@ class Order:
             "mode": self.mode,
             "disks": list(self.disks) if self.disks is not None else None,
             "replica_networks": list(self.replica_networks),
+            "application_interval_s": self.application_interval_s,
+            "group": self.group.to_json() if self.group else None,
         }
 
 

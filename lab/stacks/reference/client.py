@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from lab.stacks.plans import PlanRun, PlanRunEnded, PlanRunKind, PlanRunState
 from lab.stacks.protocol import (
     Component,
     Event,
@@ -22,6 +23,7 @@ from lab.stacks.protocol import (
     StackError,
 )
 from lab.stacks.reference import wire
+from lab.stacks.reference.group_calls import GroupCalls
 from lab.waiting import Deadline, DeadlineExceeded
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ class ReferenceStack:
         self._http = httpx.Client(base_url=base_url, verify=context, timeout=ANSWER_S, trust_env=False)
         self._extensions = {"sni_hostname": host_name}
         self._settings = settings
+        self.groups = GroupCalls(self)
 
     def __enter__(self) -> Self:
         """Use the client in a ``with`` statement."""
@@ -66,16 +69,16 @@ class ReferenceStack:
 
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""
-        return [wire.component(item) for item in self._call("GET", "/v1/components")["components"]]
+        return [wire.component(item) for item in self.call("GET", "/v1/components")["components"]]
 
     def put_policy(self, name: str, policy: Mapping[str, Any]) -> Mapping[str, str]:
         """Store a policy; return the job of each machine that is told. Raises InvalidRequest, OperationRefused."""
-        jobs: dict[str, str] = self._call("PUT", f"/v1/policies/{name}", policy)["jobs"]
+        jobs: dict[str, str] = self.call("PUT", f"/v1/policies/{name}", policy)["jobs"]
         return jobs
 
     def policy(self, name: str) -> Mapping[str, Any]:
         """Return a policy. Raises NotFound."""
-        policy: Mapping[str, Any] = self._call("GET", f"/v1/policies/{name}")
+        policy: Mapping[str, Any] = self.call("GET", f"/v1/policies/{name}")
         return policy
 
     def protect(self, machine: str) -> None:
@@ -86,12 +89,12 @@ class ReferenceStack:
 
     def put_machine(self, machine: str, settings: Mapping[str, Any]) -> MachineStatus:
         """Store settings of one's own. Raises InvalidRequest, OperationRefused."""
-        return wire.machine_status(self._call("PUT", f"/v1/machines/{machine}", settings))
+        return wire.machine_status(self.call("PUT", f"/v1/machines/{machine}", settings))
 
     def start(self, machine: str, operation: Operation, arguments: Mapping[str, Any] | None = None) -> str:
         """Start an operation and return the id of its job. Raises OperationRefused, NotFound, InvalidRequest."""
         path = f"/v1/machines/{machine}/operations/{operation}"
-        return str(self._call("POST", path, arguments or {})["job"])
+        return str(self.call("POST", path, arguments or {})["job"])
 
     def run(
         self, machine: str, operation: Operation, deadline: Deadline, arguments: Mapping[str, Any] | None = None
@@ -101,28 +104,28 @@ class ReferenceStack:
 
     def cut_now(self, machine: str, deadline: Deadline) -> Job:
         """Have a recovery point made now. Raises OperationRefused, JobFailed, DeadlineExceeded."""
-        return self.wait_job(str(self._call("POST", f"/v1/machines/{machine}/cut", {})["job"]), deadline)
+        return self.wait_job(str(self.call("POST", f"/v1/machines/{machine}/cut", {})["job"]), deadline)
 
     def machine(self, name: str) -> MachineStatus:
         """Return the present status. Raises NotFound."""
-        return wire.machine_status(self._call("GET", f"/v1/machines/{name}"))
+        return wire.machine_status(self.call("GET", f"/v1/machines/{name}"))
 
     def machines(self) -> Sequence[MachineStatus]:
         """Return all machines, by name. Raises StackError."""
-        return [wire.machine_status(item) for item in self._call("GET", "/v1/machines")["machines"]]
+        return [wire.machine_status(item) for item in self.call("GET", "/v1/machines")["machines"]]
 
     def recovery_points(self, name: str) -> Sequence[RecoveryPoint]:
         """Return the recovery points, oldest first. Raises NotFound."""
-        value = self._call("GET", f"/v1/machines/{name}/recovery-points")
+        value = self.call("GET", f"/v1/machines/{name}/recovery-points")
         return [wire.recovery_point(item) for item in value["recovery_points"]]
 
     def job(self, job: str) -> Job:
         """Return a job. Raises NotFound."""
-        return wire.job(self._call("GET", f"/v1/jobs/{job}"))
+        return wire.job(self.call("GET", f"/v1/jobs/{job}"))
 
     def events(self, after: int, wait: float = 0) -> Sequence[Event]:
         """Return the events after a number, waiting up to ``wait`` seconds for one. Raises StackError."""
-        value = self._call("GET", f"/v1/events?after={after}&wait={wait:g}", patience=wait)
+        value = self.call("GET", f"/v1/events?after={after}&wait={wait:g}", patience=wait)
         return [wire.event(item) for item in value["events"]]
 
     def wait_state(self, name: str, *states: MachineState, deadline: Deadline) -> MachineStatus:
@@ -141,7 +144,7 @@ class ReferenceStack:
         self, name: str, accept: Callable[[MachineStatus], bool], what: str, deadline: Deadline
     ) -> MachineStatus:
         """Wait until ``accept`` is content with a machine. Raises DeadlineExceeded."""
-        return self._wait(lambda: self.machine(name), accept, what, deadline)
+        return self.wait(lambda: self.machine(name), accept, what, deadline)
 
     def wait_recovery_point(self, name: str, after_ns: int, deadline: Deadline) -> RecoveryPoint:
         """Wait for a point whose cut began after ``after_ns`` (source's clock). Raises DeadlineExceeded."""
@@ -149,21 +152,66 @@ class ReferenceStack:
         def newer() -> RecoveryPoint | None:
             return next((point for point in self.recovery_points(name) if point.begin_ns > after_ns), None)
 
-        found = self._wait(newer, lambda point: point is not None, f"recovery point of {name}", deadline)
+        found = self.wait(newer, lambda point: point is not None, f"recovery point of {name}", deadline)
         if found is None:
             raise StackError(f"recovery point of {name} vanished")
         return found
 
     def wait_job(self, job: str, deadline: Deadline) -> Job:
         """Wait until a job has succeeded. Raises JobFailed, DeadlineExceeded."""
-        done = self._wait(
+        done = self.wait(
             lambda: self.job(job), lambda found: found.state is not JobState.RUNNING, f"end of job {job}", deadline
         )
         if done.state is not JobState.SUCCEEDED:
             raise JobFailed(done)
         return done
 
-    def _wait(self, look: Callable[[], T], accept: Callable[[T], bool], what: str, deadline: Deadline) -> T:
+    def put_plan(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Store a recovery plan. Raises InvalidRequest, OperationRefused while a run of it is active."""
+        self.call("PUT", f"/v1/plans/{name}", plan)
+
+    def plan(self, name: str) -> Mapping[str, Any]:
+        """Return a recovery plan as it was put. Raises NotFound."""
+        plan: Mapping[str, Any] = self.call("GET", f"/v1/plans/{name}")
+        return plan
+
+    def delete_plan(self, name: str) -> None:
+        """Remove a recovery plan. Raises NotFound, OperationRefused."""
+        self.call("DELETE", f"/v1/plans/{name}")
+
+    def start_plan(self, name: str, kind: PlanRunKind, arguments: Mapping[str, Any] | None = None) -> str:
+        """Begin a run and return its id. Raises NotFound, InvalidRequest, OperationRefused."""
+        return str(self.call("POST", f"/v1/plans/{name}/runs", {"kind": kind, **(arguments or {})})["run"])
+
+    def plan_run(self, name: str, run: str) -> PlanRun:
+        """Return a run. Raises NotFound."""
+        return wire.plan_run(self.call("GET", f"/v1/plans/{name}/runs/{run}"))
+
+    def continue_plan(self, name: str, run: str) -> PlanRun:
+        """Say that the manual action a run waits for is done. Raises OperationRefused."""
+        return wire.plan_run(self.call("POST", f"/v1/plans/{name}/runs/{run}/continue"))
+
+    def cancel_plan(self, name: str, run: str) -> PlanRun:
+        """Begin no further step of a run. Raises OperationRefused."""
+        return wire.plan_run(self.call("POST", f"/v1/plans/{name}/runs/{run}/cancel"))
+
+    def resume_plan(self, name: str, run: str) -> PlanRun:
+        """Do again what failed or was interrupted, and then the rest. Raises OperationRefused."""
+        return wire.plan_run(self.call("POST", f"/v1/plans/{name}/runs/{run}/resume"))
+
+    def wait_plan(self, name: str, run: str, *states: PlanRunState, deadline: Deadline) -> PlanRun:
+        """Wait for one of ``states``. Raises PlanRunEnded if the run ends in another, DeadlineExceeded."""
+
+        def reached(found: PlanRun) -> bool:
+            if found.state.is_end and found.state not in states:
+                raise PlanRunEnded(found)
+            return found.state in states
+
+        return self.wait(
+            lambda: self.plan_run(name, run), reached, f"run {run} of plan {name} {' or '.join(states)}", deadline
+        )
+
+    def wait(self, look: Callable[[], T], accept: Callable[[T], bool], what: str, deadline: Deadline) -> T:
         """Look again after every event: the server wakes us, nobody sleeps."""
         last = self._newest_event()
         while True:
@@ -181,7 +229,8 @@ class ReferenceStack:
             last = events[-1].id
         return last
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, patience: float = 0) -> Any:
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, patience: float = 0) -> Any:
+        """Make a call of the operator's API and return the answer. Raises StackError or one of its kinds."""
         try:
             answer = self._http.request(
                 method, path, json=body, timeout=ANSWER_S + patience, extensions=self._extensions

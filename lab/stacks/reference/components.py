@@ -16,6 +16,8 @@ CONFIGURATION_SERVER = "configuration-server"
 PORT = 443
 ETC = "/etc/recovery"
 STATE = "/var/lib/recovery"
+SCRIPTS = "/usr/local/lib/recovery/scripts"
+"""Who runs the scripts of recovery plans has no rights, and could not look into the folders of the stack."""
 JSON = dict[str, Any]
 
 
@@ -43,6 +45,7 @@ def configuration_server_config(topology: Topology, fabric_ports: dict[str, int]
         "state_dir": f"{STATE}/{CONFIGURATION_SERVER}",
         "database": f"{STATE}/{CONFIGURATION_SERVER}/state.db",
         "passphrase_file": f"{ETC}/passphrase",
+        "scripts_dir": SCRIPTS,
         "fabrics": {site: {"address": HOST_FROM_MACHINE, "port": port} for site, port in fabric_ports.items()},
     }
 

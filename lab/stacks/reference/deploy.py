@@ -18,6 +18,7 @@ from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
     ETC,
     JSON,
+    SCRIPTS,
     configuration_server_config,
     configuration_server_name,
     fabric_config,
@@ -80,6 +81,7 @@ def _install_configuration_server(
     machine.ssh.check(*environment, *module, seconds=INSTALL_SECONDS)
     for name in ("ca.pem", "operator.pem", "operator.key", *(f"fabric-{s}.{e}" for s in ports for e in ("pem", "key"))):
         _keep(lab.folder.stack / name, machine.ssh.get(f"{ETC}/issued/{name}"))
+    _register_scripts(machine, lab.topology)
     unit = f"recovery-{CONFIGURATION_SERVER}.service"
     machine.ssh.check("systemctl", "daemon-reload")
     machine.ssh.check("systemctl", "enable", "--now", unit, seconds=INSTALL_SECONDS)
@@ -91,6 +93,13 @@ def _install_configuration_server(
         explain=lambda: machine.ssh.run("journalctl", "-u", unit, "-n", "20", "--no-pager").stdout,
     )
     board.step(f"{machine.name} {CONFIGURATION_SERVER}", "ready")
+
+
+def _register_scripts(machine: LabMachine, topology: Topology) -> None:
+    """Put the scripts of recovery plans where the configuration server looks for them."""
+    machine.ssh.check("install", "-d", "-m", "755", str(Path(SCRIPTS).parent), SCRIPTS)
+    for name, text in topology.stack.scripts.items():
+        machine.ssh.put(text.encode(), f"{SCRIPTS}/{name}", mode=0o755)
 
 
 def _start_fabric(lab: Lab, board: Board, site: str, port: int) -> None:

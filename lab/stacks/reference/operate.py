@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,14 +19,14 @@ from lab.stacks.reference.components import (
     mobility_settings,
 )
 from lab.stacks.reference.deploy import PUSH_FOLDER
-from lab.stacks.reference.settings import machine_settings, policy_document
+from lab.stacks.reference.settings import group_document, machine_settings, plan_document, policy_document
 from lab.topology.model import Topology
 from lab.topology.naming import mac_for
 
 
 @contextmanager
 def operated(lab: Lab) -> Iterator[ReferenceStack]:
-    """Yield the stack, with the topology's policies and protection settings handed over."""
+    """Yield the stack, with the topology's policies, plans and protection settings handed over."""
     topology = lab.topology
     server = configuration_server_name(topology)
     settings = {name: protection_settings(topology, name) for name in topology.stack.protect}
@@ -41,6 +41,10 @@ def operated(lab: Lab) -> Iterator[ReferenceStack]:
     ):
         for name, policy in topology.stack.policies.items():
             _hand_over(stack, name, policy_document(policy))
+        for name in topology.stack.groups:
+            _hand_over_group(stack, settings, name, group_document(topology, name))
+        for name, plan in topology.stack.plans.items():
+            _hand_over_plan(stack, name, plan_document(plan))
         yield stack
 
 
@@ -52,6 +56,26 @@ def _hand_over(stack: ReferenceStack, name: str, policy: JSON) -> None:
         known = {}
     if any(known.get(key) != value for key, value in policy.items()):
         stack.put_policy(name, policy)
+
+
+def _hand_over_group(stack: ReferenceStack, settings: Mapping[str, Mapping[str, Any]], name: str, group: JSON) -> None:
+    """Store a group unless it is known. Its members have to be known first; suites switch its option later."""
+    try:
+        stack.groups.get(name)
+    except NotFound:
+        for member in group["members"]:
+            stack.put_machine(member["name"], settings[member["name"]])
+        stack.groups.put(name, group)
+
+
+def _hand_over_plan(stack: ReferenceStack, name: str, plan: JSON) -> None:
+    """Store a plan unless it is known: a plan cannot be changed while a run of it waits for somebody."""
+    try:
+        known = dict(stack.plan(name))
+    except NotFound:
+        known = {}
+    if known != plan:
+        stack.put_plan(name, plan)
 
 
 def protection_settings(topology: Topology, machine: str) -> dict[str, Any]:

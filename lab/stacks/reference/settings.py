@@ -7,19 +7,9 @@ from typing import Any
 
 from lab.errors import BadInput
 from lab.stacks.reference.addresses import address_towards
-from lab.topology.model import (
-    Disk,
-    Interface,
-    Machine,
-    ManagementNetwork,
-    Policy,
-    Protection,
-    Purpose,
-    Relay,
-    Replica,
-    Topology,
-)
+from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Purpose, Replica, Topology
 from lab.topology.naming import disk_serial
+from lab.topology.stack import PlanAction, Policy, Protection, RecoveryPlan, Relay
 
 MacOf = Callable[[str, str], str]
 """Machine and card to MAC address; the cards of a replica are ``replica-<network>`` and ``test-<network>``."""
@@ -34,7 +24,63 @@ def policy_document(policy: Policy) -> dict[str, Any]:
         "rpo_threshold_s": int(policy.rpo_threshold),
         "process_server_port": policy.process_server_port,
         "master_target_port": policy.master_target_port,
+        **_application_interval(policy),
+        **_pruning(policy),
     }
+
+
+def group_document(topology: Topology, name: str) -> dict[str, Any]:
+    """Return the document of ``PUT /v1/groups/{name}``. Raises BadInput for a member without an address."""
+    group = topology.stack.groups[name]
+    return {
+        "members": [_member(topology, member) for member in group.members],
+        "consistent": group.multi_vm_consistency,
+        "stall_bound_ms": int(group.stall_bound * 1000),
+    }
+
+
+def _member(topology: Topology, name: str) -> dict[str, Any]:
+    machine = topology.machines[name]
+    replica = machine.replica.interfaces if machine.replica is not None else ()
+    found = {"address": _first_address(machine.interfaces), "replica_address": _first_address(replica)}
+    if found["address"] is None:
+        raise BadInput(f"{topology.source}: machines.{name}: a member of a group needs an address")
+    return {"name": name, **{key: value for key, value in found.items() if value is not None}}
+
+
+def _first_address(interfaces: Sequence[Interface]) -> str | None:
+    return next((str(card.address) for card in interfaces if card.address is not None), None)
+
+
+def plan_document(plan: RecoveryPlan) -> dict[str, Any]:
+    """Return the document of ``PUT /v1/plans/{name}``."""
+    return {
+        "groups": [
+            {
+                "machines": list(group.machines),
+                "before": [_action(action) for action in group.before],
+                "after": [_action(action) for action in group.after],
+            }
+            for group in plan.groups
+        ]
+    }
+
+
+def _action(action: PlanAction) -> dict[str, Any]:
+    if action.script is None:
+        return {"manual": action.manual}
+    return {"script": action.script, "timeout_s": int(action.timeout)}
+
+
+def _application_interval(policy: Policy) -> dict[str, int]:
+    interval = policy.application_consistent_interval
+    return {} if interval is None else {"application_consistent_interval_s": int(interval)}
+
+
+def _pruning(policy: Policy) -> dict[str, Any]:
+    if policy.pruning is None:
+        return {}
+    return {"pruning": [{"after_s": int(step.after), "every_s": int(step.one_per)} for step in policy.pruning]}
 
 
 def machine_settings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState, PlanStep
 from lab.stacks.protocol import (
     Component,
     ErrorReport,
@@ -96,6 +97,20 @@ def component(value: JSON) -> Component:
         name=value["name"],
         addresses=tuple(value["addresses"]),
         last_seen_ns=value["last_seen_ns"],
+    )
+
+
+def plan_run(value: Mapping[str, Any]) -> PlanRun:
+    """Read a run of a plan."""
+    return PlanRun(
+        id=value["id"],
+        plan=value["plan"],
+        kind=PlanRunKind(value["kind"]),
+        state=PlanRunState(value["state"]),
+        allowed=tuple(value["allowed"]),
+        started_ns=value["started_ns"],
+        ended_ns=value["ended_ns"],
+        steps=tuple(PlanStep(**{key: step[key] for key in PlanStep.__dataclass_fields__}) for step in value["steps"]),
     )
 
 

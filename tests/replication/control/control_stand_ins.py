@@ -25,9 +25,20 @@ from lab.stacks.reference.client import ReferenceStack
 from lab.waiting import Deadline
 
 PASSPHRASE = "correct horse"
+MACHINES = ("app1", "app2")
 MIB = 1 << 20
 QUICK = Deadlines(
-    delivery=1.0, boot=5, command=5, push_install=5, drain=5, roll=5, shutdown=5, fabric=10, last_point=0.3, silence=90
+    delivery=1.0,
+    boot=5,
+    command=5,
+    push_install=5,
+    drain=5,
+    roll=5,
+    shutdown=5,
+    fabric=10,
+    last_point=0.3,
+    silence=90,
+    watch=0.1,
 )
 POLICY = {
     "recovery_point_interval_s": 15,
@@ -69,6 +80,16 @@ SETTINGS = {
         {"network": "bubble", "mac": "52:54:00:00:00:03", "address": "10.20.0.11", "prefix": 24, "routes": []},
     ],
 }
+
+
+def settings_of(machine: str) -> dict:
+    """The settings of a machine; each has cards of its own."""
+    number = machine.removeprefix("app")
+    cards = [
+        [{**card, "mac": f"52:54:00:00:0{number}:{card['mac'][-2:]}"} for card in SETTINGS[key]]
+        for key in ("replica_nics", "test_nics")
+    ]
+    return SETTINGS if machine == "app1" else {**SETTINGS, "replica_nics": cards[0], "test_nics": cards[1]}
 
 
 class StandIn:
@@ -145,11 +166,12 @@ class World:
         self.server = self._start_server()
         self.config = replace(self.config, listen=Endpoint("127.0.0.1", self.server.port))
         self.stand_ins: list[StandIn] = []
+        self.agents: dict[str, StandIn] = {}
         self.stack = ReferenceStack(
             f"https://127.0.0.1:{self.server.port}",
             "configuration-server.cs1.recovery",
             self.config.issued_dir,
-            {"app1": SETTINGS},
+            {name: settings_of(name) for name in MACHINES},
         )
 
     def run(self, coroutine):
@@ -175,22 +197,23 @@ class World:
         self.stack.put_policy("standard", POLICY)
         self.stack.protect("app1")
 
-    def stream(self) -> str:
-        return self.stack.machine("app1").attributes["stream"]
+    def stream(self, machine: str = "app1") -> str:
+        return self.stack.machine(machine).attributes["stream"]
 
-    def finish_copy(self, target: StandIn) -> None:
+    def finish_copy(self, target: StandIn, machine: str = "app1") -> None:
         """What agent and master target report when the first copy is complete."""
-        self.agent.client.event("initial-replication-complete", {}, machine="app1", stream=self.stream())
-        self.point(target, 1)
+        agent = self.agent if machine == "app1" else self.agents[machine]
+        agent.client.event("initial-replication-complete", {}, machine=machine, stream=self.stream(machine))
+        self.point(target, 1, machine=machine)
 
-    def point(self, target: StandIn, sequence: int, age_s: float = 0) -> str:
+    def point(self, target: StandIn, sequence: int, age_s: float = 0, machine: str = "app1", **more) -> str:
         """Have the master target announce a recovery point that was cut ``age_s`` seconds ago."""
         end = time.time_ns() - int(age_s * 1e9)
         self.applied = sequence
-        point = f"{self.stream()}-{sequence}"
+        point = f"{self.stream(machine)}-{sequence}"
         cut = {"begin_ns": end - 1000, "end_ns": end, "time": "now"}
-        data = {"recovery_point": point, "sequence": sequence, "cut": cut}
-        target.client.event("recovery-point", data, machine="app1", stream=self.stream())
+        data = {"recovery_point": point, "sequence": sequence, "cut": cut, **more}
+        target.client.event("recovery-point", data, machine=machine, stream=self.stream(machine))
         return point
 
     def protected(self) -> None:
@@ -199,6 +222,14 @@ class World:
         self.do("enable")
         self.finish_copy(self.master_target)
         self.wait(MachineState.PROTECTED)
+
+    def protect_too(self, machine: str) -> None:
+        """Protect a second machine."""
+        self.agents[machine] = self.add("mobility", machine)
+        self.stack.protect(machine)
+        self.stack.run(machine, "enable", soon())
+        self.finish_copy(self.master_target, machine)
+        self.stack.wait_state(machine, MachineState.PROTECTED, deadline=soon())
 
     def do(self, operation: str, **arguments):
         return self.stack.run("app1", operation, soon(), arguments)
@@ -239,8 +270,8 @@ class World:
             listen=Endpoint("127.0.0.1", 0),
             identity_dir=identity,
             driver=Driver("memory"),
-            attach_targets=frozenset({"mt1", "ps1", "app1"}),
-            power_targets=frozenset({"app1"}),
+            attach_targets=frozenset({"mt1", "ps1", *MACHINES}),
+            power_targets=frozenset(MACHINES),
         )
 
         async def started() -> FabricServer:
@@ -281,19 +312,21 @@ def _server_config(folder: Path, deadlines: Deadlines) -> ServerConfig:
         fabrics={site: Endpoint("127.0.0.1", 0) for site in ("primary", "recovery")},
         operators=("qa",),
         deadlines=deadlines,
+        scripts_dir=folder / "scripts",
     )
 
 
 def _primary_host() -> MemoryHypervisor:
     host = MemoryHypervisor()
-    attachments = []
-    for disk in [*DISKS, {"name": "changes", "size": 64 * MIB, "serial": "changes"}]:
-        name = DiskId(f"app1-{disk['name']}")
-        host.create_disk(name, disk["size"])
-        attachments.append(DiskAttachment(name, disk["serial"]))
-    host.define(MachineSpec("app1", 1, 384, tuple(attachments), (), None))
+    for machine in MACHINES:
+        attachments = []
+        for disk in [*DISKS, {"name": "changes", "size": 64 * MIB, "serial": "changes"}]:
+            name = DiskId(f"{machine}-{disk['name']}")
+            host.create_disk(name, disk["size"])
+            attachments.append(DiskAttachment(name, disk["serial"]))
+        host.define(MachineSpec(machine, 1, 384, tuple(attachments), (), None))
     host.define(MachineSpec("ps1", 1, 512, (), (), None))
-    for name in ("app1", "ps1"):
+    for name in (*MACHINES, "ps1"):
         host.power_on(name)
     return host
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
-from control_stand_ins import soon
+from control_stand_ins import QUICK, World, soon
 
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
 from lab.stacks.protocol import InvalidRequest, NotFound, OperationRefused
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Nobody looks at health meanwhile: an alert would be a change."""
+    world = World(tmp_path, replace(QUICK, watch=600))
+    yield world
+    world.close()
 
 
 def content(world) -> list[str]:

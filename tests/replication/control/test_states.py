@@ -20,6 +20,7 @@ from lab.stacks import protocol
 RESTING = set(State) - {
     State.ENABLING,
     State.FAILING_OVER,
+    State.CHANGING_RECOVERY_POINT,
     State.REPROTECTING,
     State.FAILING_BACK,
     State.DISABLING,

@@ -4,7 +4,8 @@ import pytest
 from control_stand_ins import SETTINGS, World, soon
 
 from lab.hypervisors.model import PowerState
-from lab.stacks.protocol import JobFailed, MachineState, OperationRefused
+from lab.replication.common.control import ControlRefused
+from lab.stacks.protocol import InvalidRequest, JobFailed, MachineState, OperationRefused
 
 
 def disks_of(host, machine: str) -> list[tuple[str, str]]:
@@ -134,13 +135,64 @@ def test_before_the_commit_any_point_can_be_chosen_and_after_it_none(world):
     world.do("failover", recovery_point=older)
     assert world.master_target.last("roll")["recovery_point"] == older
     rolls = len(world.master_target.told("roll"))
-    world.do("failover", recovery_point=newest)
+    job = world.do("change-recovery-point", recovery_point=newest)
+    assert job.steps[0].name == "remove-earlier-replica-machine"
     assert len(world.master_target.told("roll")) == rolls
     assert world.stack.machine("app1").attributes["recovery_point"] == newest
     assert world.process_server.names().count("drain") == 1
-    world.do("commit")
     with pytest.raises(OperationRefused):
         world.do("failover", recovery_point=older)
+    world.do("commit")
+    assert world.stack.recovery_points("app1") == []
+    assert "close-stream" in world.master_target.names()
+    for operation in ("failover", "change-recovery-point"):
+        with pytest.raises(OperationRefused):
+            world.do(operation, recovery_point=older)
+
+
+def test_a_change_of_the_point_that_failed_can_only_be_repeated(world):
+    world.protected()
+    older = world.point(world.master_target, 2)
+    world.point(world.master_target, 3)
+    world.do("failover")
+    with pytest.raises(InvalidRequest):
+        world.do("change-recovery-point")
+    world.master_target.answers["roll"] = lambda _: (_ for _ in ()).throw(OSError("disk error"))
+    with pytest.raises(JobFailed):
+        world.do("change-recovery-point", recovery_point=older)
+    status = world.stack.machine("app1")
+    assert (status.state, status.health.status) == (MachineState.CHANGE_RECOVERY_POINT_FAILED, "critical")
+    assert status.allowed == ("change-recovery-point",)
+    del world.master_target.answers["roll"]
+    world.do("change-recovery-point", recovery_point=older)
+    assert world.stack.machine("app1").state is MachineState.COMMIT_PENDING
+    assert world.hosts["recovery"].power("app1-replica") is PowerState.ON
+
+
+@pytest.mark.requirement("V2S-MT-RETENTION")
+def test_points_are_chosen_by_kind_by_group_and_by_time(world):
+    world.protected()
+    application = world.point(world.master_target, 2, age_s=300, kind="application-consistent")
+    shared = world.point(world.master_target, 3, age_s=200, shared="g-1")
+    world.point(world.master_target, 4, age_s=100)
+    moment = world.stack.recovery_points("app1")[2].end_ns
+    wanted = {
+        "latest-application-consistent": application,
+        "latest-shared": shared,
+        None: world.stack.recovery_points("app1")[-1].id,
+    }
+    for word, point in wanted.items():
+        world.do("test-failover", **({"recovery_point": word} if word else {}))
+        assert world.stack.machine("app1").attributes["test_recovery_point"] == point
+        world.do("cleanup-test-failover")
+    world.do("test-failover", recovery_point={"time_ns": moment})
+    assert world.stack.machine("app1").attributes["test_recovery_point"] == shared
+    world.do("cleanup-test-failover")
+    for impossible in ("latest-shared-application-consistent", {"time_ns": 1}):
+        with pytest.raises(OperationRefused) as refused:
+            world.do("failover", recovery_point=impossible)
+        assert refused.value.reason == "not-ready"
+    assert world.stack.machine("app1").state is MachineState.PROTECTED
 
 
 @pytest.mark.requirement("V2A-UFO")
@@ -232,12 +284,24 @@ def test_health_names_what_is_wrong(world: World):
     assert world.stack.machine("app1").health.status == "healthy"
 
 
-def test_points_older_than_the_retention_are_gone(world):
+def test_the_latest_point_is_the_last_one_also_when_the_source_sets_its_clock_back(world):
     world.protected()
-    expired = world.point(world.master_target, 2, age_s=9000)
+    latest = world.point(world.master_target, 2, age_s=3600)
+    world.do("failover", recovery_point="latest-processed")
+    assert world.stack.machine("app1").attributes["recovery_point"] == latest
+
+
+def test_the_list_of_points_follows_the_master_target(world):
+    world.protected()
+    gone = world.point(world.master_target, 2)
     kept = world.point(world.master_target, 3)
+    removed = {"recovery_points": [gone]}
+    with pytest.raises(ControlRefused):
+        world.agent.client.event("recovery-points-removed", removed, machine="app1", stream=world.stream())
+    assert gone in [point.id for point in world.stack.recovery_points("app1")]
+    world.master_target.client.event("recovery-points-removed", removed, machine="app1", stream=world.stream())
     points = [point.id for point in world.stack.recovery_points("app1")]
-    assert expired not in points
+    assert gone not in points
     assert kept in points
     found = world.stack.wait_recovery_point("app1", 0, soon())
     assert found.stream == world.stream()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lab.replication.common.config import ServiceConfig
 from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut
+from lab.replication.mobility.rendezvous import ALONE, Rendezvous
 
 RECORD = struct.Struct("<HQI")
 
@@ -87,7 +88,9 @@ class FileCapture:
                 log.unlink()
         return Cut(time.time_ns(), time.time_ns(), "")
 
-    def cut(self) -> Cut:
+    def cut(self, rendezvous: Rendezvous = ALONE, *, freeze: bool = False) -> Cut:
+        del freeze  # files have no file system on them
+        rendezvous.ready()
         with self._disks.suspended():
             begin = time.time_ns()
             if (self._disks.directory / "gap").exists():
@@ -96,7 +99,9 @@ class FileCapture:
             (self._disks.directory / "number").write_text(str(number + 1))
             for index, image in enumerate(self._disks.images()):
                 shutil.copyfile(image, self._disks.directory / "oracle" / f"{begin}-{index}.img")
-            return Cut(begin, time.time_ns(), str(number))
+            end = time.time_ns()
+            rendezvous.held()
+            return Cut(begin, end, str(number))
 
     def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, bytes]]:
         sectors: dict[int, bytes] = {}

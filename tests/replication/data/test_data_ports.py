@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
+import time
 
 import pytest
 from stack import MIB, MT, PS, Stack
@@ -200,14 +202,49 @@ def test_applying_again_after_a_crash_never_touches_a_complete_undo_file(pair):
     assert pair.stack.replica(0).read_bytes()[:512] == b"a" * 512
 
 
-def test_points_older_than_the_retention_go_but_the_newest_stays(pair):
+def test_points_older_than_the_retention_go_and_are_announced(pair):
     pair.open(retention_s=60)
-    old = 1_000_000_000
-    feed(pair, *[(n, document(n, [(0, bytes([n]) * 512)], begin_ns=old + n)) for n in (1, 2, 3)])
+    second = 1_000_000_000
+    old = int(time.time()) * second
+    ends = {1: old - 200 * second, 2: old - 100 * second, 3: old - 10 * second}
+    feed(pair, *[(n, document(n, [(0, bytes([n]) * 512)], begin_ns=end)) for n, end in ends.items()])
     stream = pair.mt._streams[STREAM]
     wait_until(lambda: len(stream._points.all()) == 1, Deadline.after(10), "pruning")
     assert [point.sequence for point in stream._points.all()] == [3]
     assert stream._undo.sequences() == []
+    posted = [json.loads(path.read_text()) for path in sorted(stream._outbox._directory.glob("[0-9]*.json"))]
+    removed = [item for event in posted for item in event["data"].get("recovery_points", ())]
+    assert removed == [POINT(STREAM, 1), POINT(STREAM, 2)]
+
+
+def test_points_stay_past_the_window_while_no_new_one_is_made(pair):
+    pair.open(retention_s=60)
+    feed(pair, *[(n, document(n, [(0, bytes([n]) * 512)], begin_ns=n)) for n in (1, 2, 3)])
+    assert [point.sequence for point in pair.mt._streams[STREAM]._points.all()] == [1, 2, 3]
+
+
+def test_thinned_points_leave_a_shorter_undo_log_that_still_reaches_every_point(pair):
+    second = 1_000_000_000
+    pair.open(retention_s=10_000, pruning=[{"after_s": 100, "every_s": 50}])
+    start = (int(time.time()) - 1000) // 50 * 50 * second
+    contents = {}
+    current = bytearray(4096)
+    for n in range(1, 41):
+        place, data = (n * 7 % 8) * 512, bytes([n]) * 512
+        current[place : place + 512] = data
+        contents[n] = bytes(current)
+        feed(pair, (n, document(n, [(place, data)], begin_ns=start + n * 10 * second)))
+    stream = pair.mt._streams[STREAM]
+    kept = [point.sequence for point in stream._points.all()]
+    assert 8 < len(kept) < 20
+    expected = len(kept) - 1
+    wait_until(lambda: len(stream._undo.sequences()) == expected, Deadline.after(20), "merged undo files")
+    serial = "clone"
+    clone = pair.stack.replicas / serial
+    for sequence in kept:
+        clone.write_bytes(pair.stack.replica(0).read_bytes())
+        roll(pair, sequence, serial)
+        assert clone.read_bytes()[:4096] == contents[sequence], sequence
 
 
 def test_a_barrier_holds_applying_and_lifts(pair):

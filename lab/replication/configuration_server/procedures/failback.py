@@ -13,7 +13,8 @@ from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.procedures.failover import require_off, stop_machine
 from lab.replication.configuration_server.procedures.parts import Workshop, remove_machine
 from lab.replication.configuration_server.procedures.protect import discard_sessions, fresh_attributes
-from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal, wanted_point
+from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
+from lab.replication.configuration_server.selection import Selector, selector_of
 from lab.replication.configuration_server.sessions import REVERSE, Session, TargetDisk, new_stream_id
 from lab.replication.configuration_server.settings import Failback as FailbackServers
 from lab.replication.configuration_server.states import Operation
@@ -58,7 +59,9 @@ class Reprotect:
             await workshop.calls.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             # The original's own network configuration is on the replica's disk already.
-            await workshop.calls.start_replication(session, policy, settings.disks, "checksum", ())
+            await workshop.calls.start_replication(
+                session, policy, settings.disks, mode="checksum", cards=(), group=workshop.group_order(session)
+            )
 
     def _servers(self, machine: Machine) -> FailbackServers:
         if machine.settings.failback is None:
@@ -115,14 +118,14 @@ class Failback:
         """Require a recovery point."""
         only(arguments, "recovery_point")
         if "rolled_back_to" not in machine.attributes:
-            self.readiness.point(machine, Operation.FAILBACK, wanted_point(arguments))
+            self.readiness.point(machine, Operation.FAILBACK, selector_of(arguments))
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
         """Disks that were rolled are never rolled again: the original may have started already."""
         workshop = self.workshop
         session = self.readiness.session(machine, Operation.FAILBACK)
         if machine.attributes.get("rolled_back_to") is None:
-            await self._stop_and_roll(machine, session, wanted_point(arguments), steps)
+            await self._stop_and_roll(machine, session, selector_of(arguments), steps)
         fabric = workshop.fabrics[session.fabric]
         async with steps.step("move-disks-to-original"):
             serials = {disk.index: disk.serial for disk in machine.settings.disks}
@@ -133,14 +136,14 @@ class Failback:
         async with steps.step("start-original"):
             await fabric.power(machine.name, "on")
 
-    async def _stop_and_roll(self, machine: Machine, session: Session, wanted: str, steps: Steps) -> None:
+    async def _stop_and_roll(self, machine: Machine, session: Session, selector: Selector, steps: Steps) -> None:
         workshop = self.workshop
         replica_site = machine.settings.recovery_fabric
         await steps.attempt("cut", workshop.calls.cut(session))
         stop = stop_machine(workshop.fabrics[replica_site], machine.replica_name)
         await steps.attempt("stop-replica-machine", stop)
-        last = await workshop.end_replication(machine, session, wanted, steps)
-        point = await workshop.settled_point(session, wanted, last)
+        last = await workshop.end_replication(machine, session, selector, steps)
+        point = await workshop.settled_point(session, selector, last)
         async with steps.step("roll"):
             await workshop.calls.roll(session, point.id, {disk.index: disk.serial for disk in session.disks})
         workshop.machines.remember(machine.name, rolled_back_to=point.id, recovery_point=point.id)

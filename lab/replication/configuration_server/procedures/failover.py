@@ -22,18 +22,15 @@ from lab.replication.configuration_server.procedures.parts import (
     remove_machine,
     roll_copies,
 )
-from lab.replication.configuration_server.procedures.readiness import (
-    Readiness,
-    only,
-    wanted_point,
-)
-from lab.replication.configuration_server.sessions import Session
+from lab.replication.configuration_server.procedures.readiness import Readiness, only
+from lab.replication.configuration_server.selection import selector_of
+from lab.replication.configuration_server.sessions import Point, Session
 from lab.replication.configuration_server.states import Operation
 
 
 @dataclass(frozen=True)
 class Failover:
-    """Create the replica machine from a recovery point; again before the commit: from another one."""
+    """Create the replica machine from a recovery point."""
 
     workshop: Workshop
     readiness: Readiness
@@ -41,7 +38,7 @@ class Failover:
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Require a recovery point."""
         only(arguments, "recovery_point", "shutdown_source")
-        self.readiness.point(machine, Operation.FAILOVER, wanted_point(arguments))
+        self.readiness.point(machine, Operation.FAILOVER, selector_of(arguments))
         if not isinstance(arguments.get("shutdown_source", False), bool):
             raise BadRequest("shutdown_source: true or false is expected")
 
@@ -49,33 +46,40 @@ class Failover:
         """Errors of the primary site do not stop a failover (domain 2.2)."""
         workshop = self.workshop
         session = self.readiness.session(machine, Operation.FAILOVER)
-        wanted = wanted_point(arguments)
+        selector = selector_of(arguments)
         if arguments.get("shutdown_source", False):
             await self._shut_down_source(machine, session, steps)
-        last = await workshop.end_replication(machine, session, wanted, steps)
-        point = await workshop.settled_point(session, wanted, last)
-        fabric = workshop.fabrics[session.fabric]
-        async with steps.step("remove-earlier-replica-machine"):
-            await remove_machine(fabric, machine, machine.replica_name)
-        async with steps.step("copy-replica-disks"):
-            copies = await copy_disks(workshop, machine, session, machine.replica_name)
-        if point.sequence != copies.applied:
-            async with steps.step("roll-copies"):
-                await roll_copies(workshop, session, copies, point)
-        async with steps.step("start-replica-machine"):
-            cards = machine.settings.replica_nics
-            await create_machine(fabric, machine, machine.replica_name, copies.disks, cards)
-        workshop.machines.remember(
-            machine.name,
-            replica_machine=machine.replica_name,
-            recovery_point=point.id,
-            failed_over_untested=None if machine.attributes.get("test_failover") == "performed" else True,
-        )
+        last = await workshop.end_replication(machine, session, selector, steps)
+        point = await workshop.settled_point(session, selector, last)
+        await start_replica(workshop, machine, session, point, steps)
+        untested = None if machine.attributes.get("test_failover") == "performed" else True
+        workshop.machines.remember(machine.name, failed_over_untested=untested)
 
     async def _shut_down_source(self, machine: Machine, session: Session, steps: Steps) -> None:
         calls, site = self.workshop.calls, machine.settings.primary_fabric
         await steps.attempt("cut", calls.cut(session))
         await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[site], machine.name))
+
+
+@dataclass(frozen=True)
+class ChangeRecoveryPoint:
+    """Before the commit: make the replica machine again, from another recovery point (domain 2.2)."""
+
+    workshop: Workshop
+    readiness: Readiness
+
+    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
+        """Require to be told a recovery point, and that there is one."""
+        only(arguments, "recovery_point")
+        if arguments.get("recovery_point") is None:
+            raise BadRequest("recovery_point: which one is wanted has to be said")
+        self.readiness.point(machine, Operation.CHANGE_RECOVERY_POINT, selector_of(arguments))
+
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
+        """What the replica has written since the failover is given up."""
+        session = self.readiness.session(machine, Operation.CHANGE_RECOVERY_POINT)
+        point = await self.workshop.settled_point(session, selector_of(arguments), None)
+        await start_replica(self.workshop, machine, session, point, steps)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,22 @@ class Commit:
                 await fabric.detach_disk(disk.disk)
                 await fabric.delete_disk(disk.disk)
         workshop.sessions.close(session.stream)
+
+
+async def start_replica(workshop: Workshop, machine: Machine, session: Session, point: Point, steps: Steps) -> None:
+    """Make the replica machine from a recovery point and start it; an earlier one is removed."""
+    fabric = workshop.fabrics[session.fabric]
+    async with steps.step("remove-earlier-replica-machine"):
+        await remove_machine(fabric, machine, machine.replica_name)
+    async with steps.step("copy-replica-disks"):
+        copies = await copy_disks(workshop, machine, session, machine.replica_name)
+    if point.sequence != copies.applied:
+        async with steps.step("roll-copies"):
+            await roll_copies(workshop, session, copies, point)
+    async with steps.step("start-replica-machine"):
+        cards = machine.settings.replica_nics
+        await create_machine(fabric, machine, machine.replica_name, copies.disks, cards)
+    workshop.machines.remember(machine.name, replica_machine=machine.replica_name, recovery_point=point.id)
 
 
 async def stop_machine(fabric: FabricClient, name: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lab.replication.configuration_server.calls import Calls
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
+from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine, MachineTable
-from lab.replication.configuration_server.procedures.readiness import LATEST, LATEST_PROCESSED
+from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable, TargetDisk
 from lab.replication.configuration_server.settings import Card, ProtectedDisk
 from lab.replication.configuration_server.signals import Signal
@@ -24,7 +26,13 @@ class Workshop:
     fabrics: Fabrics
     machines: MachineTable
     sessions: SessionTable
+    groups: GroupTable
     news: Signal
+
+    def group_order(self, session: Session) -> dict[str, Any] | None:
+        """Return what the agent of a session is told about its group, None when it shares nothing."""
+        group = self.groups.of(session.machine)
+        return None if group is None else group.order(session.direction)
 
     async def close_session(self, session: Session, steps: Steps) -> None:
         """Close a stream at both servers, as far as they can be reached: their data is refused afterwards anyway."""
@@ -32,38 +40,35 @@ class Workshop:
         await steps.attempt("close-stream-at-master-target", self.calls.close_at_master_target(session))
         self.sessions.close(session.stream)
 
-    async def settled_point(self, session: Session, wanted: str, last_sequence: int | None) -> Point:
+    async def settled_point(self, session: Session, selector: Selector, last_sequence: int | None) -> Point:
         """Return the recovery point to use, after what was drained has been announced.
 
         Raises:
             JobError: there is no such point (any more).
         """
-        if wanted == LATEST and last_sequence:
+        if selector.wants_all_data and last_sequence:
             await self._announced(session, last_sequence)
-        points = self.sessions.points(session.stream)
-        if wanted in (LATEST, LATEST_PROCESSED) and points:
-            return points[-1]
-        for point in points:
-            if point.id == wanted:
-                return point
-        raise JobError("unknown-recovery-point", f"stream {session.stream} has no recovery point {wanted!r}")
+        try:
+            return select(self.sessions.points(session.stream), selector)
+        except NoSuchPoint as error:
+            raise JobError("unknown-recovery-point", f"stream {session.stream}: {error}") from error
 
-    async def end_replication(self, machine: Machine, session: Session, wanted: str, steps: Steps) -> int | None:
+    async def end_replication(self, machine: Machine, session: Session, selector: Selector, steps: Steps) -> int | None:
         """Drain and then fence the stream, once: what arrives later is data of a machine that was given up."""
         if machine.attributes.get("drained") == session.stream:
             return None
-        last = await self._drain(session, wanted, steps)
+        last = await self._drain(session, selector, steps)
         await steps.attempt("close-stream-at-process-server", self.calls.close_at_process_server(session))
         self.machines.remember(machine.name, drained=session.stream)
         return last
 
-    async def _drain(self, session: Session, wanted: str, steps: Steps) -> int | None:
+    async def _drain(self, session: Session, selector: Selector, steps: Steps) -> int | None:
         """Have everything that was sent applied; only ``latest`` insists on it.
 
         Raises:
             JobError: the process server cannot do it, and the latest data is wanted.
         """
-        if wanted == LATEST:
+        if selector.wants_all_data:
             async with steps.step("drain"):
                 try:
                     return await self.calls.drain(session)

@@ -80,7 +80,9 @@ class Enable:
             await workshop.calls.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             cards = (*settings.replica_nics, *settings.test_nics)
-            await workshop.calls.start_replication(session, policy, settings.disks, "copy", cards)
+            await workshop.calls.start_replication(
+                session, policy, settings.disks, mode="copy", cards=cards, group=workshop.group_order(session)
+            )
 
     def _session(self, machine: Machine) -> Session:
         settings = machine.settings
@@ -147,7 +149,7 @@ class Resynchronise:
         """The attribute goes away with the event of the agent."""
         session = self.readiness.session(machine, Operation.RESYNCHRONISE)
         # Set first: the agent may be done before its answer is.
-        self.workshop.machines.remember(machine.name, resynchronising=True)
+        self.workshop.machines.remember(machine.name, resynchronising={"reason": "requested"})
         async with steps.step("resynchronise"):
             try:
                 await self.workshop.calls.resynchronise(session)
@@ -158,20 +160,24 @@ class Resynchronise:
 
 @dataclass(frozen=True)
 class CutNow:
-    """Make a recovery point now."""
+    """Make a recovery point now; ``shared``: with all members of the group that this machine coordinates."""
 
     workshop: Workshop
     readiness: Readiness
 
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Require a session."""
-        only(arguments)
+        only(arguments, "shared", "application")
         self.readiness.session(machine, Operation.CUT)
 
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
+    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
         """The point is published later, by the master target."""
+        shared, application = arguments.get("shared") is True, arguments.get("application") is True
+        session = self.readiness.session(machine, Operation.CUT)
         async with steps.step("cut"):
-            await self.workshop.calls.cut(self.readiness.session(machine, Operation.CUT))
+            made = await self.workshop.calls.cut(session, shared=shared, application=application)
+            if shared and not made.get("shared"):
+                raise JobError("no-shared-instant", "; ".join(made.get("problems") or ["no reason given"]))
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,9 @@ class ApplyPolicy:
             await workshop.calls.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             mode = "copy" if forward else "checksum"
-            await workshop.calls.start_replication(session, policy, settings.disks, mode, cards)
+            await workshop.calls.start_replication(
+                session, policy, settings.disks, mode=mode, cards=cards, group=workshop.group_order(session)
+            )
 
 
 async def discard_sessions(workshop: Workshop, machine: Machine, steps: Steps, *, stop_agent: bool = False) -> None:
@@ -218,6 +226,8 @@ def fresh_attributes(session: Session | None) -> dict[str, Any]:
         "resynchronising": None,
         "progress": None,
         "broken_links": None,
+        "group_problem": None,
+        "application_problem": None,
         "recovery_point": None,
         "drained": None,
     }

@@ -10,11 +10,9 @@ from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
 from lab.replication.configuration_server.fabric_client import Fabrics
 from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
 from lab.replication.configuration_server.states import Operation, allowed_operations
-
-LATEST = "latest"
-LATEST_PROCESSED = "latest-processed"
 
 
 @dataclass(frozen=True)
@@ -54,40 +52,23 @@ class Readiness:
             raise refusal(machine, operation, f"{machine.name} has no replication session")
         return session
 
-    def point(self, machine: Machine, operation: Operation, wanted: str) -> Point:
+    def point(self, machine: Machine, operation: Operation, selector: Selector) -> Point:
         """Return the recovery point that is wanted, at this moment.
 
         Raises:
             OperationRefused: there is none, or not this one.
         """
         session = self.session(machine, operation)
-        points = self.sessions.points(session.stream)
-        if not points:
-            raise refusal(machine, operation, f"{machine.name} has no recovery point")
-        if wanted in (LATEST, LATEST_PROCESSED):
-            return points[-1]
-        for point in points:
-            if point.id == wanted:
-                return point
-        raise refusal(machine, operation, f"{machine.name} has no recovery point {wanted!r}")
+        try:
+            return select(self.sessions.points(session.stream), selector)
+        except NoSuchPoint as error:
+            raise refusal(machine, operation, f"{machine.name}: {error}") from error
 
 
 def refusal(machine: Machine, operation: Operation, message: str) -> OperationRefused:
     """Return the error for an operation whose needs are not met."""
     allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
     return OperationRefused("not-ready", operation, machine.state, allowed, message)
-
-
-def wanted_point(arguments: Mapping[str, Any]) -> str:
-    """Return which recovery point is asked for: an id, ``latest`` or ``latest-processed``.
-
-    Raises:
-        BadRequest: it is not a text.
-    """
-    wanted = arguments.get("recovery_point") or LATEST
-    if not isinstance(wanted, str):
-        raise BadRequest(f"recovery_point: an id, 'latest' or 'latest-processed' is expected, not {wanted!r}")
-    return wanted
 
 
 def only(arguments: Mapping[str, Any], *known: str) -> None:

@@ -16,7 +16,8 @@ from lab.replication.configuration_server.procedures.parts import (
     remove_machine,
     roll_copies,
 )
-from lab.replication.configuration_server.procedures.readiness import Readiness, only, wanted_point
+from lab.replication.configuration_server.procedures.readiness import Readiness, only
+from lab.replication.configuration_server.selection import selector_of
 from lab.replication.configuration_server.settings import Card
 from lab.replication.configuration_server.states import Operation
 
@@ -31,7 +32,7 @@ class StartTestFailover:
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Require a recovery point, and test networks that the settings know."""
         only(arguments, "recovery_point", "networks")
-        self.readiness.point(machine, Operation.TEST_FAILOVER, wanted_point(arguments))
+        self.readiness.point(machine, Operation.TEST_FAILOVER, selector_of(arguments))
         _cards(machine, arguments)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:
@@ -46,7 +47,7 @@ class StartTestFailover:
         async with steps.step("copy-replica-disks"):
             copies = await copy_disks(workshop, machine, session, name)
         # Looked up after the copy: retention may have removed the point that was there at the start.
-        point = await workshop.settled_point(session, wanted_point(arguments), None)
+        point = await workshop.settled_point(session, selector_of(arguments), None)
         if point.sequence != copies.applied:
             async with steps.step("roll-copies"):
                 await roll_copies(workshop, session, copies, point)

@@ -1,0 +1,148 @@
+"""The routes of operators for groups: set, look, cut, and operate on all members as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from lab.replication.configuration_server.access import json_body, operator_of
+from lab.replication.configuration_server.errors import BadRequest, OperationRefused
+from lab.replication.configuration_server.events import EventLog
+from lab.replication.configuration_server.groups.document import Group, parse_group
+from lab.replication.configuration_server.groups.shared import LATEST_SHARED, choose, shared_points
+from lab.replication.configuration_server.groups.table import GroupTable
+from lab.replication.configuration_server.jobs import JobRunner
+from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.parsing import name_in
+from lab.replication.configuration_server.sessions import SessionTable
+from lab.replication.configuration_server.states import Operation, State, allowed_operations
+
+WITH_POINT = (Operation.FAILOVER, Operation.TEST_FAILOVER, Operation.CHANGE_RECOVERY_POINT)
+"""Operations that need an instant that all members have."""
+AS_ONE = (
+    *WITH_POINT,
+    Operation.CLEANUP_TEST_FAILOVER,
+    Operation.COMMIT,
+    Operation.REPROTECT,
+    Operation.FAILBACK,
+    Operation.COMMIT_FAILBACK,
+)
+
+
+@dataclass(frozen=True)
+class GroupApi:
+    """Handlers of the calls about groups."""
+
+    groups: GroupTable
+    machines: MachineTable
+    sessions: SessionTable
+    events: EventLog
+    jobs: JobRunner
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/v1/groups/{name}", self.group),
+            web.put("/v1/groups/{name}", self.put_group),
+            web.post("/v1/groups/{name}/cut", self.cut),
+            web.post("/v1/groups/{name}/operations/{operation}", self.operate),
+        ]
+
+    async def group(self, request: web.Request) -> web.Response:
+        """Return a group and the points that its members share."""
+        operator_of(request)
+        group = self.groups.get(request.match_info["name"])
+        return web.json_response(
+            {"name": group.name, **group.to_json(), "shared_points": [p.to_json() for p in self._shared(group)]}
+        )
+
+    async def put_group(self, request: web.Request) -> web.Response:
+        """Store a group; members that are replicated are told by jobs (seed L67: the option can be switched)."""
+        operator_of(request)
+        group = parse_group(name_in(request.match_info["name"]), await json_body(request))
+        members = [self.machines.get(name) for name in group.names]
+        self._refuse_change(group, members)
+        affected = [m for m in members if Operation.APPLY_POLICY in allowed_operations(m.state)]
+        for machine in affected:
+            self._refuse_busy(machine)
+        self.groups.put(group)
+        self.events.add("group", {"name": group.name, **group.to_json()})
+        jobs = {m.name: str(self.jobs.start(m.name, Operation.APPLY_POLICY, {})) for m in affected}
+        return web.json_response({"jobs": jobs})
+
+    async def cut(self, request: web.Request) -> web.Response:
+        """Start a job of the coordinator that makes a shared recovery point now."""
+        operator_of(request)
+        group = self._consistent(self.groups.get(request.match_info["name"]), Operation.CUT)
+        arguments = await json_body(request)
+        job = self.jobs.start(group.names[0], Operation.CUT, {**arguments, "shared": True})
+        return web.json_response({"job": str(job)}, status=202)
+
+    async def operate(self, request: web.Request) -> web.Response:
+        """Start an operation of all members, or of none."""
+        operator_of(request)
+        group = self.groups.get(request.match_info["name"])
+        operation = _operation(request.match_info["operation"])
+        arguments = await json_body(request)
+        each = self._arguments(group, operation, arguments)
+        for name, own in each.items():
+            self.jobs.check(name, operation, own)
+        jobs = {name: str(self.jobs.start(name, operation, own)) for name, own in each.items()}
+        return web.json_response({"jobs": jobs}, status=202)
+
+    def _arguments(self, group: Group, operation: Operation, arguments: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the arguments of every member: its own point of the instant that all have."""
+        if operation not in WITH_POINT:
+            return {name: dict(arguments) for name in group.names}
+        self._consistent(group, operation)
+        wanted = arguments.get("recovery_point", LATEST_SHARED)
+        if not isinstance(wanted, str):
+            raise BadRequest("recovery_point: the id of a shared point, or 'latest-shared', is expected")
+        point = choose(self._shared(group), wanted)
+        if point is None:
+            message = f"group {group.name} has no shared recovery point {wanted!r}"
+            raise OperationRefused("not-ready", operation, group.name, (), message)
+        rest = {key: value for key, value in arguments.items() if key != "recovery_point"}
+        return {name: {**rest, "recovery_point": own.id} for name, own in point.points.items()}
+
+    def _shared(self, group: Group) -> list[Any]:
+        points = {name: self.sessions.points(self.machines.get(name).attributes.get("stream")) for name in group.names}
+        return shared_points(points)
+
+    def _consistent(self, group: Group, operation: Operation) -> Group:
+        if not group.consistent:
+            message = f"the members of {group.name} share no recovery points: multi-VM consistency is off"
+            raise OperationRefused("not-ready", operation, group.name, (), message)
+        return group
+
+    def _refuse_change(self, group: Group, members: list[Machine]) -> None:
+        """A machine that is replicated joins no group and leaves none (domain 2.4)."""
+        for machine in members:
+            present = self.groups.of(machine.name)
+            if present is not None and present.name != group.name:
+                message = f"{machine.name} is in group {present.name}"
+                raise OperationRefused("group-member", "change-group", machine.state, (), message)
+        known = next((found for found in self.groups.all() if found.name == group.name), None)
+        before = set(known.names) if known else set()
+        moved = before.symmetric_difference(group.names)
+        for name in sorted(moved):
+            machine = self.machines.get(name)
+            if machine.state is not State.UNPROTECTED:
+                message = f"{name} is {machine.state}: it can join or leave a group only while it is unprotected"
+                raise OperationRefused("operation-refused", "change-group", machine.state, (), message)
+
+    def _refuse_busy(self, machine: Machine) -> None:
+        job = self.jobs.running(machine.name)
+        if job is not None:
+            message = f"job {job} of {machine.name} is still running"
+            raise OperationRefused("job-running", "change-group", machine.state, (), message)
+
+
+def _operation(text: str) -> Operation:
+    for operation in AS_ONE:
+        if operation == text:
+            return operation
+    raise BadRequest(f"a group has no operation {text!r}; it has {', '.join(AS_ONE)}")

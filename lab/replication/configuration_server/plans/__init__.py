@@ -1,0 +1,1 @@
+"""Recovery plans: many machines in order, with scripts and manual actions in between (seed L77, domain 2.3)."""

@@ -1,0 +1,63 @@
+"""Which suites run in which order, and why one cannot run on a topology."""
+
+from pathlib import Path
+
+import pytest
+
+from fixtures.options import ORDER, pausing_plan, why_not
+from lab.topology.load import load_topology
+
+ROOT = Path(__file__).parents[1]
+EMBEDDED = (ROOT / "topologies" / "embedded.yaml").read_text()
+GROUP = (ROOT / "topologies" / "group.yaml").read_text()
+
+
+class Item:
+    """As much of a test as ``why_not`` looks at."""
+
+    def __init__(self, *marks: str) -> None:
+        self._marks = marks
+
+    def iter_markers(self, name: str) -> list[pytest.Mark]:
+        return [pytest.Mark(name, ("vmm-server",), {})] if name == "needs" and name in self._marks else []
+
+    def get_closest_marker(self, name: str) -> object | None:
+        return name if name in self._marks else None
+
+
+@pytest.fixture
+def edited(tmp_path: Path):
+    def load(old: str = "", new: str = "", text: str = GROUP):
+        assert old in text
+        path = tmp_path / "lab.yaml"
+        path.write_text(text.replace(old, new, 1))
+        return load_topology(path)
+
+    return load
+
+
+def test_every_suite_has_its_place() -> None:
+    folders = {path.parent.name for path in (ROOT / "suites").glob("*/test_*.py")}
+    assert folders <= set(ORDER)
+    assert ORDER.index("recovery_plans") == ORDER.index("test_failover") + 1
+
+
+def test_a_role_that_is_missing_is_named(edited) -> None:
+    assert "vmm-server" in (why_not(Item("needs"), edited()) or "")
+
+
+def test_a_plan_that_pauses_is_needed(edited) -> None:
+    assert pausing_plan(edited()) == "shop"
+    assert why_not(Item("needs_plan"), edited()) is None
+    without = edited("            - {manual: Look whether the orders are complete.}\n")
+    assert "manual action" in (why_not(Item("needs_plan"), without) or "")
+    assert why_not(Item(), without) is None
+    one_group = edited("        - machines: [app2]\n")
+    assert pausing_plan(one_group) is None
+
+
+def test_members_of_a_consistent_group_act_as_one(edited) -> None:
+    assert why_not(Item("needs_group"), edited()) is None
+    assert "act as one" in (why_not(Item("needs_lone"), edited()) or "")
+    assert "multi-VM consistency" in (why_not(Item("needs_group"), edited(text=EMBEDDED)) or "")
+    assert why_not(Item("needs_lone"), edited(text=EMBEDDED)) is None

@@ -115,15 +115,15 @@ void *gossip_main(void *argument) {
     const struct options *options = &writer->options;
     int64_t next = now_ns(), since = next;
     uint64_t last_token = 0;
-    for (unsigned turn = 1; !writer->ending;) {
+    for (unsigned turn = 0; !writer->ending;) {
         int64_t left = next - now_ns();
         struct timespec wait = {.tv_nsec = left > 0 ? left : 0};
         struct pollfd arrival = {.fd = writer->socket, .events = POLLIN};
         if (ppoll(&arrival, 1, &wait, NULL) > 0) receive(writer);
         if (now_ns() < next) continue;
         next = now_ns() + options->gossip_us * 1000;
-        unsigned peer = turn++ % options->machines;
-        if (peer != options->vm && options->peers[peer].sin_port) send_to(writer, peer, 0);
+        unsigned peer = (options->vm + 1u + turn++ % (options->machines - 1u)) % options->machines;
+        if (options->peers[peer].sin_port) send_to(writer, peer, 0);
         if (options->vm == 0 && options->token_lane) revive_token(writer, &last_token, &since);
     }
     return NULL;

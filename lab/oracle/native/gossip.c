@@ -49,7 +49,8 @@ static void send_to(struct writer *writer, unsigned peer, uint64_t token) {
     packet.echo_arrived = peers[peer].last_arrived;
     pthread_mutex_unlock(&peers_lock);
     packet.sent = now_ns();
-    sendto(writer->socket, &packet, length, 0, (const struct sockaddr *)&options->peers[peer], sizeof options->peers[peer]);
+    const struct sockaddr_in *to = &options->peers[peer];
+    sendto(writer->socket, &packet, length, 0, (const struct sockaddr *)to, sizeof *to);
 }
 
 static void take_token(struct writer *writer, uint64_t token) {
@@ -137,6 +138,7 @@ void gossip_print_exchanges(struct writer *writer) {
         peers[i].known = false;
         pthread_mutex_unlock(&peers_lock);
         if (known)
-            printf("C %u %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", i, best.sent, best.arrived, best.answered, best.back);
+            printf("C %u %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", i, best.sent, best.arrived,
+                   best.answered, best.back);
     }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -11,20 +12,22 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import groups, lab_up, last_run, oracle, replication
+from lab.bench import churn, groups, lab_up, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
 from lab.provision.board import Board, ConsoleBoard
 from lab.provision.down import tear_down
 from lab.provision.home import Home
+from lab.provision.lab import Lab
 from lab.provision.lease import leased
 from lab.provision.up import bring_up, open_lab
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 
-NAMES = (lab_up.NAME, replication.NAME, groups.NAME, oracle.NAME, last_run.RUN_TIME, last_run.PEAK_MEMORY)
+NAMES = (lab_up.NAME, replication.NAME, churn.NAME, groups.NAME, oracle.NAME, last_run.RUN_TIME, last_run.PEAK_MEMORY)
 _WIDTH_OF_A_PIPE = 160
+ON_MACHINES = frozenset({lab_up.NAME, replication.NAME, churn.NAME})
 Report = Callable[[list[Row]], None]
 
 
@@ -48,7 +51,7 @@ def bench(
         _write(found, out)
 
     try:
-        if chosen & {lab_up.NAME, replication.NAME}:
+        if chosen & ON_MACHINES:
             _on_machines(load_topology(topology), chosen, times, console, report)
         if groups.NAME in chosen:
             report([groups.group_cut(times)])
@@ -84,22 +87,21 @@ def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console
         try:
             if lab_up.NAME in chosen:
                 report([lab_up.lab_up(topology, home, board, times)])
-            if replication.NAME in chosen:
-                report(_replication(topology, home, board, times, fresh=lab_up.NAME not in chosen))
+            if chosen & {replication.NAME, churn.NAME}:
+                with closing(_lab(topology, home, board, fresh=lab_up.NAME not in chosen)) as lab:
+                    if replication.NAME in chosen:
+                        report(replication.replication(lab, board, times))
+                    if churn.NAME in chosen:
+                        report(churn.churn(lab, board))
         finally:
             tear_down(home, name, board)
 
 
-def _replication(topology: Topology, home: Home, board: Board, times: int, *, fresh: bool) -> list[Row]:
-    if fresh:
-        tear_down(home, lab_up.LAB, board)
-        lab = bring_up(topology, home, lab_up.LAB, board)
-    else:
-        lab = open_lab(home, lab_up.LAB, topology)
-    try:
-        return replication.replication(lab, board, times)
-    finally:
-        lab.close()
+def _lab(topology: Topology, home: Home, board: Board, *, fresh: bool) -> Lab:
+    if not fresh:
+        return open_lab(home, lab_up.LAB, topology)
+    tear_down(home, lab_up.LAB, board)
+    return bring_up(topology, home, lab_up.LAB, board)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def replication(lab: Lab, board: Board, times: int) -> list[Row]:
     """Deploy, install, fill a data disk and measure in turn, the peer first. Raises LabError."""
     name = next(iter(lab.topology.stack.protect))
     with deployed(lab, board) as stack:
-        _install(stack, lab, name, board)
+        install(stack, lab, name, board)
         _fill(lab.machine(name).ssh, data_disk(lab.topology, name), board)
         turns = [_turn(stack, lab, name, board) for _ in range(times)]
     return rows(turns, sum(disk.size for disk in protected_disks(lab.topology, name)))
@@ -74,7 +74,8 @@ def data_disk(topology: Topology, machine: str) -> Disk:
     raise BadInput(f"{topology.source}: {machine} has no data disk with a mount to fill")
 
 
-def _install(stack: Stack, lab: Lab, name: str, board: Board) -> None:
+def install(stack: Stack, lab: Lab, name: str, board: Board) -> None:
+    """Have the agent installed on a machine unless it is there. Raises JobFailed, NeverBooted."""
     stack.protect(name)
     if f"mobility-{name}" in {component.id for component in stack.components()}:
         return
@@ -99,7 +100,7 @@ def _turn(stack: Stack, lab: Lab, name: str, board: Board) -> Turn:
     if stack.machine(name).state is not MachineState.UNPROTECTED:
         stack.run(name, Operation.DISABLE, Deadline.after(REPLICATION_SECONDS))
         stack.wait_state(name, MachineState.UNPROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
-        _install(stack, lab, name, board)
+        install(stack, lab, name, board)
     board.step(f"{name} dd | zstd | ssh", "copying")
     peer = _peer(lab, name)
     board.step(f"{name} dd | zstd | ssh", "ready")

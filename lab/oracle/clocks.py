@@ -57,7 +57,10 @@ class Clocks:
             self._walls.setdefault(event.machine, []).append((event.at, event.difference))
         elif isinstance(event, Exchange):
             ahead = ((event.arrived - event.sent) + (event.answered - event.back)) // 2
-            error = ((event.back - event.sent) - (event.answered - event.arrived) + 1) // 2 + 1
+            way = (event.back - event.sent) - (event.answered - event.arrived)
+            if way < 0:
+                return  # a clock stepped in between: this says nothing
+            error = (way + 1) // 2 + 1
             middle = (event.sent + event.back) // 2
             here, there = event.machine, event.peer
             self._samples.setdefault((here, there), []).append(_Sample(middle, ahead, error))

@@ -13,10 +13,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lab.oracle.images import copy_of
 from lab.oracle.judge import judge
-from lab.oracle.mutants import MUTANTS, Mutant, Mutation, Scene, failback_scene, is_equivalent, late_cuts, sound_scene
-from lab.oracle.simulation import World, simulate, simulated_group
+from lab.oracle.trials.images import copy_of
+from lab.oracle.trials.mutants import (
+    MUTANTS,
+    Mutant,
+    Mutation,
+    Scene,
+    failback_scene,
+    is_equivalent,
+    late_cuts,
+    sound_scene,
+)
+from lab.oracle.trials.simulation import World, simulate, simulated_group
 
 CUTS_PER_WORLD = 200
 WORLD_MS = 240

@@ -156,7 +156,13 @@ class Group:
         """
         places = [word for offset, length in extents for word in ("--extent", f"{offset}:{length}")]
         options = {"volume": path, "volume-index": volume}
-        return ["scan", *self._common(machine, volume), *_options(options), *places, *(["--uncached"] if uncached else [])]
+        return [
+            "scan",
+            *self._common(machine, volume),
+            *_options(options),
+            *places,
+            *(["--uncached"] if uncached else []),
+        ]
 
     def _common(self, machine: int, volume: int) -> list[str]:
         options = {

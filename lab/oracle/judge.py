@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lab.oracle.causal import check_causal
+from lab.oracle.checks.causal import check_causal
+from lab.oracle.checks.damage import check_damage
+from lab.oracle.checks.epochs import Epochs, LanePast
+from lab.oracle.checks.facts import LaneFacts, gather_facts
+from lab.oracle.checks.frontier import Frontier, current_epoch, find_frontier
+from lab.oracle.checks.instants import Label, check_instant, check_label, find_windows
+from lab.oracle.checks.loss import GroupLoss, measure_loss
+from lab.oracle.checks.overwrites import check_overwrites
 from lab.oracle.clocks import Clocks
-from lab.oracle.damage import check_damage
-from lab.oracle.epochs import Epochs
-from lab.oracle.facts import LaneFacts, gather_facts
 from lab.oracle.findings import Finding, Rule, Verdict, at_lane
-from lab.oracle.frontier import Frontier, current_epoch, find_frontier
 from lab.oracle.group import Group
 from lab.oracle.history import Batch, Event, read_history
-from lab.oracle.instants import Label, check_instant, check_label, find_windows
-from lab.oracle.overwrites import check_overwrites
 from lab.oracle.scan import Copy
 
 
@@ -95,7 +96,7 @@ def find_frontiers(copy: Copy, group: Group, epochs: Epochs, epoch: int) -> tupl
     """Return how far each lane of the copy goes, and what breaks check A."""
     frontiers, findings = {}, []
     for lane, held in sorted(copy.lanes.items()):
-        frontiers[lane], found = find_frontier(held, lane, group, epochs, epoch)
+        frontiers[lane], found = find_frontier(held, LanePast(group, lane, epochs, epoch))
         findings.extend(found)
     return frontiers, findings
 
@@ -111,7 +112,7 @@ def judge(copy: Copy, group: Group, testimony: Testimony, claim: Claim | None = 
     findings += _check_invented(frontiers, facts, group, claim)
     findings += check_causal(frontiers, group)
     for lane, frontier in frontiers.items():
-        findings += check_overwrites(copy.lanes[lane], frontier, group, epochs, epoch)
+        findings += check_overwrites(copy.lanes[lane], frontier, LanePast(group, lane, epochs, epoch))
     windows = find_windows(frontiers, facts, group)
     clocks = testimony.clocks()
     found, error = check_instant(windows, frontiers, clocks, group)
@@ -124,6 +125,16 @@ def judge(copy: Copy, group: Group, testimony: Testimony, claim: Claim | None = 
     unwitnessed = sum(max(0, frontier.position - facts[lane].known_position) for lane, frontier in frontiers.items())
     cut = tuple(frontier.seq for frontier in frontiers.values())
     return Verdict(tuple(findings), epoch, cut, tuple(windows), error, label_error, unwitnessed, _checks(claim))
+
+
+def loss_of(
+    copy: Copy, group: Group, testimony: Testimony, failed_at: Mapping[int, int] | None = None, epoch: int | None = None
+) -> GroupLoss:
+    """Return what a copy lacks. ``epoch`` is the one that it must be of; None: the newest that it holds."""
+    epochs = testimony.epochs()
+    current = epoch if epoch is not None else current_epoch(copy.lanes, epochs)
+    frontiers, _ = find_frontiers(copy, group, epochs, current)
+    return measure_loss(testimony.facts(frontiers, current, failed_at), group, failed_at)
 
 
 def _checks(claim: Claim) -> tuple[str, ...]:
@@ -147,9 +158,7 @@ def _check_invented(
     return findings
 
 
-def _check_backwards(
-    frontiers: Mapping[int, Frontier], group: Group, previous: Sequence[int] | None
-) -> list[Finding]:
+def _check_backwards(frontiers: Mapping[int, Frontier], group: Group, previous: Sequence[int] | None) -> list[Finding]:
     findings = []
     for frontier, before in zip(frontiers.values(), previous or (), strict=False):
         if frontier.seq < before:

@@ -24,6 +24,8 @@ from lab.oracle.group import Group
 MARKER_KIND = 3
 MAX_RUNS = 4096
 """Runs that are kept for a lane: a sound copy has three at most, so more says only how bad it is."""
+MAX_DAMAGE = 4096
+"""Pieces of damage that are kept for a volume."""
 ABSENT = -1
 """In ``LaneCopy.hot``: the slot holds no whole record of its lane."""
 
@@ -34,7 +36,7 @@ class ScanFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """LOG records ``first`` to ``last`` in neighbouring slots, chained by their digests. Details are those of the last."""
+    """LOG records ``first`` to ``last`` in neighbouring slots, each naming the one before; the rest is of the last."""
 
     epoch: int
     first: int
@@ -56,7 +58,11 @@ class NewestHot:
 
 @dataclass(frozen=True)
 class Damage:
-    """Blocks that hold nothing sound. ``what``: torn:MASK, zero, garbage, absent, forked, foreign-run, misdirected:..."""
+    """Blocks that hold nothing sound.
+
+    ``what``: torn:SECTORS, zero, garbage, absent (the file is too short), forked, foreign-run, misdirected:RECORD;
+    "shattered" and "more" stand for what was too much to keep.
+    """
 
     what: str
     machine: int
@@ -128,7 +134,9 @@ def _take(copy: Copy, words: Sequence[str], group: Group, machine: int, volume: 
         copy.lanes[lane].newest_hot = NewestHot(epoch, seq, issued, tuple(clock))
     elif kind == "B":
         lane, block, count = map(int, numbers[1:])
-        copy.damage.append(Damage(numbers[0], machine, volume, lane, block, count))
+        what = numbers[0] if len(copy.damage) < MAX_DAMAGE else "more"
+        if len(copy.damage) <= MAX_DAMAGE:
+            copy.damage.append(Damage(what, machine, volume, lane, block, count))
     elif kind == "V" and list(map(int, numbers)) != [1, machine, volume, group.volume_blocks]:
         raise ValueError("another volume, or another layout")
     elif kind == "F":
@@ -142,33 +150,32 @@ def _take(copy: Copy, words: Sequence[str], group: Group, machine: int, volume: 
 def _keep(copy: Copy, run: Run, place: tuple[int, int, int]) -> None:
     machine, volume, lane = place
     runs = copy.lanes[lane].runs
-    if len(runs) < MAX_RUNS:
+    if len(runs) == MAX_RUNS:
+        copy.damage.append(Damage("shattered", machine, volume, lane, 1, 1))
+    if len(runs) <= MAX_RUNS:
         runs.append(run)
-    elif len(runs) == MAX_RUNS and not any(item.what == "shattered" and item.lane == lane for item in copy.damage):
-        copy.damage.append(Damage("shattered", machine, volume, lane, 0, 1))
 
 
 def scan_file(
     tool: Path,
     group: Group,
-    machine: int,
-    volume: int,
+    place: tuple[int, int],
     path: Path,
     extents: Sequence[tuple[int, int]] = (),
     *,
     uncached: bool = True,
 ) -> Copy:
-    """Scan a file, device or image on this machine with the native tool; see ``Group.scan_arguments``.
+    """Scan a copy of the volume at ``place`` (machine, volume) with the native tool; see ``Group.scan_arguments``.
 
     Raises:
         ScanFailed: the tool failed.
     """
-    arguments = [str(tool), *group.scan_arguments(machine, volume, str(path), extents, uncached=uncached)]
+    arguments = [str(tool), *group.scan_arguments(*place, str(path), extents, uncached=uncached)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 - PIPE was asked for
         assert process.stderr is not None  # noqa: S101 - PIPE was asked for
         try:
-            return parse_scan(process.stdout, group, machine, volume)
+            return parse_scan(process.stdout, group, *place)
         except ScanFailed as error:
             process.stdout.close()
             raise ScanFailed(f"{error}: {process.stderr.read().strip()}") from error
@@ -177,6 +184,6 @@ def scan_file(
 def scan_group(tool: Path, group: Group, paths: dict[tuple[int, int], Path]) -> Copy:
     """Scan copies of all of a group's volumes, by (machine, volume). Raises ScanFailed."""
     copy = Copy()
-    for (machine, volume), path in paths.items():
-        copy.add(scan_file(tool, group, machine, volume, path))
+    for place, path in paths.items():
+        copy.add(scan_file(tool, group, place, path))
     return copy

@@ -79,7 +79,7 @@ def _write(tool: Path, group: Group, log: Path) -> StoredHistory:
 
 
 def _judge(tool: Path, group: Group, file: Path, history: StoredHistory) -> None:
-    verdict = judge(scan_file(tool, group, 0, 0, file, uncached=False), group, history)
+    verdict = judge(scan_file(tool, group, (0, 0), file, uncached=False), group, history)
     if not verdict.sound:
         raise RuntimeError(f"the copy is not sound: {verdict.findings[:3]}")
 
@@ -102,7 +102,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     speed = measure_speed(given.file, given.mib)
-    text = f"{speed.oracle_mb_s:.0f} MB/s, sha256sum {speed.sha256sum_mb_s:.0f} MB/s, ratio {speed.ratio:.2f} (goal {GOAL})"
+    ours, theirs = f"{speed.oracle_mb_s:.0f} MB/s", f"sha256sum {speed.sha256sum_mb_s:.0f} MB/s"
+    text = f"{ours}, {theirs}, ratio {speed.ratio:.2f} (goal {GOAL})"
     sys.stdout.write((json.dumps(asdict(speed) | {"met": speed.met}) if given.json else text) + "\n")
     return 0 if speed.met else 1
 

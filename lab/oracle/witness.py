@@ -1,4 +1,4 @@
-"""The witness: keeps what a writer said outside of what may fail, in an append-only file (``history`` has the lines)."""
+"""The witness: keeps what a writer said outside of what may fail, in an append-only file of ``history``'s lines."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _make_machines(lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, in
             board.step(plan.name, "defining")
             _define(lab, plan, keys[plan.name], image)
         jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
-        _raise_all(jobs)
+        _raise_all(jobs, lab.folder.name)
 
 
 def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Image) -> None:
@@ -195,11 +195,14 @@ def _start(lab: Lab, name: str, board: Board) -> None:
     board.step(name, "ready")
 
 
-def _raise_all(jobs: dict[Future[None], str]) -> None:
+def _raise_all(jobs: dict[Future[None], str], lab: str) -> None:
     """Wait for all; report every machine that failed, not only the first."""
     failures = [error for job in as_completed(jobs) if (error := job.exception()) is not None]
     strange = [error for error in failures if not isinstance(error, LabError)]
     if strange:
         raise ExceptionGroup("machines failed", [error for error in failures if isinstance(error, Exception)])
     if failures:
-        raise LabError("\n".join(str(error) for error in failures))
+        raise LabError(
+            "\n".join(str(error) for error in failures),
+            hint=f"machines keep running: lab status, lab ssh MACHINE --name {lab}; end: lab down {lab}",
+        )

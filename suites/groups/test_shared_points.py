@@ -14,7 +14,7 @@ from fixtures.workloads import Workload
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.oracle.findings import Rule, Verdict
-from lab.oracle.resolution import lane_times, resolution
+from lab.oracle.trials.resolution import lane_times, resolution
 from lab.stacks.groups import SharedPoint
 from lab.stacks.protocol import Operation, OperationRefused, Stack
 from lab.waiting import Deadline

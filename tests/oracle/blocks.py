@@ -14,7 +14,8 @@ DIGEST_AT, CRC_AT = 88, 104
 
 def crc32c_table() -> list[int]:
     table = []
-    for value in range(256):
+    for byte in range(256):
+        value = byte
         for _ in range(8):
             value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
         table.append(value)

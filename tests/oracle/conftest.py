@@ -38,8 +38,7 @@ def writers(tool: Path, tmp_path: Path) -> Iterator[Callable[[Group], list[Local
 
     def make(group: Group) -> list[LocalWriter]:
         made.extend(
-            LocalWriter(tool, group, machine, tmp_path / f"m{machine}.history")
-            for machine in range(len(group.members))
+            LocalWriter(tool, group, machine, tmp_path / f"m{machine}.history") for machine in range(len(group.members))
         )
         return made
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lab.oracle.images import LaneImage, blank_image
-from lab.oracle.simulation import World, Write
+from lab.oracle.trials.images import LaneImage, blank_image
+from lab.oracle.trials.simulation import World, Write
 
 Present = Mapping[int, Sequence[Write]]
 

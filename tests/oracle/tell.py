@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.oracle.simulation import World, Write
+from lab.oracle.trials.simulation import World, Write
 
 BATCH = 7
 
@@ -35,9 +35,7 @@ def lane_lines(world: World, lane: int, epoch: int) -> list[str]:
         redo = writes.pop(0)
         lines.append(f"D {lane} {epoch} {base} {redo.issued} {redo.acked}")
     pairs = list(zip(writes[::2], writes[1::2], strict=False))
-    for at in range(0, len(pairs), BATCH):
-        lines.append(batch_line(lane, epoch, pairs[at : at + BATCH]))
-    return lines
+    return lines + [batch_line(lane, epoch, pairs[at : at + BATCH]) for at in range(0, len(pairs), BATCH)]
 
 
 def batch_line(lane: int, epoch: int, pairs: list[tuple[Write, Write]]) -> str:

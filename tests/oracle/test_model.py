@@ -7,16 +7,17 @@ from functools import cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.oracle.causal import check_causal
+from lab.oracle.checks.causal import check_causal
+from lab.oracle.checks.damage import check_damage
+from lab.oracle.checks.epochs import LanePast
+from lab.oracle.checks.instants import check_instant, find_windows
+from lab.oracle.checks.overwrites import check_overwrites
 from lab.oracle.clocks import Clocks
-from lab.oracle.damage import check_damage
 from lab.oracle.findings import Rule
 from lab.oracle.group import Group, Member
-from lab.oracle.images import LaneImage, blank_image, copy_of, image_of
-from lab.oracle.instants import check_instant, find_windows
 from lab.oracle.judge import find_frontiers
-from lab.oracle.overwrites import check_overwrites
-from lab.oracle.simulation import Disks, World, simulate
+from lab.oracle.trials.images import LaneImage, blank_image, copy_of, image_of
+from lab.oracle.trials.simulation import Disks, World, simulate
 from tests.oracle.model import has_one_instant, is_causal, is_some_prefix, predecessors
 
 SHARED = Disks(clock_spread=0)
@@ -40,7 +41,7 @@ def lane_is_sound(world: World, lane: int, found: LaneImage) -> bool:
     frontiers, findings = find_frontiers(copy, world.group, world.epochs(), 1)
     findings = [finding for finding in findings if finding.lane == lane]
     findings += check_damage(copy.damage, frontiers, world.group, 1)
-    findings += check_overwrites(copy.lanes[lane], frontiers[lane], world.group, world.epochs(), 1)
+    findings += check_overwrites(copy.lanes[lane], frontiers[lane], LanePast(world.group, lane, world.epochs(), 1))
     return not findings
 
 

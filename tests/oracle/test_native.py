@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 import time
 from pathlib import Path
 
 import pytest
 
-from lab.oracle.epochs import Epochs
+from lab.oracle.checks.epochs import Epochs
 from lab.oracle.findings import Rule
 from lab.oracle.group import BLOCK, Group, Member, Pace
-from lab.oracle.history import Batch, Ended, Redo, read_history
+from lab.oracle.history import Batch, Ended, Redo, Refused, read_history
 from lab.oracle.judge import Claim, find_frontiers, judge
 from lab.oracle.local import LocalWriter
 from lab.oracle.native_tool import CompileFailed, native_tool
-from lab.oracle.resolution import lane_times, resolution
 from lab.oracle.scan import scan_file, scan_group
+from lab.oracle.trials.resolution import lane_times, resolution
 from tests.oracle import blocks
 from tests.oracle.cuts import continue_all, copy_files, history_of, scan_cut, stop_all
 
@@ -60,8 +62,8 @@ def test_real_cuts_are_sound_and_late_copies_are_not(tool, make_group, writers, 
     assert {Rule.INSTANT, Rule.CAUSAL} <= verdict.rules
     assert {finding.machine for finding in verdict.findings} == {"vm2"}
     measured = resolution(group, lane_times(history.events(), 1), history.clocks(), 300)
-    assert measured.found_ns is not None
-    assert measured.found_ns < 60_000_000
+    assert 0 < measured.median_ns <= (measured.found_ns or measured.median_ns)
+    assert measured.trials == 300
 
 
 def test_a_power_cut_keeps_everything_acknowledged(tool, make_group, writers, tmp_path) -> None:
@@ -85,7 +87,9 @@ def test_a_recovery_goes_on_in_a_new_epoch(tool, make_group, writers, tmp_path) 
     start(group, running)
     for writer in running:
         writer.kill()
-    dead = judge(scan_group(tool, group, copy_files(group, tmp_path / "dead", [0, 1])), group, history_of(group, running))
+    dead = judge(
+        scan_group(tool, group, copy_files(group, tmp_path / "dead", [0, 1])), group, history_of(group, running)
+    )
     for writer in running:
         writer.start(PACE, epoch=2, resume=True)
     for writer in running:
@@ -103,7 +107,7 @@ def test_a_recovery_goes_on_in_a_new_epoch(tool, make_group, writers, tmp_path) 
 
 
 def test_a_marker_flushes_and_holds(tool, make_group, writers, tmp_path) -> None:
-    from lab.oracle.application import judge_application_point, markers_of
+    from lab.oracle.checks.application import judge_application_point, markers_of
 
     group = make_group(machines=1)
     (writer,) = running = writers(group)
@@ -142,7 +146,9 @@ def test_the_rate_is_kept_and_the_history_is_whole(tool, make_group, writers) ->
     events = list(read_history(writer.witness.log, 0))
     assert isinstance(events[-1], Ended)
     for lane in (0, 1):
-        seqs = [step.seq for event in events if isinstance(event, Batch) and event.lane == lane for step in event.steps()]
+        seqs = [
+            step.seq for event in events if isinstance(event, Batch) and event.lane == lane for step in event.steps()
+        ]
         assert seqs == list(range(1, len(seqs) + 1))
         assert seqs[-1] == writer.witness.newest()[lane].seq
 
@@ -178,7 +184,7 @@ def test_a_copy_in_an_image_is_found_by_its_extents(tool, make_group, writers, t
     image = tmp_path / "image"
     image.write_bytes(bytes(8192) + data[half:] + b"x" * 4096 + data[:half])
     extents = [(8192 + len(data) - half + 4096, half), (8192, len(data) - half)]
-    assert scan_file(tool, group, 0, 0, image, extents) == scan_file(tool, group, 0, 0, path)
+    assert scan_file(tool, group, (0, 0), image, extents) == scan_file(tool, group, (0, 0), path)
 
 
 def test_the_writer_ends_when_nobody_listens(tool, make_group) -> None:
@@ -227,3 +233,51 @@ def test_groups_have_limits() -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         Group("00", (Member("vm", ("/a",)),))
     assert Epochs({}).last_valid(0, 1, 2) is None
+
+
+def test_a_refused_write_ends_its_lane_and_is_told(make_group, writers) -> None:
+    group = make_group(machines=1, volumes=1)
+    (writer,) = writers(group)
+    writer.start(PACE)
+    writer.wait_steps(20)
+    resource.prlimit(writer.pid, resource.RLIMIT_FSIZE, (0, 0))
+    end = time.monotonic() + 10
+    refused = {}
+    while len(refused) < 2:
+        assert time.monotonic() < end, "no lane told of its refused write"
+        refused = {event.lane: event for event in read_history(writer.witness.log, 0) if isinstance(event, Refused)}
+    newest = writer.witness.newest()
+    writer.stop()
+    assert writer.witness.newest() == newest
+    for lane, event in refused.items():
+        assert event.errno == errno.EFBIG
+        assert event.seq in {newest[lane].seq, newest[lane].seq + 1}
+        assert event.at >= newest[lane].acked_ns
+
+
+def test_dead_peers_do_not_stop_a_writer(make_group, writers) -> None:
+    group = make_group(machines=2)
+    running = writers(group)
+    start(group, running)
+    running[0].kill()
+    running[1].wait_steps(10)
+    running[1].stop()
+
+
+def test_commands_change_rate_and_epoch(tool, make_group, writers, tmp_path) -> None:
+    group = make_group(machines=1, volumes=1)
+    (writer,) = running = writers(group)
+    writer.start(Pace(rate=5))
+    writer.wait_steps(2)
+    writer.command("rate 500")
+    writer.wait_steps(100, seconds=5.0)
+    writer.command("nonsense")
+    writer.command("epoch 2")
+    writer.wait_steps(30)
+    copy = scan_cut(tool, group, running, tmp_path / "cut")
+    writer.stop()
+    history = history_of(group, running)
+    verdict = judge(copy, group, history, Claim(epoch=2))
+    assert verdict.sound, verdict.findings
+    assert all(history.epochs().begins_at(lane, 2) > 100 for lane in (0, 1))
+    assert any("nonsense" in remark for remark in writer.witness.remarks())

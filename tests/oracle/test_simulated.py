@@ -11,10 +11,10 @@ import pytest
 
 from lab.oracle import detection
 from lab.oracle.findings import Rule
-from lab.oracle.images import copy_of
 from lab.oracle.judge import Claim, StoredHistory, judge
-from lab.oracle.mutants import MUTANTS, Mutation, is_equivalent, late_cut, sound_scene
-from lab.oracle.simulation import MS, World, simulate, simulated_group
+from lab.oracle.trials.images import copy_of
+from lab.oracle.trials.mutants import MUTANTS, Mutation, is_equivalent, late_cut, sound_scene
+from lab.oracle.trials.simulation import MS, World, simulate, simulated_group
 from tests.oracle.tell import write_histories
 
 

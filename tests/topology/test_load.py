@@ -18,10 +18,10 @@ Edited = Callable[..., list[str]]
 
 @pytest.fixture
 def errors(tmp_path: Path) -> Edited:
-    """Load a topology of ours that has the words with edits, and return the error lines."""
+    """Load a topology that has what is edited, the embedded one if it does, and return the error lines."""
 
     def load(*edits: tuple[str, str]) -> list[str]:
-        text = next(text for text in (EMBEDDED, GROUP) if edits[0][0] in text)
+        text = EMBEDDED if edits[0][0] in EMBEDDED else GROUP
         for old, new in edits:
             assert old in text
             text = text.replace(old, new, 1)

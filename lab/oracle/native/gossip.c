@@ -25,10 +25,12 @@ static struct peer_state {
     struct exchange best;
     bool known;
 } peers[MAX_MACHINES];
+static int64_t opened; /* answers to packets from before that are not ours: another writer's, with another clock */
 static pthread_mutex_t peers_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void gossip_open(struct writer *writer) {
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(writer->options.port)};
+    opened = now_ns();
     writer->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (writer->socket < 0 || bind(writer->socket, (struct sockaddr *)&here, sizeof here) != 0) die("gossip port");
 }
@@ -47,7 +49,8 @@ static void send_to(struct writer *writer, unsigned peer, uint64_t token) {
     packet.echo_arrived = peers[peer].last_arrived;
     pthread_mutex_unlock(&peers_lock);
     packet.sent = now_ns();
-    sendto(writer->socket, &packet, length, 0, (const struct sockaddr *)&options->peers[peer], sizeof options->peers[peer]);
+    const struct sockaddr_in *to = &options->peers[peer];
+    sendto(writer->socket, &packet, length, 0, (const struct sockaddr *)to, sizeof *to);
 }
 
 static void take_token(struct writer *writer, uint64_t token) {
@@ -63,7 +66,7 @@ static void note_exchange(const struct packet *packet, int64_t arrived) {
     int64_t way = (found.back - found.sent) - (found.answered - found.arrived);
     int64_t best = (peer->best.back - peer->best.sent) - (peer->best.answered - peer->best.arrived);
     pthread_mutex_lock(&peers_lock);
-    if (packet->echo_sent && (!peer->known || way < best)) {
+    if (packet->echo_sent >= opened && way >= 0 && (!peer->known || way < best)) {
         peer->best = found;
         peer->known = true;
     }
@@ -113,15 +116,15 @@ void *gossip_main(void *argument) {
     const struct options *options = &writer->options;
     int64_t next = now_ns(), since = next;
     uint64_t last_token = 0;
-    for (unsigned turn = 1; !writer->ending;) {
+    for (unsigned turn = 0; !writer->ending;) {
         int64_t left = next - now_ns();
         struct timespec wait = {.tv_nsec = left > 0 ? left : 0};
         struct pollfd arrival = {.fd = writer->socket, .events = POLLIN};
         if (ppoll(&arrival, 1, &wait, NULL) > 0) receive(writer);
         if (now_ns() < next) continue;
         next = now_ns() + options->gossip_us * 1000;
-        unsigned peer = turn++ % options->machines;
-        if (peer != options->vm && options->peers[peer].sin_port) send_to(writer, peer, 0);
+        unsigned peer = (options->vm + 1u + turn++ % (options->machines - 1u)) % options->machines;
+        if (options->peers[peer].sin_port) send_to(writer, peer, 0);
         if (options->vm == 0 && options->token_lane) revive_token(writer, &last_token, &since);
     }
     return NULL;
@@ -135,6 +138,7 @@ void gossip_print_exchanges(struct writer *writer) {
         peers[i].known = false;
         pthread_mutex_unlock(&peers_lock);
         if (known)
-            printf("C %u %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", i, best.sent, best.arrived, best.answered, best.back);
+            printf("C %u %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", i, best.sent, best.arrived,
+                   best.answered, best.back);
     }
 }

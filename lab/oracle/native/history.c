@@ -41,12 +41,14 @@ static void print_steps(uint32_t lane, const struct row *rows, size_t count) {
 
 static void print_other(uint32_t lane, const struct row *row) {
     if (row->kind == ROW_MARKER)
-        printf("M %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 "\n", lane, row->epoch, row->marker,
+        printf("M %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 "\n", lane, row->epoch,
+               row->marker,
                row->seq, row->ahead, row->hot_acked);
     if (row->kind == ROW_EPOCH)
         printf("E %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 "\n", lane, row->epoch, row->seq, row->ahead);
     if (row->kind == ROW_REFUSED)
-        printf("X %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRId64 "\n", lane, row->epoch, row->seq, row->ahead,
+        printf("X %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRId64 "\n", lane, row->epoch, row->seq,
+               row->ahead,
                row->log_acked);
     if (row->kind == ROW_REDO)
         printf("D %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRId64 " %" PRId64 "\n", lane, row->epoch, row->seq,

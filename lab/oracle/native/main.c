@@ -112,8 +112,8 @@ static void take_option(struct options *options, uint16_t *volume_index, int opt
 
 static void check_options(const struct options *options) {
     if (!options->volumes || !options->lanes_per_volume) usage("--volume and --lanes-per-volume are needed");
-    if (options->log_slots < 4 || options->hot_slots < 2) usage("--log-slots (4 or more) and --hot-slots (2 or more) are needed");
-    if (options->machines > MAX_MACHINES || options->vm >= options->machines) usage("--vm is below --machines, 32 at most");
+    if (options->log_slots < 4 || options->hot_slots < 2) usage("--log-slots (4 or more) --hot-slots (2 or more)");
+    if (options->machines > MAX_MACHINES || options->vm >= options->machines) usage("--vm < --machines <= 32");
     if (options->all_lanes > MAX_LANES) usage("256 lanes at most in a group");
     if (options->first_lane + options->volumes * options->lanes_per_volume > options->all_lanes) usage("--all-lanes");
 }
@@ -158,7 +158,7 @@ static void obey(struct writer *writer) {
 }
 
 /* Lets every lane finish its step, and says everything that happened before the last line. */
-static int stop_writer(struct writer *writer, pthread_t history) {
+static void stop_writer(struct writer *writer, pthread_t history) {
     writer->ending = true;
     pthread_mutex_lock(&writer->lock);
     pthread_cond_broadcast(&writer->changed);
@@ -166,7 +166,6 @@ static int stop_writer(struct writer *writer, pthread_t history) {
     for (unsigned i = 0; i < writer->lane_count; i++) pthread_join(writer->lanes[i].thread, NULL);
     writer->ended = true;
     pthread_join(history, NULL);
-    return 0;
 }
 
 static int run_writer(struct options options) {
@@ -189,13 +188,18 @@ static int run_writer(struct options options) {
         pthread_create(&writer.lanes[i].thread, NULL, lane_main, &writer.lanes[i]);
     pthread_create(&history, NULL, history_main, &writer);
     obey(&writer);
-    return stop_writer(&writer, history);
+    stop_writer(&writer, history);
+    if (options.machines > 1) pthread_join(gossip, NULL);
+    return 0;
 }
 
 static int run_scan(const struct options *options, uint16_t volume_index) {
     struct scan scan = {.vm = options->vm, .volume = volume_index, .extents = extents, .extent_count = extent_count};
     memcpy(scan.run, options->run, RUN_BYTES);
-    scan.layout = (struct layout){options->first_lane, options->lanes_per_volume, options->log_slots, options->hot_slots};
+    scan.layout.first_lane = options->first_lane;
+    scan.layout.lanes = options->lanes_per_volume;
+    scan.layout.log_slots = options->log_slots;
+    scan.layout.hot_slots = options->hot_slots;
     scan.file = open(options->paths[0], O_RDONLY | O_CLOEXEC);
     if (scan.file < 0) die(options->paths[0]);
     if (uncached) posix_fadvise(scan.file, 0, 0, POSIX_FADV_DONTNEED);
@@ -215,6 +219,7 @@ int main(int count, char **arguments) {
         take_option(&options, &volume_index, option, optarg);
     check_options(&options);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond a limit is refused like any other */
     crc32c_prepare();
     clock_prepare();
     return writes ? run_writer(options) : run_scan(&options, volume_index);

@@ -38,7 +38,8 @@ static struct place place_of(const struct layout *layout, uint64_t block) {
 
 static void flush_bad(struct pass *pass) {
     if (pass->bad_count)
-        fprintf(pass->out, "B %s %" PRIu32 " %" PRIu64 " %" PRIu64 "\n", pass->bad, pass->lane, pass->bad_first, pass->bad_count);
+        fprintf(pass->out, "B %s %" PRIu32 " %" PRIu64 " %" PRIu64 "\n", pass->bad, pass->lane, pass->bad_first,
+                pass->bad_count);
     pass->bad_count = 0;
 }
 
@@ -56,9 +57,9 @@ static void print_clock(FILE *out, const struct record *record) {
 static void flush_run(struct pass *pass) {
     const struct record *last = &pass->last;
     if (pass->run_count) {
-        fprintf(pass->out, "L %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRId64 " %" PRId64,
-                last->lane, last->epoch, pass->run_first, last->seq - pass->run_count + 1, pass->run_count, last->kind,
-                last->issued_ns, last->previous_ack_ns);
+        fprintf(pass->out, "L %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64, last->lane, last->epoch,
+                pass->run_first, last->seq - pass->run_count + 1, pass->run_count);
+        fprintf(pass->out, " %" PRIu32 " %" PRId64 " %" PRId64, last->kind, last->issued_ns, last->previous_ack_ns);
         print_clock(pass->out, last);
     }
     pass->run_count = 0;
@@ -144,7 +145,8 @@ static bool belongs(const struct scan *scan, const struct record *record, uint64
     struct place place = place_of(&scan->layout, block);
     if (record->vm != scan->vm || record->volume != scan->volume || record->slot != block) return false;
     if (!kind_fits(place.region, record->kind) || (place.region != CANARY && record->lane != place.lane)) return false;
-    return place.region != LOG || record->kind == KIND_FRESH || (record->seq - 1) % scan->layout.log_slots == place.slot;
+    if (place.region != LOG || record->kind == KIND_FRESH) return true;
+    return (record->seq - 1) % scan->layout.log_slots == place.slot;
 }
 
 static void take(struct pass *pass, struct record *record, uint64_t block) {
@@ -197,7 +199,10 @@ static ssize_t read_at(const struct scan *scan, void *buffer, uint64_t at, uint6
 static uint64_t hole_blocks(const struct scan *scan, uint64_t block, uint64_t end) {
     uint64_t length = (end - block) * BLOCK, where = locate(scan, block * BLOCK, &length);
     off_t data = lseek(scan->file, (off_t)where, SEEK_DATA);
-    if (data < 0) return errno == ENXIO && lseek(scan->file, 0, SEEK_END) >= (off_t)(where + length) ? length / BLOCK : 0;
+    if (data < 0) {
+        bool to_the_end = errno == ENXIO && lseek(scan->file, 0, SEEK_END) >= (off_t)(where + length);
+        return to_the_end ? length / BLOCK : 0;
+    }
     uint64_t hole = (uint64_t)data - where;
     return (hole < length ? hole : length) / BLOCK;
 }

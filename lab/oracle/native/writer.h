@@ -27,7 +27,8 @@ struct row {
     enum row_kind kind;
     uint32_t epoch;
     uint64_t seq, marker;
-    uint64_t ahead; /* operations accepted but not yet written when LOG was issued; ROW_EPOCH: a redo follows; ROW_REFUSED: errno */
+    uint64_t ahead; /* operations accepted but not yet written when LOG was issued;
+                       ROW_EPOCH: whether a redo follows; ROW_REFUSED: errno */
     int64_t log_issued, log_acked, hot_issued, hot_acked;
 };
 

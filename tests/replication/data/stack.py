@@ -49,7 +49,7 @@ class Stack:
         self.stream = "app1-stream-1"
         self.settings: dict[str, Any] = {}
         self.links: list[Link] = []
-        self.random = random.Random(1)  # noqa: S311 - test data that can be made again
+        self.random = random.Random(1)
 
     def start(self, *components: str) -> None:
         for component in components:

@@ -133,7 +133,7 @@ def group(tmp_path, authority):
 
 def test_all_members_are_held_at_one_moment(group):
     coordinator = group.start()
-    dice = random.Random(7)  # noqa: S311 - delays that can be had again
+    dice = random.Random(7)
     for _ in range(10):
         for cutter in group.cutters.values():
             cutter.suspend_s, cutter.prepare_s = dice.uniform(0, 0.02), dice.uniform(0, 0.02)

@@ -104,7 +104,7 @@ def test_rivals_are_the_fua_writes_that_a_plain_part_may_wrongly_have_beaten(
 @pytest.mark.parametrize("seed", range(20))
 def test_many_crowded_logs_end_as_the_model_does(seed: int) -> None:
     """Without files, so that there can be thousands: what wins each byte of a small disk."""
-    dice = random.Random(seed)  # noqa: S311 - the same logs on every run
+    dice = random.Random(seed)
     for _ in range(200):
         entries = [
             Entry(dice.randrange(12), dice.randrange(1, 9), dice.choice((0, FUA, FLUSH, DISCARD)), 0, 0)

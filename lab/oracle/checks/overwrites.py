@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from array import array
 
-from lab.oracle.epochs import Epochs
-from lab.oracle.findings import Finding, Rule, at_lane
-from lab.oracle.frontier import Frontier
-from lab.oracle.group import Group
+from lab.oracle.checks.epochs import LanePast
+from lab.oracle.checks.frontier import Frontier
+from lab.oracle.findings import Finding, Rule
 from lab.oracle.scan import ABSENT, LaneCopy
 
 
-def expected_overwrites(group: Group, lane: int, finished: int, epochs: Epochs, current: int) -> array[int]:
+def expected_overwrites(past: LanePast, finished: int) -> array[int]:
     """Return the step whose overwrite each slot holds after HOT(finished), 0 for a slot that has none yet."""
+    group, lane = past.group, past.lane
     wanted = array("q", bytes(8 * group.hot_slots))
     open_slots = [group.hot_slots // 2] * 2
-    for epoch, after, last in epochs.segments(lane, finished, current):
+    for epoch, after, last in past.epochs.segments(lane, finished, past.current):
         for seq in range(last, after, -1):
             if not open_slots[epoch % 2]:
                 break
@@ -29,34 +29,30 @@ def expected_overwrites(group: Group, lane: int, finished: int, epochs: Epochs, 
     return wanted
 
 
-def check_overwrites(
-    copy: LaneCopy, frontier: Frontier, group: Group, epochs: Epochs, current: int
-) -> list[Finding]:
+def check_overwrites(copy: LaneCopy, frontier: Frontier, past: LanePast) -> list[Finding]:
     """Return the slots that hold another version than they must."""
     findings = []
-    lane, seq = frontier.lane, frontier.seq
-    wanted = expected_overwrites(group, lane, seq - 1, epochs, current)
-    in_flight = group.hot_slot(lane, seq, frontier.epoch) if seq else None
+    seq = frontier.seq
+    wanted = expected_overwrites(past, seq - 1)
+    in_flight = past.hot_slot(seq) if seq else None
     for slot, found in enumerate(copy.hot):
         want = wanted[slot]
         if found == ABSENT or (found == seq and slot == in_flight):
             continue
-        if found != want or (found and not epochs.fits(lane, found, copy.hot_epochs[slot], current)):
-            rule, text = _name(found, want, copy.hot_epochs[slot], frontier, epochs, current)
-            findings.append(at_lane(rule, group, lane, found or want, f"HOT slot {slot}: {text}"))
+        epoch = copy.hot_epochs[slot]
+        if found != want or (found and not past.hot_fits(found, epoch)):
+            rule, text = _name(found, want, epoch, seq, past.limit(epoch))
+            findings.append(past.finding(rule, found or want, f"HOT slot {slot}: {text}"))
     return findings
 
 
-def _name(
-    found: int, want: int, epoch: int, frontier: Frontier, epochs: Epochs, current: int
-) -> tuple[Rule, str]:
-    limit = epochs.last_valid(frontier.lane, epoch, current)
+def _name(found: int, want: int, epoch: int, frontier: int, limit: int | None) -> tuple[Rule, str]:
     if limit is not None and found > limit:
         return Rule.ZOMBIE, f"version {found} of epoch {epoch} survived, which was cut at {limit}"
-    if found > frontier.seq:
-        return Rule.LEAKED, f"version {found} is from after the frontier {frontier.seq}"
+    if found > frontier:
+        return Rule.LEAKED, f"version {found} is from after the frontier {frontier}"
     if found < want:
-        return Rule.STALE, f"version {found} although {want} was acknowledged before the frontier {frontier.seq}"
+        return Rule.STALE, f"version {found} although {want} was acknowledged before the frontier {frontier}"
     if found == want:
         return Rule.FOREIGN, f"version {found} is of epoch {epoch}, another than its LOG record"
     return Rule.MISDIRECTED, f"version {found} was never written to this slot"

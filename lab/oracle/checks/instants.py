@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lab.oracle.checks.facts import LaneFacts
+from lab.oracle.checks.frontier import Frontier
 from lab.oracle.clocks import Clocks
-from lab.oracle.facts import LaneFacts
 from lab.oracle.findings import Finding, Rule, Window
-from lab.oracle.frontier import Frontier
 from lab.oracle.group import Group
 
 
@@ -61,9 +61,7 @@ def check_instant(
     return findings, largest
 
 
-def _skewed(
-    late: Window, early: Window, frontiers: Mapping[int, Frontier], skew: int, group: Group
-) -> Finding:
+def _skewed(late: Window, early: Window, frontiers: Mapping[int, Frontier], skew: int, group: Group) -> Finding:
     assert late.begin_lane is not None  # noqa: S101 - both belong to a bound
     assert early.end_lane is not None  # noqa: S101 - both belong to a bound
     place, other = group.lanes[late.begin_lane], group.lanes[early.end_lane]
@@ -96,7 +94,9 @@ def check_label(windows: Sequence[Window], clocks: Clocks, label: Label, group: 
         distance = max(early, late) - offset.error_ns
         worst = max(worst, distance)
         if distance > label.tolerance_ns:
-            lane, what = (window.begin_lane, "holds a write from") if early > late else (window.end_lane, "lacks one from")
+            lane, what = (
+                (window.begin_lane, "holds a write from") if early > late else (window.end_lane, "lacks one from")
+            )
             text = f"{name} {what} {distance / 1e6:.3f} ms or more {'after' if early > late else 'before'} the label"
             findings.append(Finding(Rule.LABEL, text, name, None, lane, skew_ns=distance))
     return findings, worst

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lab.oracle.findings import Finding, Rule, at_lane
+from lab.oracle.group import Group
 from lab.oracle.history import EpochStart
 
 
@@ -65,6 +67,42 @@ class Epochs:
 
     def fits(self, lane: int, seq: int, epoch: int, current: int) -> bool:
         """Whether a HOT record may have this epoch: a recovery writes the one of its base again."""
-        return epoch <= current and (
-            epoch == self.expected(lane, seq, current) or self.rewrites(lane, epoch, seq)
-        )
+        return epoch <= current and (epoch == self.expected(lane, seq, current) or self.rewrites(lane, epoch, seq))
+
+
+@dataclass(frozen=True)
+class LanePast:
+    """One lane's epochs up to the one that a copy is of (``current``)."""
+
+    group: Group
+    lane: int
+    epochs: Epochs
+    current: int
+
+    def known(self, epoch: int) -> bool:
+        """Whether a record of this epoch may be in the copy."""
+        return epoch <= self.current and self.epochs.known(self.lane, epoch)
+
+    def begins_at(self, epoch: int) -> int:
+        """Return the step after which an epoch went on."""
+        return self.epochs.begins_at(self.lane, epoch)
+
+    def limit(self, epoch: int) -> int | None:
+        """Return the highest step of an epoch that survived, None for no limit."""
+        return self.epochs.last_valid(self.lane, epoch, self.current)
+
+    def epoch_of(self, seq: int) -> int:
+        """Return the epoch that a step's LOG record must be of."""
+        return self.epochs.expected(self.lane, max(seq, 1), self.current)
+
+    def hot_slot(self, seq: int) -> int:
+        """Return the HOT slot that a step overwrites."""
+        return self.group.hot_slot(self.lane, seq, self.epoch_of(seq))
+
+    def hot_fits(self, seq: int, epoch: int) -> bool:
+        """Whether a HOT record of a step may have this epoch."""
+        return self.epochs.fits(self.lane, seq, epoch, self.current)
+
+    def finding(self, rule: Rule, seq: int | None, text: str) -> Finding:
+        """Return a finding about this lane."""
+        return at_lane(rule, self.group, self.lane, seq, text)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lab.oracle.checks.frontier import Frontier
 from lab.oracle.findings import Finding, Rule, at_lane
-from lab.oracle.frontier import Frontier
 from lab.oracle.group import Group
 
 

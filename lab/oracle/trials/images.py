@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lab.oracle.group import Group
 from lab.oracle.scan import ABSENT, Copy, Damage, LaneCopy, NewestHot, Run
-from lab.oracle.simulation import World, Write
+from lab.oracle.trials.simulation import World, Write
 
 LOG_KIND = 1
 
@@ -56,9 +56,7 @@ def blank_image(group: Group) -> Image:
     return Image(group, {lane.index: LaneImage.blank(group) for lane in group.lanes})
 
 
-def applied_writes(
-    world: World, at: Mapping[int, int], rng: random.Random, epoch: int = 1
-) -> dict[int, list[Write]]:
+def applied_writes(world: World, at: Mapping[int, int], rng: random.Random, epoch: int = 1) -> dict[int, list[Write]]:
     """Return the writes of an epoch that are on the disks after cuts at a moment for each lane (true time).
 
     Of each lane everything acknowledged, and the write in flight or not.
@@ -107,9 +105,7 @@ def _runs(blocks: LaneImage) -> list[Run]:
             else:
                 runs.append([block])
         before = block
-    return [
-        Run(run[-1].epoch, run[0].seq, run[-1].seq, LOG_KIND, run[-1].issued, run[-1].clock) for run in runs
-    ]
+    return [Run(run[-1].epoch, run[0].seq, run[-1].seq, LOG_KIND, run[-1].issued, run[-1].clock) for run in runs]
 
 
 def _hot(blocks: LaneImage) -> tuple[array[int], array[int], NewestHot | None]:

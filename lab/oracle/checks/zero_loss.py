@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.oracle.facts import LaneFacts
-from lab.oracle.frontier import Frontier
+from lab.oracle.checks.facts import LaneFacts
+from lab.oracle.checks.frontier import Frontier
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def _complete(frontiers: Mapping[int, Frontier], facts: Mapping[int, LaneFacts])
 def _equal(evidence: Evidence) -> list[str]:
     judged = [disk for disk in evidence.disks if disk.disk not in evidence.excluded_disks]
     differing = [
-        f"disk {disk.disk} differs" + (f" at blocks {list(disk.differing_blocks[:10])}" if disk.differing_blocks else "")
+        f"disk {disk.disk} differs"
+        + (f" at blocks {list(disk.differing_blocks[:10])}" if disk.differing_blocks else "")
         for disk in judged
         if disk.source != disk.replica or not disk.source
     ]
@@ -139,5 +140,7 @@ def _split_brain(evidence: Evidence) -> list[str]:
         reasons.append("the old side took a write after the failover")
     if not evidence.samples:
         reasons.append("nobody looked which side was active")
-    reasons += [f"both sides were active at {sample.at_ns}" for sample in evidence.samples if sample.source and sample.replica]
+    reasons += [
+        f"both sides were active at {sample.at_ns}" for sample in evidence.samples if sample.source and sample.replica
+    ]
     return reasons

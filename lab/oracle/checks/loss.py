@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.oracle.facts import LaneFacts
-from lab.oracle.frontier import current_epoch
+from lab.oracle.checks.facts import LaneFacts
 from lab.oracle.group import BLOCK, Group
-from lab.oracle.judge import Testimony, find_frontiers
-from lab.oracle.scan import Copy
 
 
 @dataclass(frozen=True)
@@ -62,13 +59,3 @@ def _lane_loss(fact: LaneFacts, failed_ns: int) -> Loss:
     rpo = failed_ns - fact.next_acked if lost and fact.next_acked is not None else 0
     staleness = failed_ns - fact.present_acked if fact.present_acked is not None else None
     return Loss(lost, lost * BLOCK, rpo, staleness)
-
-
-def loss_of(
-    copy: Copy, group: Group, testimony: Testimony, failed_at: Mapping[int, int] | None = None, epoch: int | None = None
-) -> GroupLoss:
-    """Return what a copy lacks. ``epoch`` is the one that it must be of; None: the newest that it holds."""
-    epochs = testimony.epochs()
-    current = epoch if epoch is not None else current_epoch(copy.lanes, epochs)
-    frontiers, _ = find_frontiers(copy, group, epochs, current)
-    return measure_loss(testimony.facts(frontiers, current, failed_at), group, failed_at)

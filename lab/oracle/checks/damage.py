@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from lab.oracle.checks.frontier import Frontier
 from lab.oracle.findings import Finding, Rule, at_lane
-from lab.oracle.frontier import Frontier
 from lab.oracle.group import Group
 from lab.oracle.scan import Damage
 

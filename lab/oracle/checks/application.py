@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lab.oracle.facts import LaneFacts
+from lab.oracle.checks.facts import LaneFacts
+from lab.oracle.checks.frontier import Frontier
 from lab.oracle.findings import Finding, Rule, at_lane
-from lab.oracle.frontier import Frontier
 from lab.oracle.group import Group
 from lab.oracle.history import Marker
 

@@ -12,10 +12,10 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lab.oracle.checks.epochs import Epochs
+from lab.oracle.checks.facts import LaneFacts
+from lab.oracle.checks.frontier import Frontier
 from lab.oracle.clocks import Clocks
-from lab.oracle.epochs import Epochs
-from lab.oracle.facts import LaneFacts
-from lab.oracle.frontier import Frontier
 from lab.oracle.group import Group, Member
 from lab.oracle.history import EpochStart, Exchange
 
@@ -120,17 +120,17 @@ def simulate(seed: int, group: Group, milliseconds: int, disks: Disks | None = N
     spread = (disks or Disks()).clock_spread
     offsets = tuple(rng.randint(-spread, spread) + 10**15 for _ in group.members)
     world = World(group, offsets, milliseconds * MS)
-    continue_world(world, rng, disks or Disks(), 1, dict.fromkeys(range(len(group.lanes)), 0), 0)
+    continue_world(world, rng, 1, dict.fromkeys(range(len(group.lanes)), 0), 0, disks=disks)
     return world
 
 
 def continue_world(
-    world: World, rng: random.Random, disks: Disks, epoch: int, bases: dict[int, int], begin: int
+    world: World, rng: random.Random, epoch: int, bases: dict[int, int], begin: int, *, disks: Disks | None = None
 ) -> None:
-    """Add an epoch to a world: every lane goes on after its base, from the true time ``begin`` until the world's end."""
+    """Add an epoch to a world: every lane goes on after its base, from the true time ``begin`` until its end."""
     world.bases[epoch] = bases
     world.writes[epoch] = {lane: [] for lane in bases}
-    _Run(world, rng, disks, epoch).run(begin)
+    _Run(world, rng, disks or Disks(), epoch).run(begin)
 
 
 class _Run:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from lab.oracle.images import Image, applied_writes, blank_image, image_of
-from lab.oracle.instants import Label
+from lab.oracle.checks.instants import Label
 from lab.oracle.judge import Claim
-from lab.oracle.simulation import MS, Disks, World, Write, continue_world, simulate, slot_of
+from lab.oracle.trials.images import Image, applied_writes, blank_image, image_of
+from lab.oracle.trials.simulation import MS, World, Write, continue_world, simulate, slot_of
 
 RECENT = 24
 """Writes before the cut among which a mutant chooses its victim. The very last one is left out: losing that is the
@@ -38,7 +38,7 @@ class Mutation:
     """What a mutant made of a scene."""
 
     image: Image
-    claim: Claim = Claim()
+    claim: Claim = field(default_factory=Claim)
 
 
 Mutant = Callable[[Scene], Mutation]
@@ -203,7 +203,7 @@ def failback_scene(seed: int, world: World, rng: random.Random) -> tuple[Scene, 
     diverged = applied_writes(world, dict.fromkeys(lanes, cut + rng.randrange(2 * MS, 30 * MS)), rng)
     world.end = 210 * MS
     bases = {lane: (writes[-1].position + 1) // 2 for lane, writes in before.items()}
-    continue_world(world, rng, Disks(), 2, bases, 165 * MS)
+    continue_world(world, rng, 2, bases, 165 * MS)
     true_ns = rng.randrange(166 * MS, 190 * MS)
     after = applied_writes(world, dict.fromkeys(lanes, true_ns), rng, epoch=2)
     images = []

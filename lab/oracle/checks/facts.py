@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lab.oracle.frontier import Frontier
+from lab.oracle.checks.frontier import Frontier
 from lab.oracle.history import Batch, Ended, EpochStart, Event, Opened, Redo, Step
 
 
@@ -68,9 +68,7 @@ def gather_facts(
     return facts
 
 
-def _take(
-    fact: LaneFacts, event: Batch | Redo | EpochStart, frontier: Frontier, epoch: int, limit: int | None
-) -> None:
+def _take(fact: LaneFacts, event: Batch | Redo | EpochStart, frontier: Frontier, epoch: int, limit: int | None) -> None:
     if isinstance(event, Batch):
         _take_batch(fact, event, frontier, epoch, limit)
     elif event.epoch == epoch and isinstance(event, Redo):
@@ -83,10 +81,9 @@ def _take_batch(fact: LaneFacts, batch: Batch, frontier: Frontier, epoch: int, l
     """Take in a batch; it is only taken apart when the frontier or the failure falls into it."""
     first, last = 2 * batch.first - 1, 2 * batch.last
     near = first <= fact.position + 1 and last >= fact.position
-    if near and batch.epoch in {frontier.epoch, epoch}:
-        for step in batch.steps():
-            take_step(fact, step, frontier, epoch, limit)
-    elif batch.epoch == epoch and limit is not None and batch.issued <= limit < batch.acked:
+    if (near and batch.epoch in {frontier.epoch, epoch}) or (
+        batch.epoch == epoch and limit is not None and batch.issued <= limit < batch.acked
+    ):
         for step in batch.steps():
             take_step(fact, step, frontier, epoch, limit)
     elif batch.epoch == epoch:

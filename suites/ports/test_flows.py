@@ -136,7 +136,7 @@ def test_an_agent_may_not_speak_for_another(
     assert answer.http == 403
 
 
-@pytest.mark.requirement("V2S-PS-PUSH", "V2S-UA-EACH", "V2A-MOB-EACH", "V2A-MOB-PUSH")
+@pytest.mark.requirement("V2S-PS-PUSH", "V2A-PS-PUSH", "V2S-UA-EACH", "V2A-MOB-EACH", "V2A-MOB-PUSH")
 def test_the_agent_was_pushed_by_the_process_server(protected: list[Protected], lab: Lab) -> None:
     for role in protected:
         host = lab.machine(role.name).host

@@ -31,7 +31,6 @@ from lab.topology.load import load_topology
 from lab.topology.model import Topology
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
-TEST_SECONDS = 1800
 INTERRUPTED = 130
 NOT_UP = 70
 
@@ -121,7 +120,7 @@ def _up_and_test(
     command = [
         sys.executable, "-m", "pytest", str(SUITES), "--topology", str(topology.source), "--lab", lab_name,
         "--run-dir", str(run_dir.resolve()), f"--junitxml={run_dir.resolve() / JUNIT_FILE}",
-        f"--alluredir={run_dir.resolve() / 'allure-results'}", f"--timeout={TEST_SECONDS}",
+        f"--alluredir={run_dir.resolve() / 'allure-results'}",
         "-p", "no:cacheprovider", "-v", *pytest_arguments,
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=SUITES.parent, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as child:

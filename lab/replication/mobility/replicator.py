@@ -197,7 +197,7 @@ class Replicator:
     # The cutter
 
     def _cut_always(self) -> None:
-        while not self._stop.wait(self._schedule.wait_s(time.monotonic())):
+        while self._schedule.wait_due(self._stop):
             application = self._schedule.application_due(time.monotonic())
             self._schedule.note(time.monotonic(), application=application)
             try:

@@ -1,7 +1,9 @@
-"""When the next cut is due: times are seconds of the monotonic clock. Decides, does nothing."""
+"""When the next cut is due: times are seconds of the monotonic clock. Decides, and waits."""
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import dataclass
 
 GROUP_PATIENCE = 2.0
@@ -26,6 +28,13 @@ class Schedule:
     def wait_s(self, now: float) -> float:
         """Return how long nothing is due, 0 when something is."""
         return max(0.0, self.last + self.interval_s * self.patience - now)
+
+    def wait_due(self, stop: threading.Event) -> bool:
+        """Wait until a cut is due, also when others are noted meanwhile; return False when ``stop`` was set."""
+        while (left := self.wait_s(time.monotonic())) > 0:
+            if stop.wait(left):
+                return False
+        return not stop.is_set()
 
     def application_due(self, now: float) -> bool:
         """Return whether the next cut should quiet applications."""

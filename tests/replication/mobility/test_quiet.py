@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,23 @@ def test_a_cut_is_due_after_an_interval_and_a_member_has_more_patience(
     schedule.note(100.0 + elapsed)
     assert schedule.wait_s(100.0 + elapsed) > 0
     assert not schedule.application_due(1e9)
+
+
+def test_a_cut_that_was_noted_meanwhile_puts_the_next_one_off() -> None:
+    begin = time.monotonic()
+    schedule = Schedule.starting(begin, 0.2, None, group=False)
+    timer = threading.Timer(0.1, lambda: schedule.note(time.monotonic()))
+    timer.start()
+    assert schedule.wait_due(threading.Event())
+    timer.join()
+    assert time.monotonic() - begin >= 0.29
+
+
+def test_waiting_ends_when_it_is_told_to() -> None:
+    stop = threading.Event()
+    stop.set()
+    assert not Schedule.starting(time.monotonic(), 60.0, None, group=False).wait_due(stop)
+    assert not Schedule.starting(time.monotonic() - 61, 60.0, None, group=False).wait_due(stop)
 
 
 def test_applications_have_a_pace_of_their_own() -> None:

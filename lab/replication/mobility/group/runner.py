@@ -73,7 +73,7 @@ class GroupRunner:
             raise CommandFailed("no-instant", str(error)) from error
 
     def _round_always(self) -> None:
-        while not self._stop.wait(self._schedule.wait_s(time.monotonic())):
+        while self._schedule.wait_due(self._stop):
             application = self._schedule.application_due(time.monotonic())
             self._schedule.note(time.monotonic(), application=application)
             self._try_round(application=application)

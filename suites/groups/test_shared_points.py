@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -133,8 +134,12 @@ def copied(
     """Note what was accepted, make a shared point, and look at copies of all members at it."""
     for role in group.roles:
         workloads[role.name].wait_beyond(workloads[role.name].newest().sequence)
-    accepted = {name: database.accepted() for name, database in databases.items()}
-    point = stack.groups.cut_now(group.name, Deadline.after(POINT_SECONDS), application=application)
+    with ExitStack() as held:
+        if not application:
+            for database in databases.values():
+                held.enter_context(database.in_memory())
+        accepted = {name: database.accepted() for name, database in databases.items()}
+        point = stack.groups.cut_now(group.name, Deadline.after(POINT_SECONDS), application=application)
     jobs = stack.groups.start(group.name, Operation.TEST_FAILOVER, {"recovery_point": point.id})
     with failed_over_copies(group, stack, jobs):
         verdict = judge_together(group, workloads)

@@ -124,19 +124,23 @@ def serve_commands(
 ) -> None:
     """Take and execute commands until ``stop``; ``polled`` is called after every answered poll.
 
+    The first poll is answered at once: whoever waits for a sign of life waits for ``polled``.
+
     One at a time, except for ``slow`` ones: they run beside the others, each in a thread of its own.
     """
     backoff = Backoff(stop)
     busy: dict[str, threading.Thread] = {}
+    wait_s = 0.0
     while not stop.is_set():
         busy = {command_id: thread for command_id, thread in busy.items() if thread.is_alive()}
         try:
-            command = client.next_command(POLL_S, busy)
+            command = client.next_command(wait_s, busy)
         except (ControlUnavailable, ControlRefused) as error:
             log.warning("no commands: %s", error)
             backoff.pause()
             continue
         backoff.reset()
+        wait_s = POLL_S
         polled()
         if command is None:
             continue

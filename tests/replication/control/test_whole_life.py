@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from control_stand_ins import SETTINGS, World, soon
 
@@ -327,3 +329,27 @@ def test_settings_that_a_stream_depends_on_are_fixed(world):
     with pytest.raises(OperationRefused):
         world.stack.put_machine("app1", {**SETTINGS, "disks": SETTINGS["disks"][:1]})
     world.stack.put_machine("app1", {**SETTINGS, "memory_mib": 512})
+
+
+@pytest.mark.requirement("V2A-FB-UFO")
+def test_a_replica_is_stopped_only_when_its_last_changes_are_elsewhere(world):
+    """The agent keeps a cut on the machine until the process server has it: the power must not go before."""
+    world.protected()
+    for operation in ("failover", "commit", "reprotect"):
+        world.do(operation)
+    world.finish_copy(world.failback_target)
+    world.wait(MachineState.PROTECTED_REVERSE)
+    seen: list[PowerState] = []
+
+    def publish() -> None:
+        seen.append(world.hosts["recovery"].power("app1-replica"))
+        world.point(world.failback_target, 2)
+
+    def cut(_: dict) -> dict:
+        threading.Timer(1.0, publish).start()
+        return {"sequence": 2}
+
+    world.agent.answers["cut"] = cut
+    world.do("failback")
+    assert seen == [PowerState.ON]
+    assert world.stack.machine("app1").attributes["recovery_point"].endswith("-2")

@@ -139,7 +139,7 @@ class Failback:
     async def _stop_and_roll(self, machine: Machine, session: Session, selector: Selector, steps: Steps) -> None:
         workshop = self.workshop
         replica_site = machine.settings.recovery_fabric
-        await steps.attempt("cut", workshop.calls.cut(session))
+        await steps.attempt("cut", workshop.cut_and_publish(session))
         stop = stop_machine(workshop.fabrics[replica_site], machine.replica_name)
         await steps.attempt("stop-replica-machine", stop)
         last = await workshop.end_replication(machine, session, selector, steps)

@@ -56,8 +56,8 @@ class Failover:
         return {**started, "failed_over_untested": untested}
 
     async def _shut_down_source(self, machine: Machine, session: Session, steps: Steps) -> None:
-        calls, site = self.workshop.calls, machine.settings.primary_fabric
-        await steps.attempt("cut", calls.cut(session))
+        site = machine.settings.primary_fabric
+        await steps.attempt("cut", self.workshop.cut_and_publish(session))
         await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[site], machine.name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from lab.replication.configuration_server.selection import NoSuchPoint, Selector
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable, TargetDisk
 from lab.replication.configuration_server.settings import Card, ProtectedDisk
 from lab.replication.configuration_server.signals import Signal
+
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Workshop:
             JobError: there is no such point (any more).
         """
         if selector.wants_all_data and last_sequence:
-            await self._announced(session, last_sequence)
+            # A copy has no recovery point, so its number may never be announced: this wait is short and not an error.
+            await self._announced(session, last_sequence, self.calls.deadlines.last_point)
         try:
             return select(self.sessions.points(session.stream), selector)
         except NoSuchPoint as error:
@@ -78,14 +82,29 @@ class Workshop:
         await steps.attempt("drain", self.calls.drain(session))
         return None
 
-    async def _announced(self, session: Session, sequence: int) -> None:
-        # A copy has no recovery point, so its number may never be announced: this wait is short and not an error.
-        waits = 10
-        for _ in range(waits):
+    async def cut_and_publish(self, session: Session) -> None:
+        """Have the agent make a recovery point, and wait until its master target has published it.
+
+        What only the agent has would go down with its machine.
+
+        Raises:
+            JobError: there is no cut, or its point does not come.
+        """
+        sequence = int((await self.calls.cut(session)).get("sequence") or 0)
+        if not await self._announced(session, sequence, self.calls.deadlines.drain):
+            raise JobError("point-not-published", f"the cut of document {sequence} did not become a recovery point")
+
+    async def _announced(self, session: Session, sequence: int, seconds: float) -> bool:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
             points = self.sessions.points(session.stream)
             if points and (points[-1].sequence or 0) >= sequence:
-                return
-            await self.news.wait(self.calls.deadlines.last_point / waits)
+                return True
+            left = end - loop.time()
+            if left <= 0:
+                return False
+            await self.news.wait(min(left, LOOK_S))
 
 
 def replica_disk(machine: Machine, disk: ProtectedDisk) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+import shlex
 import tracemalloc
 from pathlib import Path
 
@@ -27,8 +27,12 @@ HOT_SLOTS = 896
 BIG = Group(RUN, (Member("vm0", ("/x",)),), LANES, 100 * GIB // BLOCK // LANES - HOT_SLOTS - 1, HOT_SLOTS)
 
 
-def peak_of_children() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+def confined(tool: Path, folder: Path) -> Path:
+    """Return the tool with no more address space than the limit. Its resource usage would show its parent's memory."""
+    script = folder / "confined"
+    script.write_text(f'#!/bin/sh\nulimit -v {LIMIT >> 10}\nexec {shlex.quote(str(tool))} "$@"\n')
+    script.chmod(0o755)
+    return script
 
 
 def test_a_sparse_image_of_100_gib_needs_little_memory(tool: Path, tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_a_sparse_image_of_100_gib_needs_little_memory(tool: Path, tmp_path: Pat
         "".join(f"E {index} 1 0 0\n" for index in range(LANES)) + "S 3 1 1 3 1 50" + " 1 1 1 1 0" * 3 + "\n"
     )
     tracemalloc.start()
-    copy = scan_file(tool, BIG, (0, 0), image)
+    copy = scan_file(confined(tool, tmp_path), BIG, (0, 0), image)
     verdict = judge(copy, BIG, StoredHistory(BIG, {0: history}))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -59,7 +63,6 @@ def test_a_sparse_image_of_100_gib_needs_little_memory(tool: Path, tmp_path: Pat
     assert Rule.DAMAGED in verdict.rules, "the blanks are holes"
     assert sum(item.count for item in copy.damage) == BIG.volume_blocks - 3
     assert peak < LIMIT
-    assert peak_of_children() < LIMIT
 
 
 def test_a_full_scan_of_100_gib_needs_little_memory() -> None:

@@ -25,7 +25,7 @@ class Gap(Exception):
 
 
 class Sealed(Exception):
-    """The stream goes on elsewhere: nothing new is taken in here."""
+    """The stream goes on elsewhere, or is being opened anew: nothing new is taken in here."""
 
 
 class Inbox:
@@ -43,6 +43,7 @@ class Inbox:
         for leftover in directory.glob("*.part"):
             leftover.unlink()
         self.sealed = self._seal.exists()
+        self._retired = False
         self.done = int((read_json(self._progress) or {}).get("done", 0))
         self._sizes = self._scan()
         self.received = max([self.done, *self._sizes])
@@ -82,7 +83,7 @@ class Inbox:
         with self._lock:
             if self.known(sequence):
                 return False
-            if self.sealed:
+            if self.sealed or self._retired:
                 raise Sealed
             size = part.stat().st_size
             commit_file(part, self._path(sequence))
@@ -111,6 +112,14 @@ class Inbox:
                 self._path(sequence).unlink(missing_ok=True)
             self._sizes.clear()
             self.received = self.done
+
+    def retire(self) -> None:
+        """Take in nothing from now on: another object is about to read this directory and to go on with it.
+
+        A document that a thread admitted here afterwards would be acknowledged, and unknown to the other one.
+        """
+        with self._lock:
+            self._retired = True
 
     def seal(self) -> None:
         """Take in nothing new from now on, also after a restart; what was received is passed on."""

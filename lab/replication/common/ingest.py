@@ -10,12 +10,12 @@ from lab.replication.changeset import ChangeSetError, Corrupt, Head
 from lab.replication.common.body import Body, BodyTooLong
 from lab.replication.common.compression import Zstd
 from lab.replication.common.dataserver import NO_SPACE, Refused, Response
-from lab.replication.common.inbox import Gap, Inbox
+from lab.replication.common.inbox import Gap, Inbox, Sealed
 from lab.replication.document import verify_document
 
 log = logging.getLogger(__name__)
 
-CREATED, OK, BAD_REQUEST, CONFLICT = 201, 200, 400, 409
+CREATED, OK, BAD_REQUEST, CONFLICT, UNAVAILABLE = 201, 200, 400, 409, 503
 
 
 class NoSpace(OSError):
@@ -29,7 +29,7 @@ def receive(body: Body, inbox: Inbox, stream: str, sequence: int, room: int) -> 
         201 stored, 200 known before.
 
     Raises:
-        Refused: 400 damaged, 409 ``{expected}`` after a gap, 507 no room.
+        Refused: 400 damaged, 409 ``{expected}`` after a gap, 503 not now, 507 no room.
     """
     part = inbox.part()
     try:
@@ -40,6 +40,8 @@ def receive(body: Body, inbox: Inbox, stream: str, sequence: int, room: int) -> 
         new = inbox.admit(part, sequence)
     except Gap as gap:
         raise Refused(CONFLICT, "gap", str(gap), expected=gap.expected) from gap
+    except Sealed:
+        raise Refused(UNAVAILABLE, "stream-moving", "the stream is opened anew, here or elsewhere: ask again") from None
     except NoSpace as error:
         raise Refused(NO_SPACE, "cache-full", str(error)) from error
     except ChangeSetError as error:

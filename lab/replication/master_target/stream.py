@@ -66,7 +66,8 @@ class ReplicaStream:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the current document and close the devices."""
+        """Take in nothing more, stop after the current document and close the devices."""
+        self.inbox.retire()
         self._stop.set()
         self._barrier.lift()
         self._wake.set()

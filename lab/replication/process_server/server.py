@@ -12,7 +12,7 @@ from lab.replication.common.config import ServiceConfig
 from lab.replication.common.control import CommandFailed, Handler
 from lab.replication.common.dataserver import STREAM, DataServer, Refused, Request, Response, Route
 from lab.replication.common.durable import JSON, read_json, write_json
-from lab.replication.common.inbox import Inbox, Sealed
+from lab.replication.common.inbox import Inbox
 from lab.replication.common.ingest import receive
 from lab.replication.common.link import Unreachable
 from lab.replication.common.outbox import Outbox
@@ -175,10 +175,7 @@ class ProcessServer:
     def _put(self, request: Request) -> Response:
         stream = self._allowed(request)
         room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
-        try:
-            return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
-        except Sealed:
-            raise Refused(UNAVAILABLE, "stream-moving", "the stream moves to another process server") from None
+        return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
 
     def _status(self, request: Request) -> Response:
         return Response(OK, self._allowed(request).status())

@@ -106,7 +106,8 @@ class CachedStream:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop forwarding, also in the middle of a document."""
+        """Take in nothing more and stop forwarding, also in the middle of a document."""
+        self.inbox.retire()
         self._stop.set()
         self._wake.set()
         self._bulk.abort()

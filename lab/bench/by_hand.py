@@ -59,7 +59,7 @@ def _machine(topology: Topology, name: str, image: Path, folder: Path, login: tu
     host_key = new_ssh_key(name)
     seed = folder / f"{name}.iso"
     write_seed(_identity(topology, plan, host_key, login[1].public), seed)
-    transport = SshTransport(name, Endpoint("127.0.0.1", _free_port()), Login("root", login[0], host_key.public))
+    transport = SshTransport(name, Endpoint("127.0.0.1", free_port()), Login("root", login[0], host_key.public))
     return BareMachine(
         name=name,
         cpus=plan.spec.cpus,
@@ -111,7 +111,8 @@ def _overlay(path: Path, image: Path, size: int) -> None:
         raise LabError(f"qemu-img failed: {error.stderr.strip()}") from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from time import time_ns
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab.bench.by_hand import free_port
 from lab.bench.rows import Row, close_to_limit
 from lab.replication.common.tls import client_context, server_context
 from lab.replication.configuration_server.ca import MOBILITY, Authority, Holder, key_pem, new_authority
@@ -70,7 +70,7 @@ def hold_ms(members: int) -> float:
 @contextmanager
 def _group(folder: Path, size: int) -> Iterator[tuple[Coordinator, list[InstantCutter]]]:
     members = tuple(GroupMember(f"member{number}", f"127.0.0.{number}") for number in range(1, size + 1))
-    order = GroupOrder("bench", members[0].name, members, _free_port())
+    order = GroupOrder("bench", members[0].name, members, free_port())
     authority = new_authority("bench")
     cutters = {member.name: InstantCutter() for member in members}
     with ExitStack() as stack:
@@ -98,10 +98,3 @@ def _identity(authority: Authority, folder: Path, member: GroupMember) -> Path:
     (directory / "machine.key").touch(mode=0o600)
     (directory / "machine.key").write_bytes(key_pem(key))
     return directory
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

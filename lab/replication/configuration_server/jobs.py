@@ -192,6 +192,13 @@ class JobRunner:
         row = self._database.row("SELECT id FROM jobs WHERE machine = ? AND state = ?", machine, RUNNING)
         return None if row is None else str(row["id"])
 
+    def refuse_busy(self, machine: Machine, operation: str) -> None:
+        """Raise OperationRefused while a machine has a job."""
+        busy = self.running(machine.name)
+        if busy is not None:
+            message = f"job {busy} of {machine.name} is still running"
+            raise OperationRefused("job-running", operation, machine.state, (), message)
+
     async def close(self) -> None:
         """Stop in the middle, as a crash would; ``recover`` of the next run tells about it."""
         tasks = list(self._tasks)
@@ -220,10 +227,7 @@ class JobRunner:
         if transition is None:
             message = f"{operation} is not allowed while {machine.name} is {machine.state}"
             raise OperationRefused("operation-refused", operation, machine.state, allowed, message)
-        busy = self.running(machine.name)
-        if busy is not None:
-            message = f"job {busy} of {machine.name} is still running"
-            raise OperationRefused("job-running", operation, machine.state, (), message)
+        self.refuse_busy(machine, operation)
         return transition
 
     def _spawn(self, job: _Running, procedure: Procedure, arguments: Mapping[str, Any]) -> None:

@@ -75,7 +75,7 @@ class OperatorApi:
         users = [machine for machine in self.machines.all() if machine.settings.policy == name]
         affected = [m for m in users if Operation.APPLY_POLICY in allowed_operations(m.state)]
         for machine in affected:
-            self._refuse_busy(machine, Operation.APPLY_POLICY)
+            self.jobs.refuse_busy(machine, Operation.APPLY_POLICY)
         # One transaction: a policy that is stored but of which nobody was told would never take effect.
         with self.database.transaction():
             self.machines.put_policy(name, policy)
@@ -156,12 +156,6 @@ class OperatorApi:
             allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
             message = f"{machine.name} is a member of {group.name}, which fails over as one"
             raise OperationRefused("group-member", operation, machine.state, allowed, message)
-
-    def _refuse_busy(self, machine: Machine, operation: Operation) -> None:
-        job = self.jobs.running(machine.name)
-        if job is not None:
-            message = f"job {job} of {machine.name} is still running"
-            raise OperationRefused("job-running", operation, machine.state, (), message)
 
     def _refuse_change(self, machine: Machine, document: dict[str, object]) -> None:
         """Refuse what an open stream depends on; ``change-settings`` is not an operation, but refused like one."""

@@ -69,7 +69,7 @@ class GroupApi:
         self._refuse_change(group, members)
         affected = [m for m in members if Operation.APPLY_POLICY in allowed_operations(m.state)]
         for machine in affected:
-            self._refuse_busy(machine)
+            self.jobs.refuse_busy(machine, "change-group")
         # One transaction: a group that is stored but of which nobody was told would never take effect.
         with self.database.transaction():
             self.groups.put(group)
@@ -137,12 +137,6 @@ class GroupApi:
             if machine.state is not State.UNPROTECTED:
                 message = f"{name} is {machine.state}: it can join or leave a group only while it is unprotected"
                 raise OperationRefused("operation-refused", "change-group", machine.state, (), message)
-
-    def _refuse_busy(self, machine: Machine) -> None:
-        job = self.jobs.running(machine.name)
-        if job is not None:
-            message = f"job {job} of {machine.name} is still running"
-            raise OperationRefused("job-running", "change-group", machine.state, (), message)
 
 
 def _operation(text: str) -> Operation:

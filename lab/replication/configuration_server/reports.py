@@ -24,7 +24,7 @@ MACHINE_REPORTS = (
     "resynchronisation-required",
     "resynchronisation-complete",
 )
-LINKS = ("process_server", "master_target")
+LINKS = ("process_server", "master_target", "storage")
 OK = "ok"
 MASTER_TARGET_REPORTS = ("recovery-point", "recovery-points-removed")
 KINDS = (*MASTER_TARGET_REPORTS, "health", "group-round", *MACHINE_REPORTS)

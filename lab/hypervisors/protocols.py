@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
+from lab.hypervisors.model import (
+    Disk,
+    DiskAttachment,
+    DiskId,
+    Endpoint,
+    Machine,
+    MachineSpec,
+    NetworkSource,
+    PowerState,
+)
 from lab.waiting import Deadline
 
 
@@ -95,8 +104,22 @@ class Reach(Protocol):
         """Return the file that records its serial console from power-on. Raises NotFound."""
 
 
+class Overlays(Protocol):
+    """Disks that begin as bytes which are served from elsewhere, without a copy of them."""
+
+    def create_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> Disk:
+        """Make a disk whose content starts as the source's; writes stay on this host.
+
+        The source has to be served whenever the disk is in use. Raises Conflict, HypervisorError when it is not.
+        """
+
+
 class Hypervisor(Machines, Power, Disks, Reach, Protocol):
     """A driver with every ability above."""
 
     def close(self) -> None:
         """Release the connection; machines keep running."""
+
+
+class CloudHypervisor(Hypervisor, Overlays, Protocol):
+    """A driver that can also start machines from bytes that are elsewhere."""

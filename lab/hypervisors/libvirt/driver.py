@@ -15,7 +15,16 @@ from lab.hypervisors.libvirt.describe import disk_targets, machine_of, ssh_port_
 from lab.hypervisors.libvirt.session import Session, owner_of, silence_library, translated
 from lab.hypervisors.libvirt.storage import Storage, inspect_image
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
-from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
+from lab.hypervisors.model import (
+    Disk,
+    DiskAttachment,
+    DiskId,
+    Endpoint,
+    Machine,
+    MachineSpec,
+    NetworkSource,
+    PowerState,
+)
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.networks.bridge import BridgeSwitches
 from lab.networks.hub import HubSwitches
@@ -110,6 +119,11 @@ class LibvirtHypervisor:
     def clone_disk(self, source: DiskId, disk: DiskId) -> Disk:
         """Copy a raw disk as it is now. Raises NotFound, Conflict."""
         self.storage.clone(source, disk)
+        return self.disk(disk)
+
+    def create_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> Disk:
+        """Make a disk over an NBD export of this host. Raises Conflict, HypervisorError."""
+        self.storage.network_overlay(disk, source, size_bytes)
         return self.disk(disk)
 
     def disk(self, disk: DiskId) -> Disk:

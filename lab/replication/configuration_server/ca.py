@@ -20,10 +20,11 @@ from lab.replication.common.tls import URI_PREFIX
 CONFIGURATION_SERVER = "configuration-server"
 OPERATOR = "operator"
 FABRIC = "fabric"
+VAULT = "vault"
 MOBILITY = "mobility"
 """No server of the stack, but members of a group listen for each other (seed L67)."""
 COMPONENT_KINDS = (MOBILITY, "process-server", "master-target")
-SERVER_KINDS = ("process-server", "master-target", FABRIC, CONFIGURATION_SERVER)
+SERVER_KINDS = ("process-server", "master-target", FABRIC, VAULT, CONFIGURATION_SERVER)
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
 LIFETIME = dt.timedelta(days=825)
 CLOCK_MARGIN = dt.timedelta(days=1)
@@ -181,7 +182,7 @@ def _names(holder: Holder) -> Sequence[x509.GeneralName]:
 
 
 def _purposes(kind: str) -> list[x509.ObjectIdentifier]:
-    if kind == FABRIC:
+    if kind in (FABRIC, VAULT):
         return [ExtendedKeyUsageOID.SERVER_AUTH]
     client = [ExtendedKeyUsageOID.CLIENT_AUTH]
     return [*client, ExtendedKeyUsageOID.SERVER_AUTH] if kind in (*SERVER_KINDS, MOBILITY) else client

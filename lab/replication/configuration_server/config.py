@@ -53,6 +53,9 @@ class ServerConfig:
     deadlines: Deadlines
     scripts_dir: Path = SCRIPTS_DIR
     script_user: str = SCRIPT_USER
+    vault: Endpoint | None = None
+    """Where the vault is, when machines are replicated to Azure; its certificate is for ``vault_addresses`` too."""
+    vault_addresses: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ServerConfig:
@@ -76,6 +79,8 @@ class ServerConfig:
                 deadlines=_deadlines(value.get("deadlines", {})),
                 scripts_dir=Path(value.get("scripts_dir", SCRIPTS_DIR)),
                 script_user=str(value.get("script_user", SCRIPT_USER)),
+                vault=Endpoint.from_json(value["vault"]) if value.get("vault") else None,
+                vault_addresses=tuple(str(address) for address in value.get("vault_addresses", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadConfig(f"bad configuration of the configuration server: {error!r}") from error

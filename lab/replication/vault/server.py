@@ -99,6 +99,7 @@ class VaultServer:
                 web.get("/v1/setup", self._show_setup),
                 web.put(setup, self._put_setup),
                 web.put(item, self._enable),
+                web.patch(item, self._change),
                 web.get(item, lambda r: _threaded(lambda: self._items.known(_stream(r)).status())),
                 web.delete(item, lambda r: _threaded(lambda: self._items.disable(_stream(r)))),
                 web.post(item + "/access", lambda r: _threaded(lambda: self._items.access(_stream(r)))),
@@ -147,6 +148,15 @@ class VaultServer:
             return self._items.enable({**value, "stream": stream})
 
         return await _threaded(enable)
+
+    async def _change(self, request: web.Request) -> web.Response:
+        value, stream = await _body(request), _stream(request)
+
+        def change() -> JSON:
+            self._items.known(stream)
+            return self._items.enable({**value, "stream": stream})
+
+        return await _threaded(change)
 
     async def _wait(self, request: web.Request) -> web.Response:
         value, stream = await _body(request), _stream(request)

@@ -100,16 +100,16 @@ class VaultServer:
                 web.put(setup, self._put_setup),
                 web.put(item, self._enable),
                 web.patch(item, self._change),
-                web.get(item, lambda r: _threaded(lambda: self._items.known(_stream(r)).status())),
-                web.delete(item, lambda r: _threaded(lambda: self._items.disable(_stream(r)))),
-                web.post(item + "/access", lambda r: _threaded(lambda: self._items.access(_stream(r)))),
+                web.get(item, _answering(lambda r: self._items.known(_stream(r)).status())),
+                web.delete(item, _answering(lambda r: self._items.disable(_stream(r)))),
+                web.post(item + "/access", _answering(lambda r: self._items.access(_stream(r)))),
                 web.post(item + "/wait", self._wait),
                 web.post(item + "/forget-points", self._forget),
                 web.post("/v1/machines", self._create_machine),
-                web.get(machine, lambda r: _threaded(lambda: self._items.machine(r.match_info["machine"]))),
-                web.delete(machine, lambda r: _threaded(lambda: self._items.delete_machine(r.match_info["machine"]))),
+                web.get(machine, _answering(lambda r: self._items.machine(r.match_info["machine"]))),
+                web.delete(machine, _answering(lambda r: self._items.delete_machine(r.match_info["machine"]))),
                 web.post(machine + "/power", self._power),
-                web.get("/v1/jobs", lambda _: _threaded(lambda: {"jobs": self._ledger.jobs()})),
+                web.get("/v1/jobs", _answering(lambda _: {"jobs": self._ledger.jobs()})),
                 web.get("/v1/events", self._events),
             ]
         )
@@ -205,6 +205,13 @@ async def _threaded(work: Callable[[], JSON]) -> web.Response:
         return web.json_response(await asyncio.to_thread(work))
     except tuple(STATUS) as error:
         return _failure(error)
+
+
+def _answering(work: Callable[[web.Request], JSON]) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        return await _threaded(lambda: work(request))
+
+    return handler
 
 
 @web.middleware

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import churn, groups, lab_up, last_run, oracle, replication
+from lab.bench import azure, churn, groups, lab_up, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -25,8 +25,25 @@ from lab.provision.up import bring_up, open_lab
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 
-NAMES = (lab_up.NAME, replication.NAME, churn.NAME, groups.NAME, oracle.NAME, last_run.RUN_TIME, last_run.PEAK_MEMORY)
+NAMES = (
+    lab_up.NAME,
+    replication.NAME,
+    churn.NAME,
+    groups.NAME,
+    oracle.NAME,
+    azure.UPLOAD,
+    azure.START,
+    last_run.RUN_TIME,
+    last_run.PEAK_MEMORY,
+)
 _WIDTH_OF_A_PIPE = 160
+ALONE: dict[str, Callable[[int], Row]] = {
+    groups.NAME: groups.group_cut,
+    oracle.NAME: oracle.oracle_speed,
+    azure.UPLOAD: azure.azure_upload,
+    azure.START: azure.azure_kernel_start,
+}
+"""Rows that need no lab."""
 ON_MACHINES = frozenset({lab_up.NAME, replication.NAME, churn.NAME})
 Report = Callable[[list[Row]], None]
 
@@ -53,10 +70,8 @@ def bench(
     try:
         if chosen & ON_MACHINES:
             _on_machines(load_topology(topology), chosen, times, console, report)
-        if groups.NAME in chosen:
-            report([groups.group_cut(times)])
-        if oracle.NAME in chosen:
-            report([oracle.oracle_speed(times)])
+        for name in (name for name in ALONE if name in chosen):
+            report([ALONE[name](times)])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
             rows, left_out = last_run.rows_of_run(run)
             report([row for row in rows if row.name in chosen])

@@ -7,6 +7,7 @@ in the container nor taken is sent again.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from lab.replication.changeset import Buffer
 from lab.replication.common.durable import write_atomically
 from lab.replication.common.link import Reply
 from lab.replication.common.storage_access import API_VERSION, MARK, StorageAccess, log_name
@@ -31,6 +33,30 @@ TIMEOUT_S = 60.0
 DIGEST_SIZE = 32
 OK = 200
 _SECRET = re.compile(r"\bsig=[^&\s'\"]+")
+
+
+class Pieces(io.RawIOBase):
+    """A body that is produced while it is read: the library reads blocks of its own size, without a copy for each."""
+
+    def __init__(self, pieces: Iterator[Buffer]) -> None:
+        self._pieces = pieces
+        self._waiting = bytearray()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return ``size`` bytes, fewer only at the end."""
+        while size < 0 or len(self._waiting) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._waiting += piece
+        end = len(self._waiting) if size < 0 else size
+        taken = bytes(memoryview(self._waiting)[:end])
+        del self._waiting[:end]
+        return taken
 
 
 class StorageForwarder:
@@ -57,8 +83,8 @@ class StorageForwarder:
         from azure.core.exceptions import AzureError
 
         try:
-            blob = self._open().get_blob_client(log_name(sequence))
-            blob.upload_blob(self._until_stopped(parts), overwrite=True, max_concurrency=1)
+            blob = self.open_container().get_blob_client(log_name(sequence))
+            blob.upload_blob(Pieces(self._until_stopped(parts)), overwrite=True, max_concurrency=1)
         except (AzureError, OSError) as error:
             raise NotTaken(_harmless(error)) from error
 
@@ -98,18 +124,18 @@ class StorageForwarder:
                 self._client.close()
                 self._client = None
 
-    def _until_stopped(self, parts: Parts) -> Iterator[bytes]:
+    def _until_stopped(self, parts: Parts) -> Iterator[Buffer]:
         for part in parts():
             if self._stopped.is_set():
                 raise ConnectionAbortedError("the service is ending")
-            yield bytes(part)
+            yield part
 
     def _mark(self) -> int:
         """Return the number of the last document that the vault says it keeps."""
         from azure.core.exceptions import AzureError, ResourceNotFoundError
 
         try:
-            return int(self._open().download_blob(MARK).readall())
+            return int(self.open_container().download_blob(MARK).readall())
         except ResourceNotFoundError:
             return 0
         except (AzureError, OSError, ValueError) as error:
@@ -119,11 +145,12 @@ class StorageForwarder:
         from azure.core.exceptions import AzureError
 
         try:
-            return self._open().get_blob_client(log_name(sequence)).exists()
+            return self.open_container().get_blob_client(log_name(sequence)).exists()
         except (AzureError, OSError) as error:
             raise NotTaken(_harmless(error)) from error
 
-    def _open(self) -> ContainerClient:
+    def open_container(self) -> ContainerClient:
+        """Return the client of the container with the present signature. Raises NotTaken."""
         from azure.storage.blob import ContainerClient
 
         if self._stopped.is_set():

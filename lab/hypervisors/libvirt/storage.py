@@ -84,6 +84,7 @@ class Storage:
         """Make a disk whose content starts as what an NBD server serves. Raises Conflict, HypervisorError."""
         if disk in self.sizes():
             raise Conflict(f"disk {disk.name}: exists already")
+        pool = self.pool()
         # libvirt looks for a backing image on the file system, so it cannot be asked to make this one.
         backing = f"nbd+unix:///{quote(source.name)}?socket={quote(str(source.socket))}"
         command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing]
@@ -99,8 +100,8 @@ class Storage:
             problem = error.stderr.decode(errors="replace").strip()
             raise HypervisorError(f"disk {disk.name} over {source.name}: {problem}") from error
         except subprocess.TimeoutExpired as error:
+            self.path(disk).unlink(missing_ok=True)
             raise HypervisorError(f"disk {disk.name} over {source.name}: no answer") from error
-        pool = self.pool()
         with translated(f"pool {self.pool_name}"):
             pool.refresh(0)
 

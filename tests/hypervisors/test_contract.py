@@ -311,7 +311,9 @@ needs_nbd = pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="needs q
 
 
 @needs_nbd
-def test_an_overlay_begins_as_what_is_served_and_is_written_here(backend: Backend, served: NetworkSource) -> None:
+def test_an_overlay_begins_as_what_is_served_and_is_written_here(
+    backend: Backend, served: NetworkSource, tmp_path: Path
+) -> None:
     made = backend.host.create_overlay(SYSTEM, served, 8 * MIB)
     assert (made.id, made.size_bytes, made.attached_to) == (SYSTEM, 8 * MIB, None)
     assert [disk.id for disk in backend.host.disks()] == [SYSTEM]
@@ -321,13 +323,10 @@ def test_an_overlay_begins_as_what_is_served_and_is_written_here(backend: Backen
         backend.host.create_overlay(SYSTEM, served, 8 * MIB)
     backend.host.undefine("m1")
     if backend.file_of is not None:
-        shown = subprocess.run(
-            ["qemu-img", "convert", "-O", "raw", str(backend.file_of(SYSTEM)), "/dev/stdout"],
-            check=True,
-            capture_output=True,
-            timeout=30,
-        )
-        assert shown.stdout.startswith(b"begin")
+        copy = tmp_path / "copy.raw"
+        command = ["qemu-img", "convert", "-O", "raw", str(backend.file_of(SYSTEM)), str(copy)]
+        subprocess.run(command, check=True, timeout=30)
+        assert copy.read_bytes().startswith(b"begin")
     backend.host.delete_disk(SYSTEM)
     assert list(backend.host.disks()) == []
 

@@ -21,6 +21,7 @@ from lab.replication.changeset import Buffer
 from lab.replication.common.durable import write_atomically
 from lab.replication.common.link import Reply
 from lab.replication.common.storage_access import API_VERSION, MARK, StorageAccess, log_name
+from lab.replication.process_server.ahead import ahead
 from lab.replication.process_server.forwarding import NotTaken, Parts, Standing
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class StorageForwarder:
 
         try:
             blob = self.open_container().get_blob_client(log_name(sequence))
-            blob.upload_blob(Pieces(self._until_stopped(parts)), overwrite=True, max_concurrency=1)
+            with ahead(self._until_stopped(parts)) as pieces:
+                blob.upload_blob(Pieces(pieces), overwrite=True, max_concurrency=1)
         except (AzureError, OSError) as error:
             raise NotTaken(_harmless(error)) from error
 

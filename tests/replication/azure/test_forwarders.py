@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from conftest import needs_node
 from lab.replication.common.config import Endpoint
 from lab.replication.common.link import Reply
 from lab.replication.process_server import forwarding
+from lab.replication.process_server.ahead import ahead
 from lab.replication.process_server.forwarding import Forwarder, MasterTargetForwarder, NotTaken
 from lab.replication.process_server.storage import Pieces, StorageForwarder
 
@@ -123,3 +125,21 @@ def test_pieces_are_read_in_the_sizes_that_are_asked_for() -> None:
     pieces = Pieces(iter([b"abc", bytearray(b"defg"), memoryview(b"h")]))
     assert [pieces.read(2), pieces.read(4), pieces.read(9), pieces.read(1)] == [b"ab", b"cdef", b"gh", b""]
     assert Pieces(iter([b"ab", b"c"])).read() == b"abc"
+
+
+def test_pieces_made_ahead_are_the_same_and_errors_come_where_they_are_taken() -> None:
+    def broken():
+        yield b"one"
+        raise OSError("the disk is gone")
+
+    with ahead(iter([b"%d" % number for number in range(200)])) as pieces:
+        assert list(pieces) == [b"%d" % number for number in range(200)]
+    with pytest.raises(OSError, match="the disk is gone"), ahead(broken()) as pieces:
+        list(pieces)
+
+
+def test_pieces_that_nobody_takes_any_more_keep_no_thread() -> None:
+    before = threading.active_count()
+    with ahead(iter([b"x"] * 1000)) as pieces:
+        assert next(pieces) == b"x"
+    assert threading.active_count() == before

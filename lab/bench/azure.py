@@ -25,7 +25,7 @@ from lab.replication.document import DocumentWriter
 from lab.replication.process_server.storage import StorageForwarder
 from lab.replication.process_server.stream import Optimised
 from lab.replication.vault.azure_storage import AzureStorage
-from lab.replication.vault.exports import StorageDaemons
+from lab.replication.vault.exports import NbdServers
 from lab.replication.vault.storage import MOST_WRITE, PAGE
 from lab.waiting import Deadline
 
@@ -76,7 +76,7 @@ def azure_kernel_start(turns: int) -> Row:
         image = Path(folder) / "image.raw"
         _speaking_copy(ImageCache(home() / "images").provide(RECIPE, IMAGE_BYTES).disk, image)
         snapshot = _upload_image(storage, image)
-        exports = StorageDaemons(Path(folder) / "exports")
+        exports = NbdServers(Path(folder) / "exports")
         with closing(exports):
             source = storage.source(STREAM, snapshot, 3600)
             served = exports.serve("bench-replica", {"system": source})["system"]

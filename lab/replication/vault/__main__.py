@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.hypervisors.protocols import HypervisorError
 from lab.replication.common.config import BadConfig
 from lab.replication.vault.config import VaultConfig, load_vault_config, open_region, open_storage
-from lab.replication.vault.exports import StorageDaemons
+from lab.replication.vault.exports import NbdServers
 from lab.replication.vault.server import VaultServer
 
 LOG_FORMAT = "%(levelname)s %(threadName)s %(name)s: %(message)s"
@@ -40,7 +40,7 @@ async def _serve(config: VaultConfig) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    exports = StorageDaemons(config.exports_dir)
+    exports = NbdServers(config.exports_dir)
     server = VaultServer(config, open_storage(config.storage), open_region(config.region), exports)
     await server.start()
     log.info("vault %s serves on %s:%d", config.name, config.listen.address, server.port)

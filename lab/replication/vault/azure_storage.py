@@ -129,7 +129,9 @@ class AzureStorage:
             self._blob(name).delete_blob(delete_snapshots="include")
 
     def source(self, name: str, snapshot: str, seconds: float) -> BlobSource:
-        """Return where a snapshot can be read, with a signature for it alone."""
+        """Return where a snapshot can be read, with a signature for it alone. Raises WentBack."""
+        with _answers(f"snapshot {snapshot} of {name}"):
+            size = int(self._blob(name, snapshot).get_blob_properties().size)
         signature = generate_blob_sas(
             self._account,
             REPLICAS,
@@ -141,7 +143,7 @@ class AzureStorage:
             expiry=_in(seconds),
         )
         blob = f"{str(self._service.url).rstrip('/')}/{REPLICAS}/{name}"
-        return BlobSource(f"{blob}?snapshot={quote(snapshot)}", str(signature), self._ca_file)
+        return BlobSource(f"{blob}?snapshot={quote(snapshot)}", str(signature), size, self._ca_file)
 
     # -- Staging ----------------------------------------------------------------------------------------------------
     def open_stream(self, stream: str) -> None:

@@ -1,38 +1,32 @@
-"""Snapshots of blobs as NBD exports for machines: QEMU's own https driver, in a process of each machine.
+"""Snapshots of blobs as NBD exports for machines: an ``nbdkit`` with our plugin for each disk.
 
-The signature of a snapshot goes to ``qemu-storage-daemon`` over its control socket, which only this user can open:
-it stands in no argument list, no image header, no domain document and no log. QEMU can only be told to verify TLS,
-not with which authority, so the daemon runs in a mount namespace of its own in which the system's bundle of
-authorities is the storage's. Measured and compared with nbdkit in decision 0011.
+The signature of a snapshot is in a file that only this user can open: it stands in no argument list, no image
+header, no domain document and no log. TLS is verified with the storage's authority. QEMU's own https driver and
+nbdkit's curl plugin were tried first, and given up for the reasons in decision 0011.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 from lab.hypervisors.model import NetworkSource
 from lab.hypervisors.protocols import HypervisorError
+from lab.replication.common.durable import write_json
 from lab.replication.vault.storage import BlobSource
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
-AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+PLUGIN = Path(__file__).with_name("blob_plugin.py")
 QEMU_USER = "libvirt-qemu"
-READAHEAD = 64 << 10
-READ_TIMEOUT_S = 60
-START_S = 20.0
+START_S = 30.0
 END_S = 20.0
-ANSWER_S = 90.0
-_WITH_AUTHORITIES = 'mount --make-rprivate / && mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
 class Exports(Protocol):
@@ -48,30 +42,24 @@ class Exports(Protocol):
         """Serve nothing at all."""
 
 
-class StorageDaemons:
-    """One ``qemu-storage-daemon`` for each machine; they end with this process."""
+class NbdServers:
+    """One ``nbdkit`` for each disk of each machine; they end with this process."""
 
     def __init__(self, directory: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True, mode=0o711)
         self._directory = directory
         self._lock = threading.Lock()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, list[subprocess.Popen[bytes]]] = {}
 
     def serve(self, machine: str, sources: Mapping[str, BlobSource]) -> dict[str, NetworkSource]:
-        """Start a daemon and tell it what to serve. Raises HypervisorError."""
+        """Start a server for each disk. Raises HypervisorError."""
         self.end(machine)
         folder = self._directory / machine
         folder.mkdir(mode=0o711)
-        authorities = {source.ca_file for source in sources.values()}
-        if len(authorities) > 1:
-            raise HypervisorError(f"{machine}: its disks are in storages of several authorities")
-        process = _start(folder, next(iter(authorities), None))
-        with self._lock:
-            self._processes[machine] = process
         try:
-            return _export(folder, process, sources)
-        except (OSError, ValueError, DeadlineExceeded) as error:
+            return {name: self._serve(machine, folder, name, source) for name, source in sources.items()}
+        except (OSError, DeadlineExceeded) as error:
             self.end(machine)
             raise HypervisorError(f"{machine}: its disks cannot be served: {type(error).__name__}") from error
         except HypervisorError:
@@ -79,11 +67,12 @@ class StorageDaemons:
             raise
 
     def end(self, machine: str) -> None:
-        """End the daemon of a machine, if it has one."""
+        """End the servers of a machine, if it has any."""
         with self._lock:
-            process = self._processes.pop(machine, None)
-        if process is not None:
+            processes = self._processes.pop(machine, [])
+        for process in processes:
             process.terminate()
+        for process in processes:
             try:
                 process.wait(END_S)
             except subprocess.TimeoutExpired:
@@ -92,88 +81,41 @@ class StorageDaemons:
         shutil.rmtree(self._directory / machine, ignore_errors=True)
 
     def close(self) -> None:
-        """End all daemons."""
+        """End all servers."""
         for machine in list(self._processes):
             self.end(machine)
 
+    def _serve(self, machine: str, folder: Path, name: str, source: BlobSource) -> NetworkSource:
+        served, log = folder / f"{name}.nbd", folder / f"{name}.log"
+        ca_file = None if source.ca_file is None else str(source.ca_file)
+        order = {"url": source.secret_url, "ca_file": ca_file, "size": source.size}
+        write_json(folder / f"{name}.order", order)
+        process = _start(folder / f"{name}.order", served, name, log)
+        with self._lock:
+            self._processes.setdefault(machine, []).append(process)
 
-def _start(folder: Path, authority: Path | None) -> subprocess.Popen[bytes]:
-    monitor = f"socket,id=control,path={folder / 'control'},server=on,wait=off"
-    daemon = ["qemu-storage-daemon", "--chardev", monitor, "--monitor", "chardev=control"]
-    command = ["setpriv", "--pdeathsig", "TERM", *daemon]
-    if authority is not None:
-        command = ["unshare", "-m", "sh", "-c", _WITH_AUTHORITIES, "sh", str(authority), str(AUTHORITIES), *command]
-    with (folder / "log").open("wb") as log:
-        # Files that it makes are for this user only; the one for QEMU is given away below.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, umask=0o077)
+        def listens() -> bool:
+            if process.poll() is not None:
+                raise HypervisorError(f"{machine}: disk {name} is not served: {_last_line(log)}")
+            return served.exists()
 
-
-def _export(
-    folder: Path, process: subprocess.Popen[bytes], sources: Mapping[str, BlobSource]
-) -> dict[str, NetworkSource]:
-    served = folder / "nbd"
-    with Control(folder / "control", process) as control:
-        for number, (name, source) in enumerate(sources.items()):
-            control.execute("blockdev-add", _blockdev(f"disk{number}", source))
-            if number == 0:
-                address = {"type": "unix", "data": {"path": str(served)}}
-                control.execute("nbd-server-start", {"addr": address})
-            export = {"type": "nbd", "id": f"export{number}", "node-name": f"disk{number}", "name": name}
-            control.execute("block-export-add", export)
-    with suppress(KeyError):
-        os.chown(served, pwd.getpwnam(QEMU_USER).pw_uid, -1)
-    return {name: NetworkSource(served, name) for name in sources}
+        wait_until(listens, Deadline.after(START_S), f"NBD server of {machine}", every=0.05)
+        with suppress(KeyError):
+            os.chown(served, pwd.getpwnam(QEMU_USER).pw_uid, -1)
+        return NetworkSource(served, name)
 
 
-def _blockdev(node: str, source: BlobSource) -> dict[str, Any]:
-    return {
-        "driver": "https",
-        "node-name": node,
-        "url": source.secret_url,
-        "sslverify": True,
-        "readahead": READAHEAD,
-        "timeout": READ_TIMEOUT_S,
-        "read-only": True,
-    }
+def _start(order: Path, served: Path, name: str, log: Path) -> subprocess.Popen[bytes]:
+    server = ["nbdkit", "--foreground", "--readonly", "--unix", str(served), "--exportname", name]
+    command = ["setpriv", "--pdeathsig", "TERM", *server, "python", str(PLUGIN), f"order={order}"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    with log.open("wb") as output:
+        # Files that it makes are for this user only; the socket is given to QEMU's user afterwards.
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, umask=0o077, env=environment
+        )
 
 
-class Control:
-    """The control socket of a daemon (QMP)."""
-
-    def __init__(self, path: Path, process: subprocess.Popen[bytes]) -> None:
-        self._path = path
-        self._process = process
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(ANSWER_S)
-
-    def __enter__(self) -> Self:
-        """Connect. Raises DeadlineExceeded, HypervisorError."""
-        wait_until(self._connect, Deadline.after(START_S), "control socket of qemu-storage-daemon", every=0.05)
-        self._file = self._socket.makefile("rw")
-        self._file.readline()
-        self.execute("qmp_capabilities", {})
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._socket.close()
-
-    def execute(self, command: str, arguments: Mapping[str, Any]) -> None:
-        """Run a command. Raises HypervisorError; the answer may quote an address, so it is not repeated."""
-        self._file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self._file.flush()
-        while True:
-            answer = json.loads(self._file.readline())
-            if "return" in answer:
-                return
-            if "error" in answer:
-                raise HypervisorError(f"qemu-storage-daemon refused {command} ({answer['error'].get('class')})")
-
-    def _connect(self) -> bool:
-        if self._process.poll() is not None:
-            raise HypervisorError(f"qemu-storage-daemon ended with {self._process.returncode}")
-        try:
-            self._socket.connect(str(self._path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        return True
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no reason given"

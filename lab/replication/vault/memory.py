@@ -131,7 +131,7 @@ class MemoryStorage:
 
     def source(self, name: str, snapshot: str, seconds: float) -> BlobSource:  # noqa: ARG002 - it never ends
         """Return an address where nobody answers."""
-        return BlobSource(f"https://192.0.2.2/{name}/{snapshot}", "sig=none")
+        return BlobSource(f"https://192.0.2.2/{name}/{snapshot}", "sig=none", len(self.read(name, 0, -1, snapshot)))
 
     def open_stream(self, stream: str) -> None:
         """Make the container of a stream."""

@@ -19,7 +19,7 @@ from lab.replication.vault.exports import Exports
 from lab.replication.vault.items import Items
 from lab.replication.vault.ledger import Ledger
 from lab.replication.vault.setup import SOURCES, Step, StepTooEarly, require_before
-from lab.replication.vault.storage import Storage, StorageError
+from lab.replication.vault.storage import Storage, StorageError, WentBack
 from lab.waiting import DeadlineExceeded
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ STATUS: Mapping[type[Exception], tuple[int, str]] = {
     DeadlineExceeded: (504, "deadline-exceeded"),
     HypervisorError: (502, "hypervisor-error"),
     StorageError: (502, "storage-error"),
+    WentBack: (503, "storage-went-back"),
     KeyError: (400, "bad-request"),
     TypeError: (400, "bad-request"),
     ValueError: (400, "bad-request"),

@@ -27,11 +27,12 @@ class WentBack(Exception):
 class BlobSource:
     """Where the bytes of a snapshot can be read with HTTPS and ranges; the signature is a secret.
 
-    ``ca_file`` verifies the storage; None for the authorities of the system.
+    ``size`` is in bytes. ``ca_file`` verifies the storage; None for the authorities of the system.
     """
 
     url: str
     signature: str = field(repr=False)
+    size: int
     ca_file: Path | None = None
 
     @property
@@ -78,7 +79,7 @@ class Replicas(Protocol):
         """Remove a blob and its snapshots, if it exists."""
 
     def source(self, name: str, snapshot: str, seconds: float) -> BlobSource:
-        """Return how the content of a snapshot can be read for ``seconds``, and nothing else."""
+        """Return how the content of a snapshot can be read for ``seconds``, and nothing else. Raises WentBack."""
 
 
 class Staging(Protocol):

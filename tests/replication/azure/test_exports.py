@@ -12,21 +12,23 @@ from logs import PAGE, STREAM
 from conftest import needs_node
 from lab.emulators.azurite.account import write_certificates
 from lab.hypervisors.protocols import HypervisorError
-from lab.replication.vault.exports import StorageDaemons
+from lab.replication.vault.exports import NbdServers
 from lab.replication.vault.storage import BlobSource
 
 MIB = 1 << 20
-missing = next((tool for tool in ("qemu-storage-daemon", "qemu-img", "setpriv") if shutil.which(tool) is None), None)
+missing = next((tool for tool in ("nbdkit", "qemu-img", "setpriv") if shutil.which(tool) is None), None)
 pytestmark = [
     needs_node,
     pytest.mark.qemu,
-    pytest.mark.skipif(missing is not None, reason=f"needs {missing}: apt-get install qemu-utils qemu-block-extra"),
+    pytest.mark.skipif(
+        missing is not None, reason=f"needs {missing}: apt-get install nbdkit nbdkit-plugin-python qemu-utils"
+    ),
 ]
 
 
 @pytest.fixture
 def daemons(tmp_path: Path):
-    daemons = StorageDaemons(tmp_path / "exports")
+    daemons = NbdServers(tmp_path / "exports")
     yield daemons
     daemons.close()
 
@@ -54,30 +56,30 @@ def test_a_machine_reads_the_snapshot_and_nobody_reads_the_signature(daemons, so
     assert content[MIB : MIB + 513] == b"old" * 171
     assert not content[:MIB].strip(b"\0")
     secret = source.signature.rpartition("sig=")[2].partition("&")[0].encode()
-    process = daemons._processes["app1-replica"]
+    (process,) = daemons._processes["app1-replica"]
     assert secret not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
     assert secret not in Path(f"/proc/{process.pid}/environ").read_bytes()
     assert secret not in overlay.read_bytes()
-    assert secret not in (tmp_path / "exports" / "app1-replica" / "log").read_bytes()
-    assert (served.socket.parent / "control").stat().st_mode & 0o077 == 0
+    assert secret not in (tmp_path / "exports" / "app1-replica" / "system.log").read_bytes()
+    assert (served.socket.parent / "system.order").stat().st_mode & 0o077 == 0
 
 
 def test_a_storage_of_another_authority_is_not_read(daemons, source, tmp_path) -> None:
     stranger = write_certificates(tmp_path / "stranger", ("127.0.0.1",)).ca
     with pytest.raises(HypervisorError) as refused:
-        daemons.serve("app1-replica", {"system": BlobSource(source.url, source.signature, stranger)})
+        daemons.serve("app1-replica", {"system": BlobSource(source.url, source.signature, source.size, stranger)})
     assert "sig=" not in str(refused.value)
     assert daemons._processes == {}
 
 
 def test_a_signature_that_is_wrong_gives_no_machine(daemons, source) -> None:
     with pytest.raises(HypervisorError):
-        daemons.serve("app1-replica", {"system": BlobSource(source.url, "sig=wrong", source.ca_file)})
+        daemons.serve("app1-replica", {"system": BlobSource(source.url, "sig=wrong", source.size, source.ca_file)})
 
 
 def test_what_is_served_ends_with_its_machine(daemons, source) -> None:
     daemons.serve("app1-test", {"system": source})
-    process = daemons._processes["app1-test"]
+    (process,) = daemons._processes["app1-test"]
     daemons.end("app1-test")
     assert process.poll() is not None
     daemons.end("app1-test")

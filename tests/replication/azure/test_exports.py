@@ -83,3 +83,17 @@ def test_what_is_served_ends_with_its_machine(daemons, source) -> None:
     daemons.end("app1-test")
     assert process.poll() is not None
     daemons.end("app1-test")
+
+
+def test_a_read_waits_while_the_storage_is_away(daemons, source, azurite) -> None:
+    served = daemons.serve("app1-replica", {"system": source})["system"]
+    azurite.stop()
+    export = f"nbd+unix:///{served.name}?socket={served.socket}"
+    command = ["qemu-io", "-r", "-f", "raw", "-c", f"read -P 111 {MIB} 1", export]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as reading:
+        with pytest.raises(subprocess.TimeoutExpired):
+            reading.wait(1)
+        azurite.start()
+        shown, _ = reading.communicate(timeout=60)
+    assert reading.returncode == 0, shown
+    assert b"1/1 bytes" in shown

@@ -50,6 +50,9 @@ class Side:
         assert last == max(source.documents)
         for index, blob in self.merger.settings.blobs.items():
             assert self.storage.read(blob, 0, SIZES[index]) == source.images[last][index]
+        for index, blob in self.merger.settings.blobs.items():
+            known = {each.snapshots[index] for each in self.merger.state.points}
+            assert self.storage.snapshots(blob) == known, "a snapshot that is no point costs space for ever"
         for each in self.merger.state.points:
             for index, snapshot in each.snapshots.items():
                 content = self.storage.read(self.merger.settings.blobs[index], 0, SIZES[index], snapshot)
@@ -248,3 +251,17 @@ def test_adjacent_frames_become_one_write_of_at_most_four_mebibytes() -> None:
     mib = 1 << 20
     frames = [cs.data_frame(0, n * mib, b"x" * mib) for n in range(6)]
     assert [write.length for write in page_writes(frames, None)] == [4 * mib, 2 * mib]
+
+
+def test_a_crash_between_snapshots_and_their_record_leaves_no_stranger(tmp_path: Path) -> None:
+    side, source = Side(tmp_path), Source()
+    side.send(source, source.delta())
+    side.run()
+    record = (tmp_path / "merged.json").read_bytes()
+    side.send(source, source.delta())
+    side.run()
+    (tmp_path / "merged.json").write_bytes(record)
+    side.restart()
+    side.run()
+    side.check(source)
+    assert side.points() == ["point-1", "point-2"]

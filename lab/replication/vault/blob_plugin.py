@@ -22,9 +22,9 @@ TIMEOUT_S = 20.0
 GIVE_UP_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 PARTIAL = 206
-BLOCK = 256 << 10
-BLOCKS = 64
-"""A boot loader reads a few sectors at a time: so many blocks are fetched whole and kept, 16 MiB for a disk."""
+BLOCK = 2 << 20
+BLOCKS = 12
+"""A boot loader reads a few sectors at a time: so many blocks are fetched whole and kept, 24 MiB for a disk."""
 PARALLEL = 3
 """``nbdkit.THREAD_MODEL_PARALLEL``; the module ``nbdkit`` only exists inside of it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -16,8 +15,8 @@ from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON, read_json, write_json
 from lab.replication.common.inbox import Inbox
 from lab.replication.common.outbox import Outbox
+from lab.replication.digests import DIGEST_SIZE, ChunkDigests
 from lab.replication.document import DocumentReader
-from lab.replication.extents import is_zero
 from lab.replication.master_target.barrier import Barrier
 from lab.replication.master_target.devices import DeviceSet, Resolver
 from lab.replication.master_target.keeper import Keeper
@@ -28,7 +27,6 @@ from lab.replication.master_target.undo import UndoStore
 log = logging.getLogger(__name__)
 
 STOP_S = 60.0
-DIGEST_SIZE = 32
 
 
 class ReplicaStream:
@@ -135,21 +133,19 @@ class ReplicaStream:
         return {"recovery_point": keep}
 
     def compare(self, disk: int, chunk: int, first: int, digests: bytes) -> list[int]:
-        """Return which chunks of ``chunk`` bytes, from number ``first`` on, do not have these SHA-256 digests.
+        """Return which chunks of ``chunk`` bytes, from number ``first`` on, do not have these digests.
 
         Raises:
             BadDevice: there is no such disk, or it has no such chunk.
         """
-        zero = hashlib.sha256(bytes(chunk)).digest()
+        ours = ChunkDigests(chunk)
         differing = []
         with self._lock:
             device = self._open()[disk]
             for place in range(len(digests) // DIGEST_SIZE):
                 offset = (first + place) * chunk
                 content = device.read(offset, min(chunk, self.settings.sizes[disk] - offset))
-                wanted = digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
-                whole_zero = len(content) == chunk and is_zero(content)
-                if (zero if whole_zero else hashlib.sha256(content).digest()) != wanted:
+                if ours.of(content) != digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]:
                     differing.append(first + place)
         return differing
 

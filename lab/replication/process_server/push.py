@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 
 from lab.replication.common.control import CommandFailed
@@ -77,19 +76,19 @@ def _boot_id(target: SshTarget) -> str:
 
 def _install(target: SshTarget, package: Path, version: str, arguments: JSON) -> None:
     work = f"/var/tmp/recovery-{version[:16]}"  # noqa: S108 - owned by root, on the target
-    target.run(["install", "-d", "-m", "700", work], timeout=STEP_S)
-    target.copy(package, f"{work}/package.tar.gz", timeout=STEP_S)
-    arrived = target.run(["sha256sum", f"{work}/package.tar.gz"], timeout=STEP_S).split()[0]
-    if arrived != version:
-        raise CommandFailed("package-damaged", f"the package arrived with digest {arrived}")
-    target.run(["tar", "-xzf", f"{work}/package.tar.gz", "-C", work], timeout=STEP_S)
-    target.copy(Path(arguments["passphrase_file"]), f"{work}/passphrase", timeout=STEP_S)
-    target.copy(Path(arguments["ca_file"]), f"{work}/ca.pem", timeout=STEP_S)
-    with tempfile.NamedTemporaryFile("w") as file:
-        json.dump(_agent_config(arguments), file)
-        file.flush()
-        target.copy(Path(file.name), f"{work}/config.json", timeout=STEP_S)
+    files = {
+        "package.tar.gz": package.read_bytes(),
+        "passphrase": Path(arguments["passphrase_file"]).read_bytes(),
+        "ca.pem": Path(arguments["ca_file"]).read_bytes(),
+        "config.json": json.dumps(_agent_config(arguments)).encode(),
+    }
+    # Each exchange costs a second on a slow machine.
     try:
+        target.place(work, files, timeout=STEP_S)
+        arrived = target.run(["sha256sum", f"{work}/package.tar.gz"], timeout=STEP_S).split()[0]
+        if arrived != version:
+            raise CommandFailed("package-damaged", f"the package arrived with digest {arrived}")
+        target.run(["tar", "-xzf", f"{work}/package.tar.gz", "-C", work], timeout=STEP_S)
         target.run(_installer(work), timeout=INSTALL_S)
     finally:
         target.run(["rm", "-rf", work], timeout=STEP_S)

@@ -37,12 +37,13 @@ def test_host_keys_are_checked_and_nothing_asks(target, tmp_path):
     )
 
 
-def test_a_copy_is_private_and_complete(target, tmp_path):
-    source = tmp_path / "source"
-    source.write_bytes(os.urandom(3 << 20))
-    target.copy(source, str(tmp_path / "deep" / "copy"), timeout=20)
-    assert (tmp_path / "deep" / "copy").read_bytes() == source.read_bytes()
-    assert (tmp_path / "deep" / "copy").stat().st_mode & 0o777 == 0o600
+def test_placed_files_are_private_and_complete(target, tmp_path):
+    large = os.urandom(3 << 20)
+    target.place(str(tmp_path / "work"), {"large": large, "empty": b""}, timeout=20)
+    placed = tmp_path / "work"
+    assert {path.name: path.read_bytes() for path in placed.iterdir()} == {"large": large, "empty": b""}
+    assert placed.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in placed.iterdir()} == {0o600}
 
 
 def test_failures_and_silence_are_named(target):

@@ -64,7 +64,7 @@ class PlannedMachine:
 
 @dataclass(frozen=True)
 class PlannedNetwork:
-    """A network and the namespace that it lives in (None: QEMU's own user networking)."""
+    """A network and the namespace that it lives in (None: QEMU's own user networking, or rootless hubs)."""
 
     name: str
     kind: str
@@ -199,7 +199,8 @@ def _interface(topology: Topology, machine: str, interface: Interface) -> Planne
 def _network(topology: Topology, name: str) -> PlannedNetwork:
     network = topology.networks[name]
     if isinstance(network, SwitchNetwork):
-        namespace = f"recovery-lab-{topology.name}"
+        rootless = all(host.uri.endswith("/session") for host in topology.hosts.values())
+        namespace = None if rootless else f"recovery-lab-{topology.name}"
         return PlannedNetwork(name, network.kind, str(network.subnet), network.isolated, namespace)
     return PlannedNetwork(name, network.kind, None, isolated=True, namespace=None)
 

@@ -18,20 +18,12 @@ from pathlib import Path
 from lab.replication.common.config import ServiceConfig, load_config
 from lab.replication.common.durable import write_atomically
 from lab.replication.common.identity import ensure_identity
+from lab.replication.common.processor import CPU_INFO, tls_choice
 
 KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric")
 SYSTEMCTL_TIMEOUT_S = 180
 SPOOL_DEVICE = "/dev/mapper/mobility-spool"
-# Python 3.11 has no call for the order of TLS 1.3 ciphers; AES-128 is the cheapest one without AES instructions.
-OPENSSL_CNF = """openssl_conf = settings
-[settings]
-ssl_conf = ssl
-[ssl]
-system_default = defaults
-[defaults]
-MinProtocol = TLSv1.3
-Ciphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
-"""
+OPENSSL_CNF = Path("/etc/recovery/openssl.cnf")
 UNIT = """[Unit]
 Description=Recovery {kind}
 Wants=network-online.target
@@ -40,7 +32,7 @@ After=network-online.target
 [Service]
 ExecStart=/usr/bin/python3 -m lab.replication.{module} --config /etc/recovery/{kind}.json
 WorkingDirectory=/opt/recovery/current
-Environment=PYTHONPATH=/opt/recovery/current OPENSSL_CONF=/etc/recovery/openssl.cnf PYTHONUNBUFFERED=1
+Environment=PYTHONPATH=/opt/recovery/current {tls} PYTHONUNBUFFERED=1
 Restart=always
 RestartSec=2
 TimeoutStopSec=60
@@ -58,6 +50,7 @@ class Installer:
         self._kind = kind
         self._root = root
         self._settings = root / "etc" / "recovery"
+        self._tls = tls_choice(CPU_INFO.read_text())
 
     def unpack(self, package: Path) -> str:
         """Unpack to ``/opt/recovery/releases/<sha256>`` and make it the current release; return the digest."""
@@ -88,7 +81,7 @@ class Installer:
         self._settings.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._settings.chmod(0o700)
         write_atomically(self._settings / f"{self._kind}.json", json.dumps(loaded.settings, indent=1).encode())
-        write_atomically(self._settings / "openssl.cnf", OPENSSL_CNF.encode(), 0o644)
+        write_atomically(self._settings / "openssl.cnf", self._tls.configuration.encode(), 0o644)
         return loaded
 
     def write_unit(self) -> str:
@@ -98,7 +91,8 @@ class Installer:
         units.mkdir(parents=True, exist_ok=True)
         # A machine without a change log (a test copy of a replica) has nothing to capture with.
         condition = f"ConditionPathExists={SPOOL_DEVICE}\n" if self._kind == "mobility" else ""
-        unit = UNIT.format(kind=self._kind, module=self._kind.replace("-", "_"), condition=condition)
+        tls = " ".join(f"{name}={value}" for name, value in self._tls.environment(OPENSSL_CNF).items())
+        unit = UNIT.format(kind=self._kind, module=self._kind.replace("-", "_"), condition=condition, tls=tls)
         write_atomically(units / name, unit.encode(), 0o644)
         return name
 

@@ -15,6 +15,7 @@ from stack import ROOT
 from lab.replication import install, package
 from lab.replication.common.config import BadConfig, ServiceConfig, load_config
 from lab.replication.common.identity import RegistrationRefused, ensure_identity
+from lab.replication.common.processor import tls_choice
 from lab.replication.common.tls import Peer, UnknownPeer, client_context, peer_of
 from lab.replication.mobility.networks import write_replica_networks
 
@@ -73,14 +74,19 @@ def test_a_wrong_passphrase_is_refused_and_not_repeated_in_the_message(tmp_path,
     assert not (tmp_path / "identity/machine.pem").exists()
 
 
-def test_the_installed_openssl_settings_choose_aes_128(tmp_path):
-    (tmp_path / "openssl.cnf").write_text(install.OPENSSL_CNF)
+@pytest.mark.parametrize(
+    ("model", "first"),
+    [("AMD EPYC 7B13", "TLS_AES_128_GCM_SHA256"), ("QEMU TCG CPU version 2.5+", "TLS_CHACHA20_POLY1305_SHA256")],
+)
+def test_openssl_is_told_what_suits_the_processor(tmp_path, model, first):
+    choice = tls_choice(f"processor\t: 0\nmodel name\t: {model}\n")
+    (tmp_path / "openssl.cnf").write_text(choice.configuration)
     code = "import ssl; print(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).get_ciphers()[0]['name'])"
-    environment = {**os.environ, "OPENSSL_CONF": str(tmp_path / "openssl.cnf")}
+    environment = {**os.environ, **choice.environment(tmp_path / "openssl.cnf")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, check=True, timeout=30, text=True
     )
-    assert done.stdout.strip() == "TLS_AES_128_GCM_SHA256"
+    assert done.stdout.strip() == first
 
 
 def test_the_mobility_service_imports_only_the_standard_library():

@@ -12,7 +12,8 @@ from lab.hypervisors.libvirt.driver import SEED_SERIAL
 from lab.hypervisors.libvirt.storage import inspect_image
 from lab.hypervisors.model import Endpoint
 from lab.images.cache import Image, ImageCache
-from lab.images.identity import Identity, SshKey, new_ssh_key, write_seed
+from lab.images.identity import Identity, SshKey, new_ssh_key
+from lab.images.seed import write_seed
 from lab.machines.ssh import Login, SshTransport
 from lab.provision.blueprint import Blueprint, blueprint, hosts_file
 from lab.provision.home import Home

@@ -11,7 +11,8 @@ from lab.hypervisors.libvirt import connect
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
 from lab.images.cache import Image, ImageCache
-from lab.images.identity import Identity, SshKey, new_ssh_key, write_seed
+from lab.images.identity import Identity, SshKey, new_ssh_key
+from lab.images.seed import write_seed
 from lab.provision.blueprint import Blueprint, blueprint, hosts_file
 from lab.provision.board import Board
 from lab.provision.down import tear_down

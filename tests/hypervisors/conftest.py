@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 from backends import LIBVIRT_URI, Backend, libvirt_refusal
+from esxi_backends import EMULATED, emulated_backend
 
 from lab.hypervisors.memory import MemoryHypervisor
 
-BACKENDS = ["memory", pytest.param("libvirt", marks=pytest.mark.qemu)]
+BACKENDS = ["memory", pytest.param("libvirt", marks=pytest.mark.qemu), *EMULATED]
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     if request.param == "memory":
         yield Backend(MemoryHypervisor(), MemoryHypervisor(), None, needs_a_guest=False, remove_all=list)
+        return
+    if request.param.startswith(("esxi-", "vcenter-")):
+        with ExitStack() as stack:
+            yield emulated_backend(request.param, tmp_path / "host", stack)
         return
     refusal = libvirt_refusal()
     if refusal is not None:

@@ -23,7 +23,7 @@ from lab.emulators.esxi.entities import (
 )
 from lab.emulators.esxi.networks import NetworkSystem
 from lab.emulators.esxi.registry import Managed
-from lab.emulators.esxi.service import Licence, LicenseManager, ServiceInstance, SessionManager, user_session
+from lab.emulators.esxi.service import Licence, LicenseManager, ServiceInstance, SessionManager
 from lab.emulators.esxi.sessions import Session, Sessions
 from lab.emulators.esxi.site import Site
 from lab.emulators.esxi.views import SearchIndex, ViewManager
@@ -72,10 +72,6 @@ class Managers:
             identity = f"session[{session.key}]{self.collector.ref._moId}"  # noqa: SLF001 - pyVmomi's name
             self._collectors[session.key] = PropertyCollector(self.collector.registry, identity)
         return self._collectors[session.key]
-
-    def current_session(self, session: Session) -> Any:
-        """Return the caller's session."""
-        return user_session(session) if session.user else None
 
 
 class _Machines(MachineFolder):

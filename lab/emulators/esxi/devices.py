@@ -135,6 +135,8 @@ def _label(device: Any, present: list[Any]) -> None:
         return
     kind, words = next(((kind, words) for kind, words in _LABELS if isinstance(device, kind)), (Device, "Device"))
     number = 1 + sum(isinstance(item, kind) and item is not device for item in present)
+    if isinstance(device, vim.vm.device.VirtualController):
+        number -= 1  # controllers are counted from 0
     label = f"{words} {number}"
     device.deviceInfo = vim.Description(label=label, summary=label)
 

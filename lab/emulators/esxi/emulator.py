@@ -122,9 +122,8 @@ class Emulator:
     def _dispatch(self, session: Session, info: Any, given: Any) -> Any:
         managed = self.managers.own_of(session, self.registry.find(given._this))  # noqa: SLF001 - pyVmomi's name
         call = Call(session, given)
+        self.registry.calls.session = session
         if info.wsdlName == "Fetch":
-            if given.prop == "currentSession":
-                return self.managers.current_session(session)
             return managed.value(given.prop)
         handler = managed.handler(info.wsdlName)
         if handler is None:

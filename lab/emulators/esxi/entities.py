@@ -20,6 +20,8 @@ from lab.emulators.esxi.registry import Call, Managed, Registry, mutation
 from lab.emulators.esxi.site import Site
 from lab.emulators.esxi.vmx import from_text
 
+EXTENDED_FEATURES = 0x80000001 - (1 << 32)
+LONG_MODE = "--1-:----:----:----:----:----:----:----"
 HOST_VERSION, HOST_BUILD = "8.0.3", "24022510"
 
 
@@ -30,7 +32,7 @@ class Entity(Managed):
 
     def __init__(self, registry: Registry, identity: str, name: str, parent: Any) -> None:
         self.name, self.parent = name, parent
-        self.overall_status = "green"
+        self.overall_status = self.config_status = "green"
         super().__init__(registry, identity)
 
 
@@ -288,7 +290,9 @@ class Host(Entity):
         """Processors and memory. libvirt wants the registers of CPUID to be there."""
         cores = os.cpu_count() or 1
         registers = "----:----:----:----:----:----:----:----"
-        feature = vim.host.CpuIdInfo(level=0, eax=registers, ebx=registers, ecx=registers, edx=registers)
+        feature = vim.host.CpuIdInfo(
+            level=EXTENDED_FEATURES, eax=registers, ebx=registers, ecx=registers, edx=LONG_MODE
+        )
         return vim.host.HardwareInfo(
             systemInfo=vim.host.SystemInfo(vendor="recovery-lab", model="emulated ESXi over QEMU", uuid=self._uuid),
             cpuInfo=vim.host.CpuInfo(numCpuPackages=1, numCpuCores=cores, numCpuThreads=cores, hz=2_000_000_000),

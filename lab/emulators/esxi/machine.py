@@ -32,6 +32,7 @@ class VirtualMachine(Managed):
         self.config = config
         self.vmx = vmx
         self.parent = parent
+        self.overall_status = self.config_status = "green"
         self.power_state = Off
         self.boot_time: datetime | None = None
         self.ssh_port: int | None = None

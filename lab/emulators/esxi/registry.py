@@ -95,6 +95,8 @@ class Registry:
         self._objects: dict[str, Managed] = {}
         self._numbers = itertools.count(1)
         self._condition = threading.Condition(threading.RLock())
+        self.calls = threading.local()
+        """``session``: whose call this thread serves; a property of the session manager depends on it."""
 
     def number(self) -> int:
         """Return a number that was never given before."""

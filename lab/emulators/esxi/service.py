@@ -53,6 +53,12 @@ class SessionManager(Managed):
         self._sessions = sessions
         super().__init__(registry, identity)
 
+    @property
+    def current_session(self) -> Any:
+        """The caller's session, unset before the login."""
+        session: Session = self.registry.calls.session
+        return user_session(session) if session.user else None
+
     @operation
     def login(self, call: Call) -> Any:
         """Log in. Raises InvalidLogin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,17 +11,9 @@ from pyVmomi import vim
 
 from lab.emulators.esxi.collector import PropertyCollector
 from lab.emulators.esxi.datastore import DatastoreBrowser, FileManager, VirtualDiskManager
-from lab.emulators.esxi.entities import (
-    Cluster,
-    Compute,
-    Datacenter,
-    Datastore,
-    Folder,
-    Host,
-    MachineFolder,
-    Pool,
-    about,
-)
+from lab.emulators.esxi.entities import Cluster, Compute, Datacenter, Datastore, Folder, Pool
+from lab.emulators.esxi.host import Host, about
+from lab.emulators.esxi.machine_folder import MachineFolder
 from lab.emulators.esxi.networks import NetworkSystem
 from lab.emulators.esxi.registry import Managed
 from lab.emulators.esxi.service import Licence, LicenseManager, ServiceInstance, SessionManager
@@ -78,7 +71,7 @@ class _Machines(MachineFolder):
     """The machine folder, whose children are always the site's machines."""
 
     @property
-    def child_entity(self) -> list[Any]:  # type: ignore[override]
+    def child_entity(self) -> list[Any]:
         """References of the machines."""
         return [machine.ref for machine in self.site.machines]
 
@@ -109,7 +102,11 @@ def build_inventory(site: Site, sessions: Sessions, licence: Licence) -> Manager
         networkSystem=system.ref, datastoreSystem=None, storageSystem=None, virtualNicManager=None
     )
     collector = PropertyCollector(registry, f"{names.manager}property-collector")
-    ServiceInstance(registry, _content(site, names, root, collector, sessions, licence))
+    managers = (
+        SessionManager(registry, f"{names.manager}sessionmgr", sessions),
+        LicenseManager(registry, f"{names.manager}license-manager", licence),
+    )
+    ServiceInstance(registry, _content(site, names.manager, root, collector, managers))
     return Managers(root, system, collector)
 
 
@@ -136,18 +133,17 @@ def _storage(site: Site, names: Identities, datacenter: Datacenter, folder: Fold
     datacenter.datastore, host.datastore, host.datastore_browser = [datastore.ref], [datastore.ref], browser.ref
 
 
-def _content(
-    site: Site, names: Identities, root: Folder, collector: PropertyCollector, sessions: Sessions, licence: Licence
-) -> Any:
-    registry, prefix = site.registry, names.manager
+def _content(site: Site, prefix: str, root: Folder, collector: PropertyCollector, managers: Sequence[Managed]) -> Any:
+    registry = site.registry
+    session_manager, license_manager = managers
     disks = VirtualDiskManager(registry, f"{prefix}vdiskmanager", site.folder, site.backend, site.in_use)
     return vim.ServiceInstanceContent(
         about=about(site),
         rootFolder=root.ref,
         propertyCollector=collector.ref,
         viewManager=ViewManager(registry, f"{prefix}view-manager").ref,
-        sessionManager=SessionManager(registry, f"{prefix}sessionmgr", sessions).ref,
-        licenseManager=LicenseManager(registry, f"{prefix}license-manager", licence).ref,
+        sessionManager=session_manager.ref,
+        licenseManager=license_manager.ref,
         searchIndex=SearchIndex(registry, f"{prefix}searchindex", root).ref,
         fileManager=FileManager(registry, f"{prefix}nfc-file-manager", site.folder, site.in_use).ref,
         virtualDiskManager=disks.ref,

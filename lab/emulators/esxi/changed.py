@@ -79,4 +79,6 @@ def _clipped(extent: Extent, start: int, capacity: int) -> Extent | None:
 
 
 def _fault(disk: Any, message: str) -> Any:
-    return vim.fault.FileFault(file=disk.backing.fileName, msg=f"Error caused by file {disk.backing.fileName}: {message}")
+    return vim.fault.FileFault(
+        file=disk.backing.fileName, msg=f"Error caused by file {disk.backing.fileName}: {message}"
+    )

@@ -46,9 +46,7 @@ class DatastoreBrowser(Managed):
     def _start(self, call: Call) -> Path:
         top = self._folder.existing(call.given.datastorePath)
         if not top.is_dir():
-            raise vim.fault.FileNotFound(
-                file=call.given.datastorePath, msg=f"{call.given.datastorePath} is no folder"
-            )
+            raise vim.fault.FileNotFound(file=call.given.datastorePath, msg=f"{call.given.datastorePath} is no folder")
         return top
 
     def _results(self, folder: Path, spec: Any) -> Any:

@@ -1,7 +1,7 @@
 """The files of a disk (facts/vsphere.md 3.4): a text descriptor, and a raw flat file or the data of an overlay.
 
-    x.vmdk, x-flat.vmdk, x-ctk.qcow2             a disk; the last holds bitmaps of changes, in the role of -ctk.vmdk
-    x-000001.vmdk, x-000001-delta.qcow2          an overlay; its descriptor names its parent
+x.vmdk, x-flat.vmdk, x-ctk.qcow2             a disk; the last holds bitmaps of changes, in the role of -ctk.vmdk
+x-000001.vmdk, x-000001-delta.qcow2          an overlay; its descriptor names its parent
 """
 
 from __future__ import annotations

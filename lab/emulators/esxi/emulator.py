@@ -109,9 +109,7 @@ class Emulator:
         if isinstance(mishap, Drop) and not mishap.after:
             raise Dropped(name)
         if not session.user and name not in WITHOUT_LOGIN and not _is_content(given, info):
-            raise vim.fault.NotAuthenticated(
-                object=given._this, privilegeId="System.View", msg="The session is not authenticated."  # noqa: SLF001
-            )
+            raise vim.fault.NotAuthenticated(privilegeId="System.View", msg="The session is not authenticated.")
         if isinstance(mishap, Fail):
             raise mishap.fault
         value = self._dispatch(session, info, given)
@@ -120,7 +118,8 @@ class Emulator:
         return value
 
     def _dispatch(self, session: Session, info: Any, given: Any) -> Any:
-        managed = self.managers.own_of(session, self.registry.find(given._this))  # noqa: SLF001 - pyVmomi's name
+        reference = given._this  # noqa: SLF001 - the WSDL's name
+        managed = self.managers.own_of(session, self.registry.find(reference))
         call = Call(session, given)
         self.registry.calls.session = session
         if info.wsdlName == "Fetch":
@@ -129,12 +128,14 @@ class Emulator:
         if handler is None:
             self._note_unknown(managed.kind, info.wsdlName)
             raise vmodl.fault.MethodNotFound(
-                receiver=given._this,  # noqa: SLF001
+                receiver=reference,
                 method=info.wsdlName,
                 msg=f"the emulator does not implement {managed.kind.__name__}.{info.wsdlName}",
             )
         if writes(handler) and self.settings.licence is Licence.FREE:
-            raise vim.fault.RestrictedVersion(msg="Current license or ESXi version prohibits execution of the operation.")
+            raise vim.fault.RestrictedVersion(
+                msg="Current license or ESXi version prohibits execution of the operation."
+            )
         if info.isTask:
             return self.site.tasks.start(managed, info, call, handler)
         return handler(call)

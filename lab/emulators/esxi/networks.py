@@ -88,6 +88,4 @@ class NetworkSystem(Managed):
 
 
 def _spec(name: str, switch: str) -> Any:
-    return vim.host.PortGroup.Specification(
-        name=name, vswitchName=switch, vlanId=0, policy=vim.host.NetworkPolicy()
-    )
+    return vim.host.PortGroup.Specification(name=name, vswitchName=switch, vlanId=0, policy=vim.host.NetworkPolicy())

@@ -8,6 +8,7 @@ import http.cookies
 import logging
 import socket
 import ssl
+import sys
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,7 +86,7 @@ class _Server(ThreadingHTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - overrides
-        log.debug("a connection broke", exc_info=True)
+        log.debug("a connection broke: %r", sys.exception())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -100,19 +101,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.request.do_handshake()
         self.request.settimeout(IDLE_SECONDS)
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         if self.path == "/sdk/vimServiceVersions.xml":
             self._reply(200, VERSIONS)
         else:
             self._guard(self._get)
 
-    def do_HEAD(self) -> None:  # noqa: N802 - http.server's name
+    def do_HEAD(self) -> None:
         self._guard(self._get)
 
-    def do_PUT(self) -> None:  # noqa: N802 - http.server's name
+    def do_PUT(self) -> None:
         self._guard(self._put)
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server's name
+    def do_POST(self) -> None:
         if self.path.partition("?")[0].rstrip("/") != "/sdk":
             self._refuse(404, "there is only /sdk")
             return

@@ -18,8 +18,10 @@ _FIELDS = {
     "uuid.bios": "uuid",
     "vc.uuid": "instanceUuid",
 }
-_OWN = re.compile(r"(scsi\d+(:\d+)?|ethernet\d+|serial\d+|sata\d+(:\d+)?)\.(present|fileName|deviceType|networkName"
-                  r"|address|addressType|virtualDev|fileType|key|controllerKey)$")
+_OWN = re.compile(
+    r"(scsi\d+(:\d+)?|ethernet\d+|serial\d+|sata\d+(:\d+)?)\.(present|fileName|deviceType|networkName"
+    r"|address|addressType|virtualDev|fileType|key|controllerKey)$"
+)
 _CARDS = {"vmxnet3": vim.vm.device.VirtualVmxnet3, "e1000": vim.vm.device.VirtualE1000}
 _CONTROLLERS = {
     "pvscsi": vim.vm.device.ParaVirtualSCSIController,
@@ -30,7 +32,7 @@ Entries = dict[str, str]
 
 def to_text(config: Any) -> str:
     """Return the file's text."""
-    lines = [".encoding = \"UTF-8\""]
+    lines = ['.encoding = "UTF-8"']
     lines += [f'{key} = "{_escape(value)}"' for key, value in sorted(to_entries(config).items())]
     return "\n".join(lines) + "\n"
 
@@ -124,7 +126,9 @@ def _device(name: str, fields: Mapping[str, str]) -> Any:
         )
     if name.startswith("sata"):
         backing = vim.vm.device.VirtualCdrom.IsoBackingInfo(fileName=file)
-        return vim.vm.device.VirtualCdrom(key=key, controllerKey=int(fields.get("controllerKey", "200")), backing=backing)
+        return vim.vm.device.VirtualCdrom(
+            key=key, controllerKey=int(fields.get("controllerKey", "200")), backing=backing
+        )
     bus, _, unit = name.removeprefix("scsi").partition(":")
     backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(fileName=file, diskMode="persistent")
     return vim.vm.device.VirtualDisk(key=key, controllerKey=1000 + int(bus), unitNumber=int(unit), backing=backing)

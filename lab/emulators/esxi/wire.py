@@ -79,8 +79,7 @@ def fault_response(fault: Any, version: str) -> bytes:
     tag = SoapAdapter.SOAP_FAULT_TAG
     text = SoapAdapter.XmlEscape(message)
     return _envelope(
-        f"<{tag}><faultcode>ServerFaultCode</faultcode><faultstring>{text}</faultstring>"
-        f"<detail>{body}</detail></{tag}>"
+        f"<{tag}><faultcode>ServerFaultCode</faultcode><faultstring>{text}</faultstring><detail>{body}</detail></{tag}>"
     )
 
 
@@ -116,7 +115,7 @@ class _RequestParser(SoapAdapter.ExpatDeserializerNSHandlers):  # type: ignore[m
         self.parser.buffer_text = True
         self.parser.StartDoctypeDeclHandler = _refuse_doctype
         SoapAdapter.SetHandlers(self.parser, SoapAdapter.GetHandlers(self))
-        self.parser.Parse(data, True)  # noqa: FBT003 - expat's own signature
+        self.parser.Parse(data, True)
         if self._info is None:
             raise BadRequest("the envelope has no body")
         return self._info, self._values.GetResult()
@@ -126,7 +125,7 @@ class _RequestParser(SoapAdapter.ExpatDeserializerNSHandlers):  # type: ignore[m
             self._inside = True
         elif self._inside and self._info is None:
             self._info = method_named(tag.rsplit(SoapAdapter.NS_SEP, 1)[-1])
-            self._values.Deserialize(self.parser, _request_type(self._info.wsdlName), False, self.nsMap)  # noqa: FBT003
+            self._values.Deserialize(self.parser, _request_type(self._info.wsdlName), False, self.nsMap)
             self._values.StartElementHandler(tag, attributes)
 
     def EndElementHandler(self, tag: str) -> None:  # noqa: N802 - expat's name
@@ -142,7 +141,7 @@ class _Serializer(SoapAdapter.SoapSerializer):  # type: ignore[misc]
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         # A real host's answer has no versionId.
-        self.outermostAttrs = "".join(re.findall(r" xmlns:\S+", self.outermostAttrs))
+        self.outermostAttrs: str = "".join(re.findall(r" xmlns:\S+", self.outermostAttrs))
 
     def _QName(self, kind: Any, namespace: Any) -> Any:  # noqa: N802 - overrides
         attribute, name = super()._QName(kind, namespace)

@@ -23,6 +23,7 @@ from lab.waiting import Deadline
 
 KIB = 1024
 BLOCK = 1 << 20
+SEARCH_SECONDS = 60.0
 _EXTENT = re.compile(r"^RW (\d+) VMFS", re.MULTILINE)
 SECTOR = 512
 FOLDERS = ("disks", "consoles", "seeds")
@@ -46,42 +47,39 @@ class Storage:
         for folder in FOLDERS:
             path = names.whole(f"{names.folder}/{folder}")
             with suppress(Conflict), translated(f"folder {path}"):
-                manager.MakeDirectory(path, self.site.host.datacenter, True)  # noqa: FBT003 - with its parents
+                manager.MakeDirectory(path, self.site.host.datacenter, True)
 
-    def sizes(self) -> dict[DiskId, int]:
-        """Return the capacity in bytes of every disk, by name."""
+    def present(self) -> dict[DiskId, int | None]:
+        """Return every disk, by name, with its capacity in bytes where the host's browser tells it."""
         names = self.site.names
-        query = vim.host.DatastoreBrowser.VmDiskQuery(
-            details=vim.host.DatastoreBrowser.VmDiskQuery.Details(
-                diskType=True, capacityKb=True, hardwareVersion=False, thin=False, encryption=False
-            )
-        )
-        spec = vim.host.DatastoreBrowser.SearchSpec(
-            query=[query],
-            matchPattern=["*.vmdk"],
-            details=vim.host.DatastoreBrowser.FileInfo.Details(
-                fileType=True, fileSize=True, modification=False, fileOwner=False
-            ),
-        )
         folder = names.whole(f"{names.folder}/disks")
         try:
-            found = self._search(folder, spec)
+            found = self._search(folder)
         except NotFound:
             return {}
-        sizes: dict[DiskId, int] = {}
+        present: dict[DiskId, int | None] = {}
         for file in sorted(found.file, key=lambda each: str(each.path)):
             disk = names.disk_of(f"{folder}/{file.path}")
             if disk is not None:
                 capacity = getattr(file, "capacityKb", None)
-                sizes[disk] = capacity * KIB if capacity else self._size_in_descriptor(disk)
-        return sizes
+                present[disk] = capacity * KIB if capacity else None
+        return present
+
+    def require(self, disk: DiskId) -> None:
+        """Raise NotFound unless the disk is there."""
+        if disk not in self.present():
+            raise NotFound(f"disk {disk.name}: does not exist")
+
+    def sizes(self) -> dict[DiskId, int]:
+        """Return the capacity in bytes of every disk, by name."""
+        return {disk: size or self._size_in_descriptor(disk) for disk, size in self.present().items()}
 
     def size(self, disk: DiskId) -> int:
         """Return the capacity in bytes. Raises NotFound."""
-        found = self.sizes().get(disk)
-        if found is None:
+        present = self.present()
+        if disk not in present:
             raise NotFound(f"disk {disk.name}: does not exist")
-        return found
+        return present[disk] or self._size_in_descriptor(disk)
 
     def create(self, disk: DiskId, size_bytes: int) -> None:
         """Make an empty thin disk. Raises Conflict, HypervisorError for a size that is not in whole KiB."""
@@ -93,8 +91,8 @@ class Storage:
         self.prepare()
         self._task(f"disk {disk.name}", "CreateVirtualDisk_Task", self._path(disk), self.site.host.datacenter, spec)
 
-    def upload(self, disk: DiskId, image: Path, size_bytes: int) -> None:
-        """Make a disk with the content of a raw or qcow2 image. Raises Conflict; then nothing was made."""
+    def upload(self, disk: DiskId, image: Path, size_bytes: int) -> int:
+        """Make a disk with the content of a raw or qcow2 image and return its size. Raises Conflict."""
         with _raw(image) as (source, length):
             size = -(-max(size_bytes, length) // KIB) * KIB
             self.create(disk, size)
@@ -103,6 +101,7 @@ class Storage:
             except HypervisorError:
                 self.delete(disk)
                 raise
+        return size
 
     def copy(self, source: str, disk: DiskId) -> None:
         """Copy the disk with this datastore path. Raises NotFound, Conflict."""
@@ -111,7 +110,12 @@ class Storage:
         self.site.run(
             f"disk {disk.name}",
             lambda: manager.CopyVirtualDisk_Task(
-                source, datacenter, self._path(disk), datacenter, None, False  # noqa: FBT003 - not by force
+                source,
+                datacenter,
+                self._path(disk),
+                datacenter,
+                None,
+                False,
             ),
             Deadline.after(COPY_SECONDS),
         )
@@ -140,10 +144,19 @@ class Storage:
         begin: Callable[[], Any] = lambda: getattr(manager, method)(*arguments)  # noqa: E731 - typed
         self.site.run(what, begin)
 
-    def _search(self, folder: str, spec: Any) -> Any:
+    def _search(self, folder: str) -> Any:
+        query = vim.host.DatastoreBrowser.VmDiskQuery(
+            details=vim.host.DatastoreBrowser.VmDiskQuery.Details(
+                diskType=True, capacityKb=True, hardwareVersion=False, thin=False, encryption=False
+            )
+        )
+        details = vim.host.DatastoreBrowser.FileInfo.Details(
+            fileType=True, fileSize=True, modification=False, fileOwner=False
+        )
+        spec = vim.host.DatastoreBrowser.SearchSpec(query=[query], matchPattern=["*.vmdk"], details=details)
         browser, what = self.site.host.browser, f"list of {folder}"
         task = self.session.idempotent(what, lambda: browser.SearchDatastore_Task(folder, spec))
-        return self.session.wait(task, what, Deadline.after(60.0))
+        return self.session.wait(task, what, Deadline.after(SEARCH_SECONDS))
 
     def _size_in_descriptor(self, disk: DiskId) -> int:
         """Read the size where a host's browser does not tell it."""

@@ -62,9 +62,7 @@ class EsxiHypervisor:
         if spec.seed is not None:
             self._upload_seed(spec.name, Path(spec.seed))
         host, config = self.site.host, config_spec(spec, self.site.names, self.site.placement)
-        self.site.run(
-            f"machine {spec.name}", lambda: host.machines.CreateVM_Task(config, host.pool, host.host)
-        )
+        self.site.run(f"machine {spec.name}", lambda: host.machines.CreateVM_Task(config, host.pool, host.host))
         return self.machine(spec.name)
 
     def machine(self, name: str) -> Machine:
@@ -85,7 +83,7 @@ class EsxiHypervisor:
         self.site.require_licence(f"machine {name}")
         folder = str(found.values["config.files.vmPathName"]).partition("] ")[2].rpartition("/")[0]
         # Not Destroy_Task: that would delete the disks too.
-        self.site.session.once(f"machine {name}", lambda: found.ref.UnregisterVM())
+        self.site.session.once(f"machine {name}", found.ref.UnregisterVM)
         for path in (folder, self.site.names.seed(name), self.site.names.console(name)):
             with suppress(NotFound):
                 self.storage.remove_file(path)
@@ -106,7 +104,7 @@ class EsxiHypervisor:
         if found.power is PowerState.OFF:
             return
         try:
-            self.site.run(f"power cut of {name}", lambda: found.ref.PowerOffVM_Task())
+            self.site.run(f"power cut of {name}", found.ref.PowerOffVM_Task)
         except Conflict:
             if self.power(name) is not PowerState.OFF:
                 raise
@@ -129,17 +127,16 @@ class EsxiHypervisor:
     def create_disk(self, disk: DiskId, size_bytes: int) -> Disk:
         """Make an empty disk. Raises Conflict."""
         self.storage.create(disk, size_bytes)
-        return self.disk(disk)
+        return Disk(disk, size_bytes, None)
 
     def import_disk(self, disk: DiskId, image: Path, size_bytes: int) -> Disk:
         """Make a disk with the content of a raw or qcow2 image. Raises Conflict."""
-        self.storage.upload(disk, image, size_bytes)
-        return self.disk(disk)
+        return Disk(disk, self.storage.upload(disk, image, size_bytes), None)
 
     def clone_disk(self, source: DiskId, disk: DiskId) -> Disk:
         """Copy a disk as it is now; one in use is frozen by a snapshot meanwhile. Raises NotFound, Conflict."""
         original = self.disk(source)
-        if disk in self.storage.sizes():
+        if disk in self.storage.present():
             raise Conflict(f"disk {disk.name}: exists already")
         user = self.site.find(original.attached_to) if original.attached_to is not None else None
         if user is not None and user.power is not PowerState.OFF:
@@ -148,7 +145,7 @@ class EsxiHypervisor:
             self.storage.copy(user.device_of(source).backing.fileName, disk)
         else:
             self.storage.copy(self.site.names.whole(self.site.names.disk_file(source)), disk)
-        return self.disk(disk)
+        return Disk(disk, original.size_bytes, None)
 
     def disk(self, disk: DiskId) -> Disk:
         """Return the disk. Raises NotFound."""
@@ -214,7 +211,7 @@ class EsxiHypervisor:
                 self.site.run(f"snapshots of {found.name}", found.ref.RemoveAllSnapshots_Task)
             self.undefine(found.name)
             removed.append(f"machine {found.name}")
-        for disk in self.storage.sizes():
+        for disk in self.storage.present():
             self.storage.delete(disk)
             removed.append(f"disk {disk.name}")
         for network in self.port_groups.networks():
@@ -234,7 +231,8 @@ class EsxiHypervisor:
         return {disk: found.name for found in self.site.found() for disk, _ in found.disks}
 
     def _refuse_attached(self, disk: DiskId) -> None:
-        user = self.disk(disk).attached_to
+        self.storage.require(disk)
+        user = self._users().get(disk)
         if user is not None:
             raise Conflict(f"disk {disk.name}: is attached to {user}")
 

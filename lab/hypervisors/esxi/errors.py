@@ -40,7 +40,9 @@ def error_of(what: str, fault: Any) -> HypervisorError:
     """Return our error for a fault."""
     message = f"{what}: {message_of(fault)}"
     if isinstance(fault, vim.fault.RestrictedVersion):
-        return FreeLicence(f"{message} (the host's licence allows reading only: a free ESXi licence has no write access)")
+        return FreeLicence(
+            f"{message} (the host's licence allows reading only: a free ESXi licence has no write access)"
+        )
     if isinstance(fault, _MISSING):
         return NotFound(message)
     if isinstance(fault, _CONFLICT):

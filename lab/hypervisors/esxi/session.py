@@ -147,7 +147,7 @@ class Session:
         key = (self._logins, kind.__name__)
         if key not in self._views:
             root = self.content.rootFolder
-            self._views[key] = self.content.viewManager.CreateContainerView(root, [kind], True)  # noqa: FBT003
+            self._views[key] = self.content.viewManager.CreateContainerView(root, [kind], True)
         return self._views[key]
 
     def _read_view(self, kind: Any, paths: Sequence[str]) -> list[Read]:
@@ -162,8 +162,7 @@ class Session:
         answer = collector.RetrievePropertiesEx([spec], Collector.RetrieveOptions(maxObjects=PAGE))
         found: list[Read] = []
         while answer is not None:
-            for content in answer.objects:
-                found.append(Read(content.obj, {item.name: item.val for item in content.propSet}))
+            found += [Read(each.obj, {item.name: item.val for item in each.propSet}) for each in answer.objects]
             answer = collector.ContinueRetrievePropertiesEx(answer.token) if answer.token else None
         return found
 
@@ -171,7 +170,7 @@ class Session:
     def _collector(self, spec: Any) -> Iterator[Any]:
         collector = self.content.propertyCollector.CreatePropertyCollector()
         try:
-            collector.CreateFilter(spec, False)  # noqa: FBT003 - the protocol's parameter
+            collector.CreateFilter(spec, False)
             yield collector
         finally:
             with suppress(vmodl.MethodFault, *CONNECTION):

@@ -78,9 +78,7 @@ def probe(session: Session, placement: Placement) -> Host:
     about = session.content.about
     datacenter = _choose(session, vim.Datacenter, placement.datacenter, "datacenter", ("name", "vmFolder"))
     datastore = _choose(session, vim.Datastore, placement.datastore, "datastore", ("name", "browser"))
-    host = _choose(
-        session, vim.HostSystem, placement.host, "host", ("name", "parent", "configManager.networkSystem")
-    )
+    host = _choose(session, vim.HostSystem, placement.host, "host", ("name", "parent", "configManager.networkSystem"))
     parent = host.values["parent"]
     return Host(
         datacenter=datacenter.ref,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class SnapshotAbility:
         found = self.site.find(machine)
         made = self.site.run(
             f"snapshot {name} of {machine}",
-            lambda: found.ref.CreateSnapshot_Task(name, "", False, False),  # noqa: FBT003 - memory, quiesce
+            lambda: found.ref.CreateSnapshot_Task(name, "", False, False),
         )
         return SnapshotId(str(made._moId), name)  # noqa: SLF001 - pyVmomi has no other name for it
 
@@ -56,11 +57,9 @@ class SnapshotAbility:
         areas: list[Area] = []
         position = 0
         while position < device.capacityInBytes:
+            ask = functools.partial(found.ref.QueryChangedDiskAreas, reference, device.key, position, since)
             try:
-                answer = self.site.session.idempotent(
-                    what,
-                    lambda start=position: found.ref.QueryChangedDiskAreas(reference, device.key, start, since),
-                )
+                answer = self.site.session.idempotent(what, ask)
             except HypervisorError as error:
                 if isinstance(error.__cause__, vim.fault.FileFault):
                     raise TrackingLost(str(error_of(what, error.__cause__))) from error
@@ -89,7 +88,7 @@ class SnapshotAbility:
         """Bring the machine back; it is off afterwards. Raises NotFound."""
         self._device_owner(snapshot)
         reference = self._ref(snapshot)
-        self.site.run(f"revert of {machine} to {snapshot.name}", lambda: reference.RevertToSnapshot_Task())
+        self.site.run(f"revert of {machine} to {snapshot.name}", reference.RevertToSnapshot_Task)
 
     def remove_snapshot(self, snapshot: SnapshotId) -> None:
         """Remove it alone. Raises NotFound."""
@@ -97,7 +96,7 @@ class SnapshotAbility:
         reference = self._ref(snapshot)
         self.site.run(
             f"removal of snapshot {snapshot.name}",
-            lambda: reference.RemoveSnapshot_Task(False),  # noqa: FBT003 - not those on top of it
+            lambda: reference.RemoveSnapshot_Task(False),
         )
 
     def _ref(self, snapshot: SnapshotId) -> Any:
@@ -113,9 +112,9 @@ class SnapshotAbility:
         self._device_owner(snapshot)
         values = self.site.session.read_one(self._ref(snapshot), "config.hardware.device")
         for device in values.get("config.hardware.device") or []:
-            if isinstance(device, vim.vm.device.VirtualDisk):
-                if self.site.names.disk_of(base_file(device.backing)) == disk:
-                    return device
+            is_disk = isinstance(device, vim.vm.device.VirtualDisk)
+            if is_disk and self.site.names.disk_of(base_file(device.backing)) == disk:
+                return device
         raise NotFound(f"disk {disk.name}: is not in snapshot {snapshot.name}")
 
 

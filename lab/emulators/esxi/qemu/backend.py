@@ -1,4 +1,4 @@
-"""The backend over QEMU: one process for each machine that is on, and one for work on disks of a machine that is off."""
+"""The backend over QEMU: a process for each machine that is on, and one for work on the disks of one that is off."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lab.emulators.esxi.backend import (
 )
 from lab.emulators.esxi.qemu import blocks, tools
 from lab.emulators.esxi.qemu.arguments import (
+    block_nodes,
     card_device,
     device_id,
     disk_device,
@@ -180,7 +181,7 @@ class QemuBackend:
         for top in tops:
             layers = disk_files.chain(top)
             tools.make_tracking(layers[0])
-            for node in blocks.block_nodes(layers):
+            for node in block_nodes(layers):
                 words += ["-blockdev", json.dumps(node)]
         qemu = self._spawner.start(f"{identity}-disks-{threading.get_ident()}", words, lambda _gone: None)
         try:

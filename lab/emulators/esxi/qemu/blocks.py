@@ -79,9 +79,7 @@ def dirty(qemu: Qemu, layer: Path, bitmap: str) -> list[Extent]:
     if not socket.exists():
         qemu.execute("nbd-server-start", addr={"type": "unix", "data": {"path": str(socket)}})
     export = f"x{bitmap}"
-    qemu.execute(
-        "block-export-add", type="nbd", id=export, name=export, bitmaps=[bitmap], **{"node-name": node}
-    )
+    qemu.execute("block-export-add", type="nbd", id=export, name=export, bitmaps=[bitmap], **{"node-name": node})
     try:
         return tools.dirty_extents(socket, export, bitmap)
     finally:

@@ -129,7 +129,9 @@ class Spawner:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         proc = Path(f"/proc/{pid}/cmdline")
-        wait_until(lambda: not proc.exists() or not proc.read_bytes(), Deadline.after(END_SECONDS), f"end of QEMU {pid}")
+        wait_until(
+            lambda: not proc.exists() or not proc.read_bytes(), Deadline.after(END_SECONDS), f"end of QEMU {pid}"
+        )
         return pid
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyVmomi import vim
 
@@ -21,6 +20,7 @@ from lab.hypervisors.esxi.settings import Placement, Target
 from lab.hypervisors.esxi.site import Site, probe
 from lab.hypervisors.esxi.snapshots import SnapshotAbility
 from lab.hypervisors.esxi.spec import attach_spec, config_spec, detach_spec
+from lab.hypervisors.esxi.stub import open_stub
 from lab.hypervisors.esxi.transfer import HttpsTransfer
 from lab.hypervisors.model import (
     Disk,
@@ -35,7 +35,6 @@ from lab.hypervisors.model import (
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline, DeadlineExceeded
 
-CONNECT_SECONDS = 120
 SNAPSHOT_FOR_COPY = "recovery-lab copy"
 
 
@@ -256,20 +255,14 @@ def connect(target: Target, lab: str, store: Path, placement: Placement | None =
         HypervisorError: the host does not answer, is not trusted or refuses the login.
         NotFound: it has no such datacenter, datastore or host.
     """
-    from pyVim.connect import SmartStubAdapter
-
-    with translated(f"host {target.host}"):
-        stub: Any = SmartStubAdapter(
-            host=target.host,
-            port=target.port,
-            path="/sdk",
-            sslContext=target.trust.context(),
-            httpConnectionTimeout=CONNECT_SECONDS,
-        )
-    session = Session(stub, target.user, target.password)
-    session.open()
-    chosen = placement or Placement()
-    host = probe(session, chosen)
+    session = Session(open_stub(target), target.user, target.password)
+    try:
+        session.open()
+        chosen = placement or Placement()
+        host = probe(session, chosen)
+    except HypervisorError:
+        session.close()
+        raise
     files = HttpsTransfer(target, host.datacenter_name, host.datastore_name)
     return compose(Site(session, host, Names(lab, host.datastore_name), chosen, files), store)
 

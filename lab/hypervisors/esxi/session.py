@@ -48,8 +48,9 @@ class Session:
 
     def close(self) -> None:
         """Log out; the host may be gone already."""
-        with suppress(vmodl.MethodFault, *CONNECTION):
-            self.content.sessionManager.Logout()
+        if self._logins:
+            with suppress(vmodl.MethodFault, *CONNECTION):
+                self.content.sessionManager.Logout()
         drop = getattr(self.stub, "DropConnections", None)
         if drop is not None:
             drop()

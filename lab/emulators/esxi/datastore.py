@@ -41,7 +41,8 @@ class DatastoreBrowser(Managed):
         """List a folder and those below it. Raises FileNotFound."""
         top = self._start(call)
         folders = [top, *sorted(path for path in top.rglob("*") if path.is_dir())]
-        return [self._results(folder, call.given.searchSpec) for folder in folders]
+        found = [self._results(folder, call.given.searchSpec) for folder in folders]
+        return vim.host.DatastoreBrowser.SearchResults.Array(found)
 
     def _start(self, call: Call) -> Path:
         top = self._folder.existing(call.given.datastorePath)

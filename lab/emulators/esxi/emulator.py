@@ -123,7 +123,7 @@ class Emulator:
         call = Call(session, given)
         self.registry.calls.session = session
         if info.wsdlName == "Fetch":
-            return managed.value(given.prop)
+            return managed.read_property(given.prop)
         handler = managed.handler(info.wsdlName)
         if handler is None:
             self._note_unknown(managed.kind, info.wsdlName)

@@ -71,7 +71,7 @@ class Host(Entity):
         """Product and networks."""
         manager = self.registry.find(self.config_manager.networkSystem)
         return vim.host.ConfigInfo(
-            host=self.ref, product=about(self.site), network=manager.value("networkInfo"), vmotion=None
+            host=self.ref, product=about(self.site), network=manager.read_property("networkInfo"), vmotion=None
         )
 
     @property

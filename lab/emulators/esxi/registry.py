@@ -72,7 +72,7 @@ class Managed:
         found = getattr(self, snake(method), None)
         return found if getattr(found, _MARK, None) else None
 
-    def value(self, path: str) -> Any:
+    def read_property(self, path: str) -> Any:
         """Return what a property path leads to, None when unset. Raises InvalidProperty."""
         head, *rest = _STEPS.findall(path) or [path]
         _require(self.kind, head, path)

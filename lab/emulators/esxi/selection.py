@@ -49,7 +49,7 @@ class Selection:
             if step is None or not issubclass(managed.kind, step.type) or (identity, id(step)) in self._seen:
                 continue
             self._seen.add((identity, id(step)))
-            for reference in _references(managed.value(step.path)):
+            for reference in _references(managed.read_property(step.path)):
                 target = self.registry.lookup(reference)
                 if target is not None:
                     self._visit(target, step.selectSet, skip=bool(step.skip))
@@ -66,7 +66,7 @@ def content_of(managed: Managed, wanted: Any) -> Any:
         names = [info.name for info in managed.kind._GetPropertyList()]  # noqa: SLF001 - the only way to list them
     content = Collector.ObjectContent(obj=managed.ref)
     for name in names:
-        found = managed.value(name)
+        found = managed.read_property(name)
         if found is not None:
             content.propSet.append(vmodl.DynamicProperty(name=name, val=found))
     return content

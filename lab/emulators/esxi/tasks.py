@@ -83,19 +83,20 @@ class TaskManager(Managed):
     def _run(self, task: Task, call: Call, work: Callable[[Call], Any]) -> None:
         with self.registry.changing():
             task.info.state, task.info.startTime = "running", datetime.now(UTC)
-        result, fault = None, None
+        fault = None
         try:
             result = work(call)
+            with self.registry.changing():
+                task.info.result = result
         except vmodl.MethodFault as error:
             fault = error
         except Exception as error:
             log.exception("task %s broke", task.info.key)
             fault = vmodl.fault.SystemError(reason=repr(error), msg=f"the emulator broke: {error!r}")
         with self.registry.changing():
-            if fault is None:
-                task.info.result, task.info.state = result, "success"
-            else:
-                task.info.error, task.info.state = _as_value(fault), "error"
+            if fault is not None:
+                task.info.error = _as_value(fault)
+            task.info.state = "success" if fault is None else "error"
             task.info.completeTime = datetime.now(UTC)
 
 

@@ -19,7 +19,7 @@ def children(managed: Managed) -> list[Any]:
         value = getattr(managed, branch, None)
         found += list(value) if isinstance(value, list) else [value] if value is not None else []
     if issubclass(managed.kind, vim.ComputeResource):
-        found += [managed.value("resourcePool"), *managed.value("host")]
+        found += [managed.read_property("resourcePool"), *managed.read_property("host")]
     return found
 
 
@@ -88,7 +88,7 @@ class SearchIndex(Managed):
         name = "config.instanceUuid" if call.given.instanceUuid else "config.uuid"
         wanted = call.given.uuid.lower()
         for item in below(self.registry, self._root, deep=True):
-            if issubclass(item.kind, vim.VirtualMachine) and str(item.value(name)).lower() == wanted:
+            if issubclass(item.kind, vim.VirtualMachine) and str(item.read_property(name)).lower() == wanted:
                 return item.ref
         return None
 

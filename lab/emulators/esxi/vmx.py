@@ -39,7 +39,7 @@ def to_text(config: Any) -> str:
 
 def from_text(text: str) -> Any:
     """Return the configuration that a file describes. Unknown keys become extraConfig."""
-    found = (_LINE.match(line) for line in text.splitlines())
+    found = (_LINE.match(line) for line in text.split("\n"))
     return from_entries({match[1]: _unescape(match[2]) for match in found if match and match[1] != ".encoding"})
 
 

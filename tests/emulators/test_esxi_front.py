@@ -1,6 +1,5 @@
 """The emulator's doors: what is bounded, confined, authenticated."""
 
-import os
 import socket
 import ssl
 import threading
@@ -54,10 +53,12 @@ def test_a_request_is_bounded(host: EsxiServer, monkeypatch: pytest.MonkeyPatch)
 
 def _chunked(host: EsxiServer, chunks: bytes) -> bytes:
     context = ssl.create_default_context(cafile=host.certificate)
-    with socket.create_connection(("127.0.0.1", host.port), timeout=20) as plain:
-        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
-            connection.sendall(b"POST /sdk HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
-            return connection.recv(4096).split(b" ")[1]
+    with (
+        socket.create_connection(("127.0.0.1", host.port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(b"POST /sdk HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+        return connection.recv(4096).split(b" ")[1]
 
 
 def test_one_idle_client_does_not_keep_others_out(host: EsxiServer) -> None:
@@ -131,18 +132,20 @@ def test_files_are_stored_with_holes_and_only_where_there_is_a_folder(host: Esxi
     assert ask(host, "PUT", f"/folder/nowhere/x?{DATASTORE}", b"x")[0] == 404
     assert ask(host, "GET", f"/folder/y?{DATASTORE}")[0] == 404
     assert ask(host, "GET", "/folder/x?dsName=other")[0] == 404
-    assert sorted(os.listdir(root(host))) == ["x"]
+    assert sorted(file.name for file in root(host).iterdir()) == ["x"]
 
 
 def test_a_file_that_breaks_off_leaves_the_old_one(host: EsxiServer) -> None:
     (root(host) / "x").write_bytes(b"old")
+    begun = root(host) / ".x.part"
     context = ssl.create_default_context(cafile=host.certificate)
-    with socket.create_connection(("127.0.0.1", host.port), timeout=20) as plain:
-        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
-            login = b"Authorization: Basic cm9vdDpzZWNyZXQ=\r\nContent-Length: 100\r\n\r\n"
-            connection.sendall(f"PUT /folder/x?{DATASTORE} HTTP/1.1\r\nHost: x\r\n".encode() + login + b"half")
-            begun = root(host) / ".x.part"
-            wait_until(begun.exists, Deadline.after(10), "begin of the file", every=0.01)
+    login = b"Authorization: Basic cm9vdDpzZWNyZXQ=\r\nContent-Length: 100\r\n\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", host.port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(f"PUT /folder/x?{DATASTORE} HTTP/1.1\r\nHost: x\r\n".encode() + login + b"half")
+        wait_until(begun.exists, Deadline.after(10), "begin of the file", every=0.01)
     wait_until(lambda: not begun.exists(), Deadline.after(10), "end of the file", every=0.01)
     assert ask(host, "GET", f"/folder/x?{DATASTORE}")[1] == b"old"
 

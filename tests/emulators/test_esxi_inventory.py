@@ -1,7 +1,8 @@
-"""What the emulator does with calls of an unmodified pyVmomi client. What a real host answers is marked where unknown."""
+"""What the emulator does with calls of an unmodified pyVmomi client; marked where a real host was never asked."""
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -265,8 +266,8 @@ def test_reads_come_in_pages(client: Client) -> None:
         names += [item.val for each in answer.objects for item in each.propSet]
         answer = collector.ContinueRetrievePropertiesEx(answer.token) if answer.token else None
     assert (sizes, names) == ([2, 2, 1], list("abcde"))
+    spec.propSet[0].pathSet = ["nonsense"]
     with pytest.raises(vmodl.query.InvalidProperty):
-        spec.propSet[0].pathSet = ["nonsense"]
         collector.RetrievePropertiesEx([spec], Collector.RetrieveOptions())
     with pytest.raises(vmodl.fault.InvalidArgument):
         collector.ContinueRetrievePropertiesEx("nonsense")
@@ -340,7 +341,7 @@ def test_a_union_of_extents_covers_the_same_bytes_once(pairs: list[tuple[int, in
     covered = {byte for extent in extents for byte in range(extent.start, extent.start + extent.length)}
     told = [byte for extent in found for byte in range(extent.start, extent.start + extent.length)]
     assert told == sorted(covered)
-    assert all(left.start + left.length < right.start for left, right in zip(found, found[1:], strict=False))
+    assert all(left.start + left.length < right.start for left, right in pairwise(found))
 
 
 @given(st.text(max_size=30), st.dictionaries(st.from_regex(r"my\.[a-z]{1,8}", fullmatch=True), st.text(max_size=20)))

@@ -274,7 +274,7 @@ def test_a_broken_transfer_of_a_file_is_an_error(tls: Emulated, stack: ExitStack
     image.write_bytes(b"x" * MIB)
     for mishap in (Drop(), Fail(vmodl.fault.SystemError(reason="r", msg="out of space"))):
         tls.emulator.faults.next("/folder", mishap)
-        with pytest.raises(HypervisorError, match="flat.vmdk"):
+        with pytest.raises(HypervisorError, match=r"flat\.vmdk"):
             driver.import_disk(SYSTEM, image, MIB)
         assert list(driver.disks()) == []
     driver.import_disk(SYSTEM, image, MIB)
@@ -333,7 +333,7 @@ def test_networks_come_and_go(host: Emulated, driver: EsxiHypervisor) -> None:
     driver.port_groups.ensure_network("primary")
     driver.port_groups.ensure_network("wan")
     assert driver.port_groups.networks() == ["primary", "wan"]
-    with pytest.raises(Conflict, match="in use by mine.m1"):
+    with pytest.raises(Conflict, match=r"in use by mine\.m1"):
         driver.port_groups.remove_network("primary")
     with pytest.raises(NotFound, match="nowhere"):
         driver.port_groups.remove_network("nowhere")

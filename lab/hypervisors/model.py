@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+SEED_SERIAL = "lab-seed"
+"""Serial by which a guest finds its seed image."""
+
 
 class PowerState(StrEnum):
     """What a host says about a machine's power."""

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         serve_until_signal(choices, _ready)
-    except (CannotStart, BackendError) as error:
+    except (CannotStart, BackendError, OSError) as error:
         log.error("%s", error)  # noqa: TRY400 - said in one line: the cause is outside of this program
         return 2
     return 0

@@ -55,6 +55,14 @@ class DiskPlug:
 
 
 @dataclass(frozen=True)
+class ImagePlug:
+    """A read-only image in a drive of a machine."""
+
+    file: Path
+    serial: str
+
+
+@dataclass(frozen=True)
 class CardPlug:
     """A network card in a machine."""
 
@@ -72,7 +80,7 @@ class Hardware:
     memory_mib: int
     disks: tuple[DiskPlug, ...]
     cards: tuple[CardPlug, ...]
-    images: tuple[Path, ...]
+    images: tuple[ImagePlug, ...]
     console: Path | None
 
 

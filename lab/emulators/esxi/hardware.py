@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyVmomi import vim
 
 from lab.emulators.esxi import configuration
-from lab.emulators.esxi.backend import CardPlug, DiskPlug, Hardware, UserLink
+from lab.emulators.esxi.backend import CardPlug, DiskPlug, Hardware, ImagePlug, UserLink
 from lab.emulators.esxi.devices import of_kind
 
 if TYPE_CHECKING:
@@ -37,14 +37,13 @@ def hardware_of(machine: VirtualMachine) -> Hardware:
     """Return what is to be started. Raises FileNotFound, FileLocked, InvalidDeviceSpec."""
     config = machine.config
     drives = of_kind(config.hardware.device, vim.vm.device.VirtualCdrom)
-    images = [drive.backing.fileName for drive in drives if _is_image(drive)]
     return Hardware(
         identity=machine.identity,
         cpus=config.hardware.numCPU,
         memory_mib=config.hardware.memoryMB,
         disks=tuple(disk_plug(machine, disk) for disk in disks(config)),
         cards=tuple(card_plug(machine, card) for card in cards(config)),
-        images=tuple(machine.site.folder.existing(name) for name in images),
+        images=tuple(_image_plug(machine, drive) for drive in drives if _is_image(drive)),
         console=console_of(machine),
     )
 
@@ -83,6 +82,11 @@ def console_of(machine: VirtualMachine) -> Path | None:
                 raise vim.fault.FileNotFound(file=name, msg=f"the folder of {name} was not found")
             return file
     return None
+
+
+def _image_plug(machine: VirtualMachine, drive: Any) -> ImagePlug:
+    serial = configuration.option(machine.config, serial_key(drive)) or ""
+    return ImagePlug(machine.site.folder.existing(drive.backing.fileName), serial[:20])
 
 
 def _is_image(drive: Any) -> bool:

@@ -20,7 +20,7 @@ _FIELDS = {
 }
 _OWN = re.compile(
     r"(scsi\d+(:\d+)?|ethernet\d+|serial\d+|sata\d+(:\d+)?)\.(present|fileName|deviceType|networkName"
-    r"|address|addressType|virtualDev|fileType|key|controllerKey)$"
+    r"|address|addressType|virtualDev|fileType|key|controllerKey|unit)$"
 )
 _CARDS = {"vmxnet3": vim.vm.device.VirtualVmxnet3, "e1000": vim.vm.device.VirtualE1000}
 _CONTROLLERS = {
@@ -74,7 +74,7 @@ def to_entries(config: Any) -> Entries:
         name = f"sata0:{number}"
         entries.update({f"{name}.present": "TRUE", f"{name}.deviceType": "cdrom-image"})
         entries.update({f"{name}.fileName": drive.backing.fileName, f"{name}.key": str(drive.key)})
-        entries[f"{name}.controllerKey"] = str(drive.controllerKey)
+        entries.update({f"{name}.controllerKey": str(drive.controllerKey), f"{name}.unit": str(drive.unitNumber)})
     return entries
 
 
@@ -127,7 +127,10 @@ def _device(name: str, fields: Mapping[str, str]) -> Any:
     if name.startswith("sata"):
         backing = vim.vm.device.VirtualCdrom.IsoBackingInfo(fileName=file)
         return vim.vm.device.VirtualCdrom(
-            key=key, controllerKey=int(fields.get("controllerKey", "200")), backing=backing
+            key=key,
+            controllerKey=int(fields.get("controllerKey", "200")),
+            unitNumber=int(fields.get("unit", "0")),
+            backing=backing,
         )
     bus, _, unit = name.removeprefix("scsi").partition(":")
     backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(fileName=file, diskMode="persistent")

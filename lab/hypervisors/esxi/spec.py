@@ -10,7 +10,7 @@ from pyVmomi import vim
 
 from lab.hypervisors.esxi.naming import LAB_KEY, MACHINE_KEY, Names, serial_key
 from lab.hypervisors.esxi.settings import Placement
-from lab.hypervisors.model import DiskAttachment, MachineSpec
+from lab.hypervisors.model import SEED_SERIAL, DiskAttachment, MachineSpec
 from lab.hypervisors.protocols import HypervisorError
 
 Device = vim.vm.device
@@ -43,6 +43,8 @@ def config_spec(spec: MachineSpec, names: Names, placement: Placement) -> Any:
     if spec.seed is not None:
         changes.append(added(_image(names.whole(names.seed(spec.name)))))
     options = {LAB_KEY: names.lab, MACHINE_KEY: spec.name, "disk.EnableUUID": "TRUE"}
+    if spec.seed is not None:
+        options[serial_key(IDE, 0)] = SEED_SERIAL
     for item, place in zip(spec.disks, places, strict=True):
         options[serial_key(place.controller, place.unit)] = item.serial
     return vim.vm.ConfigSpec(
@@ -133,6 +135,7 @@ def _image(file: str) -> Any:
     return Device.VirtualCdrom(
         key=-400,
         controllerKey=IDE,
+        unitNumber=0,
         backing=Device.VirtualCdrom.IsoBackingInfo(fileName=file),
         connectable=Device.VirtualDevice.ConnectInfo(startConnected=True, allowGuestControl=False, connected=True),
     )

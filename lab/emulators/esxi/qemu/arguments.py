@@ -90,9 +90,12 @@ def machine_arguments(
         device = disk_device(disk) | ({"bootindex": 1} if position == 0 else {})
         words += ["-device", json.dumps(device)]
     for position, image in enumerate(hardware.images):
-        node = {"driver": "raw", "node-name": f"image{position}", "read-only": True, "file": _file(image)}
+        node = {"driver": "raw", "node-name": f"image{position}", "read-only": True, "file": _file(image.file)}
         words += ["-blockdev", json.dumps(node)]
-        words += ["-device", json.dumps({"driver": "virtio-blk-pci", "drive": f"image{position}"})]
+        words += [
+            "-device",
+            json.dumps({"driver": "virtio-blk-pci", "drive": f"image{position}", "serial": image.serial}),
+        ]
     for end in netdevs:
         words += ["-netdev", json.dumps(end)]
     for card in hardware.cards:

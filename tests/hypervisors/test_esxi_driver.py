@@ -404,6 +404,19 @@ def test_a_second_controller_takes_the_sixteenth_disk(driver: EsxiHypervisor) ->
     assert [item.disk for item in driver.machine("m1").disks] == disks
 
 
+def test_a_disk_goes_into_a_running_machine_and_out_again(host: Emulated, driver: EsxiHypervisor) -> None:
+    driver.create_disk(SYSTEM, MIB)
+    driver.define(spec("m1"))
+    driver.power_on("m1")
+    driver.attach_disk("m1", DiskAttachment(SYSTEM, "system"))
+    driver.detach_disk("m1", SYSTEM, Deadline.after(5))
+    assert driver.machine("m1").disks == ()
+    assert driver.disk(SYSTEM).attached_to is None
+    driver.attach_disk("m1", DiskAttachment(SYSTEM, "again"))
+    driver.power_off("m1")
+    assert driver.machine("m1").disks == (DiskAttachment(SYSTEM, "again"),)
+
+
 def test_the_console_is_fetched(host: Emulated, driver: EsxiHypervisor) -> None:
     driver.define(spec("m1"))
     driver.power_on("m1")

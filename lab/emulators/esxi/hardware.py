@@ -52,7 +52,8 @@ def disk_plug(machine: VirtualMachine, disk: Any) -> DiskPlug:
     """Return a disk as the backend plugs it. Raises FileNotFound, FileLocked when another machine writes it."""
     name = disk.backing.fileName
     descriptor = machine.site.folder.existing(name)
-    others = (other for other in machine.site.machines if other is not machine)
+    # By identity: while it is changed, a machine is here as its draft.
+    others = (other for other in machine.site.machines if other.identity != machine.identity)
     if any(descriptor in other.held_files() for other in others):
         raise vim.fault.FileLocked(file=name, msg=f"Unable to access file {name} since it is locked")
     serial = configuration.option(machine.config, serial_key(disk)) or machine.layers(disk)[0].uuid.replace(" ", "")

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lab.emulators.esxi import disk_files
-from lab.emulators.esxi.backend import Extent, Freeze, NoSuchBitmap
+from lab.emulators.esxi.backend import BackendError, Extent, Freeze, NoSuchBitmap
 from lab.emulators.esxi.qemu import tools
 from lab.emulators.esxi.qemu.arguments import block_node, block_nodes, node_name
 from lab.emulators.esxi.qemu.process import Qemu
+from lab.waiting import Deadline, wait_until
 
 MOST_BITMAPS = 32
+RELEASE_SECONDS = 10.0
 
 
 def open_disk(qemu: Qemu, descriptor: Path) -> None:
@@ -24,7 +26,20 @@ def open_disk(qemu: Qemu, descriptor: Path) -> None:
 def close_disk(qemu: Qemu, descriptor: Path) -> None:
     """Remove the block nodes of a disk, the topmost first."""
     for layer in reversed(disk_files.chain(descriptor)):
-        qemu.execute("blockdev-del", **{"node-name": node_name(layer.descriptor)})
+        node = node_name(layer.descriptor)
+        # QEMU lets go of a device's disk a moment after the device is gone.
+        what = f"release of {layer.descriptor.name} by QEMU"
+        wait_until(lambda name=node: _deleted(qemu, name), Deadline.after(RELEASE_SECONDS), what, every=0.05)  # type: ignore[misc]
+
+
+def _deleted(qemu: Qemu, node: str) -> bool:
+    try:
+        qemu.execute("blockdev-del", **{"node-name": node})
+    except BackendError as error:
+        if "in use" in str(error):
+            return False
+        raise
+    return True
 
 
 def freeze(qemu: Qemu, disks: Sequence[Freeze]) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import churn, groups, lab_up, last_run, oracle, replication
+from lab.bench import churn, esxi, groups, lab_up, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -25,7 +25,17 @@ from lab.provision.up import bring_up, open_lab
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 
-NAMES = (lab_up.NAME, replication.NAME, churn.NAME, groups.NAME, oracle.NAME, last_run.RUN_TIME, last_run.PEAK_MEMORY)
+NAMES = (
+    lab_up.NAME,
+    replication.NAME,
+    churn.NAME,
+    groups.NAME,
+    oracle.NAME,
+    esxi.READS,
+    esxi.LIST,
+    last_run.RUN_TIME,
+    last_run.PEAK_MEMORY,
+)
 _WIDTH_OF_A_PIPE = 160
 ON_MACHINES = frozenset({lab_up.NAME, replication.NAME, churn.NAME})
 Report = Callable[[list[Row]], None]
@@ -57,6 +67,8 @@ def bench(
             report([groups.group_cut(times)])
         if oracle.NAME in chosen:
             report([oracle.oracle_speed(times)])
+        if chosen & {esxi.READS, esxi.LIST}:
+            report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
             rows, left_out = last_run.rows_of_run(run)
             report([row for row in rows if row.name in chosen])

@@ -33,7 +33,7 @@ def plan(file: Annotated[Path, typer.Argument(help="Topology file.")], as_json: 
     from lab.topology.load import load_topology
 
     topology = load_topology(file)
-    result = make_plan(topology, gather(home(), {host.uri for host in topology.hosts.values()}))
+    result = make_plan(topology, gather(home(), topology.libvirt_uris))
     if as_json:
         typer.echo(json.dumps({**asdict(result), "runnable": result.runnable}, indent=2))
     else:

@@ -129,7 +129,7 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
         digest=topology.digest,
         scenario=topology.scenario.value,
         acceleration=facts.acceleration.acceleration.value,
-        hosts={name: host.uri for name, host in topology.hosts.items()},
+        hosts={name: host.where for name, host in topology.hosts.items()},
         machines=machines,
         replicas=replicas,
         test_copies=copies,
@@ -219,7 +219,7 @@ def _managed(topology: Topology, machine: PlannedMachine) -> bool:
 
 def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lack]:
     lacks = tool_lacks(facts)
-    lacks += libvirt_lacks(facts, frozenset(host.uri for host in topology.hosts.values()))
+    lacks += libvirt_lacks(facts, topology.libvirt_uris)
     if memory + SYSTEM_RESERVE > facts.memory_available_bytes:
         what = f"memory: {_gib(memory + SYSTEM_RESERVE)} needed, {_gib(facts.memory_available_bytes)} available"
         lacks.append(Lack(what, "stop other labs (lab status, lab down NAME) or make the machines smaller"))

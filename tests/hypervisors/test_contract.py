@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from backends import Backend
+from esxi_backends import EMULATED
 
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic, PowerState
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline, DeadlineExceeded
 
 MIB = 1 << 20
+REAL = [pytest.param(name, marks=pytest.mark.qemu) for name in ("libvirt", "esxi-qemu")]
 SYSTEM, DATA, COPY = DiskId("m1-system"), DiskId("m1-data"), DiskId("m1-copy")
 NOWHERE = DiskId("nowhere")
 
@@ -243,7 +245,7 @@ def test_ssh_is_reached_by_the_management_card_only(backend: Backend) -> None:
         backend.host.endpoint("m2")
 
 
-@pytest.mark.parametrize("backend", [pytest.param("libvirt", marks=pytest.mark.qemu)], indirect=True)
+@pytest.mark.parametrize("backend", REAL, indirect=True)
 def test_a_started_machine_listens_at_its_endpoint_and_on_loopback_only(backend: Backend) -> None:
     defined(backend, management=True)
     backend.host.power_on("m1")
@@ -280,7 +282,7 @@ def test_another_lab_sees_and_touches_nothing(backend: Backend) -> None:
     assert backend.host.disk(SYSTEM).attached_to == "m1"
 
 
-@pytest.mark.parametrize("backend", [pytest.param("libvirt", marks=pytest.mark.qemu)], indirect=True)
+@pytest.mark.parametrize("backend", [*REAL, *EMULATED[:3]], indirect=True)
 def test_removing_everything_leaves_the_neighbour_alone(backend: Backend) -> None:
     defined(backend)
     backend.host.create_disk(DATA, MIB)

@@ -10,19 +10,27 @@ from typing import Any
 
 import libvirt
 
+from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import ports
 from lab.hypervisors.libvirt.describe import disk_targets, machine_of, ssh_port_of
 from lab.hypervisors.libvirt.session import Session, owner_of, silence_library, translated
-from lab.hypervisors.libvirt.storage import Storage, inspect_image
+from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
-from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
+from lab.hypervisors.model import (
+    SEED_SERIAL,
+    Disk,
+    DiskAttachment,
+    DiskId,
+    Endpoint,
+    Machine,
+    MachineSpec,
+    PowerState,
+)
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.networks.bridge import BridgeSwitches
 from lab.networks.hub import HubSwitches
 from lab.networks.protocol import NetworkError, Switches
 from lab.waiting import Deadline, wait_until
-
-SEED_SERIAL = "lab-seed"
 
 
 @dataclass(frozen=True)

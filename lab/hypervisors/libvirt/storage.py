@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import libvirt
 
+from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt.session import Session, translated
 from lab.hypervisors.libvirt.xml import pool_xml, volume_xml
 from lab.hypervisors.model import DiskId
@@ -18,8 +17,6 @@ from lab.hypervisors.protocols import Conflict
 
 SUFFIX = ".img"
 BUILD = 0
-_QCOW2_MAGIC = b"QFI\xfb"
-_QCOW2_HEADER = struct.Struct(">24xQ")
 
 
 @dataclass(frozen=True)
@@ -114,12 +111,3 @@ class Storage:
                     pool.destroy()
                 pool.undefine()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def inspect_image(image: Path) -> tuple[str, int]:
-    """Return the format ("raw" or "qcow2") of an image file and the bytes that a machine sees of it."""
-    with image.open("rb") as file:
-        header = file.read(_QCOW2_HEADER.size)
-        if header.startswith(_QCOW2_MAGIC) and len(header) == _QCOW2_HEADER.size:
-            return "qcow2", int(_QCOW2_HEADER.unpack(header)[0])
-        return "raw", file.seek(0, os.SEEK_END)

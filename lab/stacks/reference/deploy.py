@@ -9,7 +9,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lab.errors import LabError
 from lab.provision.board import Board
 from lab.provision.lab import Lab, LabMachine
 from lab.provision.processes import spawn
@@ -25,7 +27,7 @@ from lab.stacks.reference.components import (
     server_config,
 )
 from lab.stacks.reference.secrets import pairing_passphrase
-from lab.topology.model import Role, Topology
+from lab.topology.model import LibvirtHost, Role, Topology
 from lab.waiting import Deadline, wait_until
 
 WORK = "/var/tmp/recovery-install"  # noqa: S108 - inside a lab machine, made by root with mode 0700
@@ -102,20 +104,24 @@ def _register_scripts(machine: LabMachine, topology: Topology) -> None:
         machine.ssh.put(text.encode(), f"{SCRIPTS}/{name}", mode=0o755)
 
 
+def _fabric_driver(lab: Lab, site: str) -> dict[str, Any]:
+    """Return how a site's fabric opens its hypervisor, as the fabric's configuration says it."""
+    common = {"lab": lab.folder.name, "store": str(lab.folder.path.parent)}
+    host = lab.topology.hosts[lab.topology.sites[site].host]
+    if isinstance(host, LibvirtHost):
+        return {"kind": "libvirt", "uri": host.uri, "acceleration": lab.state.acceleration, **common}
+    if lab.state.esxi is None:
+        raise LabError(f"lab {lab.folder.name} does not say how its ESXi host is reached", hint="lab down, lab up")
+    return {"kind": "esxi", "esxi": lab.state.esxi.model_dump(mode="json"), **common}
+
+
 def _start_fabric(lab: Lab, board: Board, site: str, port: int) -> None:
     folder = lab.folder.stack / f"fabric-{site}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for suffix in ("pem", "key"):
         (lab.folder.stack / f"fabric-{site}.{suffix}").replace(folder / f"machine.{suffix}")
     _keep(folder / "ca.pem", (lab.folder.stack / "ca.pem").read_bytes())
-    host = lab.topology.hosts[lab.topology.sites[site].host]
-    driver = {
-        "kind": "libvirt",
-        "uri": host.uri,
-        "lab": lab.folder.name,
-        "store": str(lab.folder.path.parent),
-        "acceleration": lab.state.acceleration,
-    }
+    driver = _fabric_driver(lab, site)
     config = folder / "fabric.json"
     config.write_text(json.dumps(fabric_config(lab.topology, site, port, str(folder), driver)), encoding="utf-8")
     argv = [sys.executable, "-m", "lab.replication.fabric", "--config", str(config)]

@@ -18,6 +18,7 @@ from pathlib import Path
 from lab.replication.common.config import ServiceConfig, load_config
 from lab.replication.common.durable import write_atomically
 from lab.replication.common.identity import ensure_identity
+from lab.replication.support.facts import facts_of_this_machine
 
 KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric")
 SYSTEMCTL_TIMEOUT_S = 180
@@ -144,7 +145,9 @@ def main(arguments: list[str] | None = None) -> None:
     digest = installer.unpack(given.package)
     config = installer.configure(given.config)
     if given.passphrase_file and given.ca:
-        ensure_identity(config, given.ca, given.passphrase_file)
+        # Only a machine that is to be protected has to be a supported one.
+        system = facts_of_this_machine().to_json() if given.kind == "mobility" else None
+        ensure_identity(config, given.ca, given.passphrase_file, system)
     unit = installer.write_unit()
     if not given.no_start:
         _activate(config, unit)

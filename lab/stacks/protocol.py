@@ -91,7 +91,8 @@ class OperationRefused(StackError):
     """The operation is illegal now and nothing has changed.
 
     Args:
-        reason: ``operation-refused`` (not in this state), ``not-supported``, ``not-ready`` or ``job-running``.
+        reason: ``operation-refused`` (not in this state), ``not-supported``, ``not-ready``, ``unsupported-system``
+            or ``job-running``.
         operation: what was asked for.
         state: the state of the machine.
         allowed: what is legal now.

@@ -14,6 +14,7 @@ from lab.replication.configuration_server.procedures.parts import Workshop, repl
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import FORWARD, Session, TargetDisk, new_stream_id
 from lab.replication.configuration_server.states import Operation
+from lab.replication.support.matrix import SECONDARY_SITE, load_matrix
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class PushInstall:
         order = {
             "configuration_server": self.own_endpoint.to_json(),
             **(machine.settings.push_install or {}),
+            "support": SECONDARY_SITE,
             "machine": machine.name,
         }
         async with steps.step("push-install"):
@@ -68,6 +70,7 @@ class Enable:
             f"master-target-{settings.master_target.name}",
             fabrics=(settings.recovery_fabric, settings.primary_fabric),
         )
+        self.readiness.supported(machine, Operation.ENABLE, load_matrix(SECONDARY_SITE))
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
         """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""

@@ -155,6 +155,12 @@ def test_a_protected_machine_without_change_log_is_the_users_error(embedded: Top
         mobility_settings(topology, "app1")
 
 
+def test_the_capacity_of_a_master_target_arrives(edited: Edited) -> None:
+    assert configuration_server_config(edited((GENERATED, GENERATED)), {})["replica_disks"] == {}
+    stated = edited((GENERATED, f"{GENERATED}\n  master_targets: {{mt1: {{replica_disks: 5}}}}"))
+    assert configuration_server_config(stated, {})["replica_disks"] == {"mt1": 5}
+
+
 def test_configurations_are_json_without_secrets(edited: Edited, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_WORD", WORD)
     topology = edited((GENERATED, "pairing_passphrase: {env: LAB_WORD}"))

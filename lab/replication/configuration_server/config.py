@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class ServerConfig:
     deadlines: Deadlines
     scripts_dir: Path = SCRIPTS_DIR
     script_user: str = SCRIPT_USER
+    replica_disks: Mapping[str, int] = field(default_factory=dict)
+    """The most replica disks of master targets, by name; others have the default."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ServerConfig:
@@ -76,6 +78,7 @@ class ServerConfig:
                 deadlines=_deadlines(value.get("deadlines", {})),
                 scripts_dir=Path(value.get("scripts_dir", SCRIPTS_DIR)),
                 script_user=str(value.get("script_user", SCRIPT_USER)),
+                replica_disks={str(name): int(most) for name, most in value.get("replica_disks", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadConfig(f"bad configuration of the configuration server: {error!r}") from error

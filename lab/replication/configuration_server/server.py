@@ -15,6 +15,7 @@ from lab.replication.configuration_server.access import errors_as_json
 from lab.replication.configuration_server.alerts import AlertTable, Watch
 from lab.replication.configuration_server.ca import load_authority
 from lab.replication.configuration_server.calls import Calls
+from lab.replication.configuration_server.capacity import Capacity
 from lab.replication.configuration_server.commands import CommandQueue
 from lab.replication.configuration_server.component_api import ComponentApi
 from lab.replication.configuration_server.components import Registry
@@ -147,7 +148,9 @@ class ConfigurationServer:
     def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:
         calls = Calls(self._commands, self._registry, self._config.deadlines)
         workshop = Workshop(calls, self._fabrics, self._machines, self._sessions, self._groups, points_news)
-        readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics)
+        readiness = Readiness(
+            self._registry, self._machines, self._sessions, self._fabrics, Capacity(self._config.replica_disks)
+        )
         own = Endpoint(self._config.addresses[0], self._config.listen.port)
         return {
             Operation.PUSH_INSTALL: protect.PushInstall(workshop, readiness, own),

@@ -46,6 +46,11 @@ def configuration_server_config(topology: Topology, fabric_ports: dict[str, int]
         "database": f"{STATE}/{CONFIGURATION_SERVER}/state.db",
         "passphrase_file": f"{ETC}/passphrase",
         "scripts_dir": SCRIPTS,
+        "replica_disks": {
+            target: settings.replica_disks
+            for target, settings in topology.stack.master_targets.items()
+            if settings.replica_disks is not None
+        },
         "fabrics": {site: {"address": HOST_FROM_MACHINE, "port": port} for site, port in fabric_ports.items()},
     }
 

@@ -275,7 +275,7 @@ class World:
             listen=Endpoint("127.0.0.1", 0),
             identity_dir=identity,
             driver=Driver("memory"),
-            attach_targets=frozenset({"mt1", "ps1", *MACHINES}),
+            attach_targets=frozenset({"mt1", "mt2", "ps1", *MACHINES}),
             power_targets=frozenset(MACHINES),
         )
 

@@ -71,6 +71,7 @@ class Enable:
             fabrics=(settings.recovery_fabric, settings.primary_fabric),
         )
         self.readiness.supported(machine, Operation.ENABLE, load_matrix(SECONDARY_SITE))
+        self.readiness.room(machine, Operation.ENABLE, settings.master_target)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
         """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from lab.replication.configuration_server.capacity import MASTER_TARGET_FULL, Capacity
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
 from lab.replication.configuration_server.fabric_client import Fabrics
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
+from lab.replication.configuration_server.settings import Server
 from lab.replication.configuration_server.states import Operation, allowed_operations
 from lab.replication.support.matrix import UNSUPPORTED_SYSTEM, Matrix
 
@@ -24,6 +26,7 @@ class Readiness:
     machines: MachineTable
     sessions: SessionTable
     fabrics: Fabrics
+    capacity: Capacity = field(default_factory=Capacity)
 
     def need(self, machine: Machine, operation: Operation, *components: str, fabrics: tuple[str, ...] = ()) -> None:
         """Require registered components, configured fabrics and the policy.
@@ -53,6 +56,16 @@ class Readiness:
         problem = problem or matrix.refusal_of_disks([disk.size for disk in machine.settings.disks])
         if problem is not None:
             raise refusal(machine, operation, f"{machine.name}: {problem}", reason=UNSUPPORTED_SYSTEM)
+
+    def room(self, machine: Machine, operation: Operation, target: Server) -> None:
+        """Require room for a machine's replica disks at a master target (V2S-MT-COUNT).
+
+        Raises:
+            OperationRefused: it has too many already.
+        """
+        problem = self.capacity.refusal(machine, target, self.machines.all())
+        if problem is not None:
+            raise refusal(machine, operation, problem, reason=MASTER_TARGET_FULL)
 
     def session(self, machine: Machine, operation: Operation) -> Session:
         """Return the present session.

@@ -20,7 +20,8 @@ from lab.replication.common.durable import write_atomically
 from lab.replication.common.identity import ensure_identity
 from lab.replication.support.facts import facts_of_this_machine
 
-KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric")
+CONSOLE = "console"
+KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric", CONSOLE)
 SYSTEMCTL_TIMEOUT_S = 180
 SPOOL_DEVICE = "/dev/mapper/mobility-spool"
 # Python 3.11 has no call for the order of TLS 1.3 ciphers; AES-128 is the cheapest one without AES instructions.
@@ -32,6 +33,9 @@ system_default = defaults
 [defaults]
 MinProtocol = TLSv1.3
 Ciphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+"""
+LAUNCHER = """#!/bin/sh
+cd /opt/recovery/current && OPENSSL_CONF=/etc/recovery/openssl.cnf exec python3 -m lab.replication.console "$@"
 """
 UNIT = """[Unit]
 Description=Recovery {kind}
@@ -92,6 +96,12 @@ class Installer:
         write_atomically(self._settings / "openssl.cnf", OPENSSL_CNF.encode(), 0o644)
         return loaded
 
+    def write_launcher(self) -> None:
+        """Write the console's command; it is no service."""
+        folder = self._root / "usr" / "local" / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "recovery-console", LAUNCHER.encode(), 0o755)
+
     def write_unit(self) -> str:
         """Write the systemd unit and return its name."""
         name = f"recovery-{self._kind}.service"
@@ -148,9 +158,12 @@ def main(arguments: list[str] | None = None) -> None:
         # Only a machine that is to be protected has to be a supported one.
         system = facts_of_this_machine().to_json() if given.kind == "mobility" else None
         ensure_identity(config, given.ca, given.passphrase_file, system)
-    unit = installer.write_unit()
-    if not given.no_start:
-        _activate(config, unit)
+    if given.kind == CONSOLE:
+        installer.write_launcher()
+    else:
+        unit = installer.write_unit()
+        if not given.no_start:
+            _activate(config, unit)
     parser.exit(message=f"installed {given.kind} {digest}\n")
 
 

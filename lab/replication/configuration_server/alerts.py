@@ -51,6 +51,10 @@ class AlertTable:
         rows = self._database.rows("SELECT * FROM alerts WHERE machine = ? ORDER BY raised_ns, code", machine)
         return {row["code"]: dict(row) for row in rows}
 
+    def all_standing(self) -> list[dict[str, Any]]:
+        """Return the alerts of all machines that were raised and not cleared, newest first."""
+        return [dict(row) for row in self._database.rows("SELECT * FROM alerts ORDER BY raised_ns DESC, machine, code")]
+
     def update(self, machine: str, causes: Iterable[Cause]) -> None:
         """Raise and clear; one transaction, so an alert and its event exist together or not at all."""
         standing = self.standing(machine)

@@ -110,6 +110,11 @@ class MachineTable:
             raise Unknown(f"no policy {name!r}; PUT /v1/policies/{name} makes one")
         return parse_policy(json.loads(row["document"]))
 
+    def policies(self) -> dict[str, Policy]:
+        """Return all policies, by name."""
+        rows = self._database.rows("SELECT name, document FROM policies ORDER BY name")
+        return {row["name"]: parse_policy(json.loads(row["document"])) for row in rows}
+
     def put_policy(self, name: str, policy: Policy) -> None:
         """Store a policy."""
         self._database.write(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -122,10 +124,17 @@ class OperatorApi:
         """Start an operation."""
         operator_of(request)
         arguments = await json_body(request)
-        name, operation = request.match_info["name"], request.match_info["operation"]
-        self._refuse_alone(self.machines.get(name), operation)
-        job = self.jobs.start(name, operation, arguments)
+        job = self.begin(request.match_info["name"], request.match_info["operation"], arguments)
         return web.json_response({"job": str(job)}, status=202)
+
+    def begin(self, name: str, operation: str, arguments: Mapping[str, Any]) -> int:
+        """Start an operation of a machine, whichever interface asks, and return the number of its job.
+
+        Raises:
+            Unknown, BadRequest, OperationRefused: it cannot be started; nothing has changed.
+        """
+        self._refuse_alone(self.machines.get(name), operation)
+        return self.jobs.start(name, operation, arguments)
 
     async def cut(self, request: web.Request) -> web.Response:
         """Start a job that makes a recovery point now."""

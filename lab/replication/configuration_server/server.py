@@ -20,6 +20,7 @@ from lab.replication.configuration_server.commands import CommandQueue
 from lab.replication.configuration_server.component_api import ComponentApi
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.config import ServerConfig
+from lab.replication.configuration_server.console_place import consoles_at_home
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
@@ -28,6 +29,7 @@ from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
+from lab.replication.configuration_server.overview import Overview
 from lab.replication.configuration_server.plans.api import PlanApi
 from lab.replication.configuration_server.plans.instants import Instants
 from lab.replication.configuration_server.plans.runner import PlanRunner
@@ -39,6 +41,7 @@ from lab.replication.configuration_server.procedures.readiness import Readiness
 from lab.replication.configuration_server.reports import Reports
 from lab.replication.configuration_server.sessions import SessionTable
 from lab.replication.configuration_server.signals import Signal
+from lab.replication.configuration_server.site.routes import Site
 from lab.replication.configuration_server.states import Operation
 from lab.replication.configuration_server.views import Views
 
@@ -76,8 +79,8 @@ class ConfigurationServer:
         self._views = Views(
             self._registry, self._machines, self._sessions, self._jobs, config.deadlines.silence, time.time_ns()
         )
-        alerts = AlertTable(self._database, self._events)
-        self._watch = Watch(self._machines, self._views, alerts, config.deadlines.watch)
+        self._alerts = AlertTable(self._database, self._events)
+        self._watch = Watch(self._machines, self._views, self._alerts, config.deadlines.watch)
         self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(self._application(), access_log=None)
 
@@ -119,7 +122,8 @@ class ConfigurationServer:
 
     def _application(self) -> web.Application:
         config = self._config
-        application = web.Application(middlewares=[errors_as_json], client_max_size=MOST_BODY)
+        at_home = consoles_at_home(config.addresses, config.site_networks)
+        application = web.Application(middlewares=[errors_as_json, at_home], client_max_size=MOST_BODY)
         authority = load_authority(config.ca_dir)
         components = ComponentApi(
             authority=authority,
@@ -142,8 +146,22 @@ class ConfigurationServer:
         )
         groups = GroupApi(self._database, self._groups, self._machines, self._sessions, self._events, self._jobs)
         plans = PlanApi(self._plans, self._plan_runner, self._scripts)
-        application.add_routes([*components.routes(), *operators.routes(), *groups.routes(), *plans.routes()])
+        overview = self._overview()
+        site = Site(config.name, overview, self._sessions, operators.begin)
+        for part in (components, operators, groups, plans, overview, site):
+            application.add_routes(part.routes())
         return application
+
+    def _overview(self) -> Overview:
+        return Overview(
+            registry=self._registry,
+            machines=self._machines,
+            views=self._views,
+            alerts=self._alerts,
+            groups=self._groups,
+            plans=self._plans,
+            jobs=self._jobs,
+        )
 
     def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:
         calls = Calls(self._commands, self._registry, self._config.deadlines)

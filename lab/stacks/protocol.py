@@ -21,6 +21,7 @@ class Operation(StrEnum):
     DISABLE = "disable"
     RESYNCHRONISE = "resynchronise"
     MOVE = "move"
+    GROW_DISKS = "grow-disks"
     TEST_FAILOVER = "test-failover"
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"

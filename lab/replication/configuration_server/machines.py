@@ -21,7 +21,8 @@ class Machine:
     ``attributes`` hold: ``stream`` (the present one), ``copied_stream`` (the one whose copy is complete), ``drained``
     (the one that was fenced by a failover), ``resynchronising``, ``progress``, ``broken_links``, ``last_error``,
     ``test_machine``, ``test_failover`` (its result), ``test_recovery_point``, ``replica_machine``, ``recovery_point``
-    (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``.
+    (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``,
+    ``grown_disks`` (new sizes by index, until the replica disks have them).
     """
 
     name: str

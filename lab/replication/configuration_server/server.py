@@ -26,6 +26,7 @@ from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
 from lab.replication.configuration_server.groups.api import GroupApi
 from lab.replication.configuration_server.groups.table import GroupTable
+from lab.replication.configuration_server.growth import GrowthWatch
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
@@ -35,7 +36,7 @@ from lab.replication.configuration_server.plans.instants import Instants
 from lab.replication.configuration_server.plans.runner import PlanRunner
 from lab.replication.configuration_server.plans.scripts import Scripts
 from lab.replication.configuration_server.plans.store import PlanTable
-from lab.replication.configuration_server.procedures import failback, failover, move, protect, test_failover
+from lab.replication.configuration_server.procedures import failback, failover, grow, move, protect, test_failover
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness
 from lab.replication.configuration_server.reports import Reports
@@ -80,7 +81,8 @@ class ConfigurationServer:
             self._registry, self._machines, self._sessions, self._jobs, config.deadlines.silence, time.time_ns()
         )
         self._alerts = AlertTable(self._database, self._events)
-        self._watch = Watch(self._machines, self._views, self._alerts, config.deadlines.watch)
+        growth = GrowthWatch(self._jobs)
+        self._watch = Watch(self._machines, self._views, self._alerts, config.deadlines.watch, growth.look)
         self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(self._application(), access_log=None)
 
@@ -178,6 +180,7 @@ class ConfigurationServer:
             Operation.CUT: protect.CutNow(workshop, readiness),
             Operation.APPLY_POLICY: protect.ApplyPolicy(workshop, readiness),
             Operation.MOVE: move.Move(workshop, readiness),
+            Operation.GROW_DISKS: grow.GrowDisks(workshop, readiness),
             Operation.TEST_FAILOVER: test_failover.StartTestFailover(workshop, readiness),
             Operation.CLEANUP_TEST_FAILOVER: test_failover.CleanupTestFailover(workshop, readiness),
             Operation.FAILOVER: failover.Failover(workshop, readiness),

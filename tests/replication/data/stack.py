@@ -111,7 +111,8 @@ class Stack:
         where = {"machine": "app1", "data_port": port, "master_target": target}
         self.control.value(component, "open-stream", stream=self.stream, **where, **more)
 
-    def replicate(self, mode: str = "copy", interval_s: float = 0.7, over: str = PS) -> None:
+    def replicate(self, mode: str = "copy", interval_s: float = 0.7, over: str = PS, *, sized: bool = False) -> None:
+        disks = [{"index": i, "size": p.stat().st_size} for i, p in enumerate(self.disks.images())]
         self.control.value(
             AGENT,
             "start-replication",
@@ -120,6 +121,7 @@ class Stack:
             interval_s=interval_s,
             mode=mode,
             replica_networks=[],
+            **({"disks": disks} if sized else {}),
         )
 
     def scribble(self, writes: int = 20) -> None:

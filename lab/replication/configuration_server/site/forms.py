@@ -14,8 +14,8 @@ from lab.replication.configuration_server.states import Operation
 
 WITH_POINT = (Operation.TEST_FAILOVER, Operation.FAILOVER, Operation.CHANGE_RECOVERY_POINT, Operation.FAILBACK)
 WORDS = (LATEST, LATEST_PROCESSED, "latest-application-consistent")
-NOT_BY_HAND = (Operation.APPLY_POLICY,)
-"""The server starts these itself, when a policy or a group changes."""
+NOT_BY_HAND = (Operation.APPLY_POLICY, Operation.GROW_DISKS)
+"""The server starts these itself, when a policy or a group changes, or a disk has grown."""
 POINT, SHUTDOWN = "recovery_point", "shutdown_source"
 SERVER, ADDRESS = "process_server", "process_server_address"
 

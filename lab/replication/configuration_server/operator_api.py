@@ -20,7 +20,7 @@ from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.parsing import name_in, number_in
 from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.settings import parse_settings
+from lab.replication.configuration_server.settings import never_smaller, parse_settings
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
 from lab.replication.configuration_server.views import Views
 
@@ -106,7 +106,8 @@ class OperatorApi:
         except Unknown as error:
             raise BadRequest(f"settings.policy: {error}") from error
         known = self.machines.find(name)
-        if known is not None:
+        if known is not None and not self._idle(known):
+            document = never_smaller(document, known.document)
             self._refuse_change(known, document)
         with self.database.transaction():
             self.machines.put(name, document)
@@ -166,10 +167,12 @@ class OperatorApi:
             message = f"{machine.name} is a member of {group.name}, which fails over as one"
             raise OperationRefused("group-member", operation, machine.state, allowed, message)
 
+    def _idle(self, machine: Machine) -> bool:
+        """Whether nothing depends on the settings of a machine now."""
+        return machine.state in UNUSED and self.jobs.running(machine.name) is None
+
     def _refuse_change(self, machine: Machine, document: dict[str, object]) -> None:
         """Refuse what an open stream depends on; ``change-settings`` is not an operation, but refused like one."""
-        if machine.state in UNUSED and self.jobs.running(machine.name) is None:
-            return
         changed = {key for key in {*machine.document, *document} if machine.document.get(key) != document.get(key)}
         fixed = sorted(changed - set(CHANGEABLE_IN_USE))
         if fixed:

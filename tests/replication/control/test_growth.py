@@ -57,6 +57,21 @@ def test_the_replica_grows_by_itself_and_the_points_stay(world):
     assert world.hosts["recovery"].disk(DiskId("app1-data-replica-copy")).size_bytes == LARGER
 
 
+def test_settings_with_the_old_size_do_not_make_it_small_again(world):
+    """A topology says how large a disk was at first, and is handed over again at the next start of the suites."""
+    world.protected()
+    grown(world)
+    last_job(world, "succeeded")
+    world.stack.protect("app1")
+    assert world.stack.machine("app1").state is MachineState.PROTECTED
+    with pytest.raises(OperationRefused, match="disks"):
+        world.stack.protect("app1", {"disks": [DISKS[0], {**DISKS[1], "size": 2 * LARGER}]})
+    world.do("disable")
+    world.stack.protect("app1")
+    world.do("enable")
+    assert world.hosts["recovery"].disk(REPLICA).size_bytes == DISKS[1]["size"]
+
+
 def test_an_attempt_that_fails_is_told_and_the_wish_stays(world):
     world.protected()
     world.master_target.answers["open-stream"] = lambda _: (_ for _ in ()).throw(OSError("device is busy"))

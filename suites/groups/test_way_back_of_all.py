@@ -100,7 +100,7 @@ def failed_back(reversed_group: int, stack: Stack, group: GroupUnderTest, worklo
     return FailedBack(verdict, loss.group.lost_writes, reversed_group)
 
 
-@pytest.mark.requirement("V2A-FB-UFO", "LAB-ZOMBIE", "LAB-WRITE-ORDER", "LAB-POINT-IN-TIME")
+@pytest.mark.requirement("V2A-FB-UFO", "LAB-ZOMBIE", "LAB-WRITE-ORDER")
 def test_every_acknowledged_record_of_all_replicas_is_back(
     failed_back: FailedBack, evidence: EvidenceRecorder, record_measurement: Callable[..., None]
 ) -> None:

@@ -90,6 +90,8 @@ def proven(stopped: Stopped, stack: Stack, primary_role: Protected, workloads: d
     job, samples = watched(stack, primary_role, started)
     assert job.state is JobState.SUCCEEDED, job.error
     ended = {step.name: step.ended_ns or 0 for step in job.steps if step.state == "done"}
+    needed = {"cut", "shutdown-source", "drain", "start-replica-machine"}
+    assert needed <= set(ended), f"not done: {needed - set(ended)}, so nothing was prepared"
     begun = {step.name: step.started_ns for step in job.steps}
     primary_role.replica.wait_ready(Deadline.after(FAILOVER_SECONDS))
     samples.append(sample(primary_role))

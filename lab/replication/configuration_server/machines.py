@@ -22,6 +22,7 @@ class Machine:
     (the one that was fenced by a failover), ``resynchronising``, ``progress``, ``broken_links``, ``last_error``,
     ``test_machine``, ``test_failover`` (its result), ``test_recovery_point``, ``replica_machine``, ``recovery_point``
     (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``,
+    ``moving_from`` and ``moving_target_from`` (servers that an unfinished move leaves), ``left_master_target``,
     ``grown_disks`` (new sizes by index, until the replica disks have them).
     """
 

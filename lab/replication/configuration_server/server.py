@@ -36,7 +36,15 @@ from lab.replication.configuration_server.plans.instants import Instants
 from lab.replication.configuration_server.plans.runner import PlanRunner
 from lab.replication.configuration_server.plans.scripts import Scripts
 from lab.replication.configuration_server.plans.store import PlanTable
-from lab.replication.configuration_server.procedures import failback, failover, grow, move, protect, test_failover
+from lab.replication.configuration_server.procedures import (
+    failback,
+    failover,
+    grow,
+    move,
+    move_target,
+    protect,
+    test_failover,
+)
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness
 from lab.replication.configuration_server.reports import Reports
@@ -179,7 +187,9 @@ class ConfigurationServer:
             Operation.RESYNCHRONISE: protect.Resynchronise(workshop, readiness),
             Operation.CUT: protect.CutNow(workshop, readiness),
             Operation.APPLY_POLICY: protect.ApplyPolicy(workshop, readiness),
-            Operation.MOVE: move.Move(workshop, readiness),
+            Operation.MOVE: move_target.MoveEither(
+                move.Move(workshop, readiness), move_target.MoveTarget(workshop, readiness)
+            ),
             Operation.GROW_DISKS: grow.GrowDisks(workshop, readiness),
             Operation.TEST_FAILOVER: test_failover.StartTestFailover(workshop, readiness),
             Operation.CLEANUP_TEST_FAILOVER: test_failover.CleanupTestFailover(workshop, readiness),

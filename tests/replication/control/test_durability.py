@@ -15,6 +15,7 @@ from contextlib import closing
 import pytest
 from control_stand_ins import MIB, soon
 from mortal_server import MortalWorld
+from test_move_target import prepare as prepare_second_target
 
 from lab.hypervisors.model import DiskId
 from lab.replication.common import control
@@ -151,6 +152,7 @@ CASES = {
     "test-failover": ((), State.PROTECTED, {"mt1", "app1-test"}, 5),
     "cleanup-test-failover": (("test-failover",), State.PROTECTED, {"mt1"}, 2),
     "move": ((), State.PROTECTED, {"mt1"}, 2),
+    "move-target": ((), State.PROTECTED, {"mt1", "mt2"}, 2),
     "disable": ((), State.UNPROTECTED, {"mt1"}, 0),
     "enable": (("disable",), State.INITIAL_REPLICATION, {"mt1"}, 2),
     "failover": ((), State.COMMIT_PENDING, {"mt1", "app1-replica"}, 5),
@@ -177,16 +179,20 @@ def prepared(world, operations) -> str:
 @pytest.mark.parametrize("name", CASES)
 def test_an_operation_is_done_in_the_end_wherever_it_was_cut_off(world, name):
     before, reached, machines, disks = CASES[name]
+    operated = "move" if name == "move-target" else name
     original = sorted((item.disk.name, item.serial) for item in world.hosts["primary"].machine("app1").disks)
     older = prepared(world, before)
     arguments = {
         "change-recovery-point": {"recovery_point": older},
         "failover": {"shutdown_source": True},
         "move": {"process_server": {"name": "ps2", "address": "10.10.0.22"}},
+        "move-target": {"master_target": {"name": "mt2", "address": "10.30.0.32"}},
     }
+    if name == "move-target":
+        prepare_second_target(world)
     new_server = world.add("process-server", "ps2")
     new_server.answers["drain"] = world.process_server.answers["drain"]
-    kills = killed_at_every_commit(world, operation(world, name, {reached}, **arguments.get(name, {})))
+    kills = killed_at_every_commit(world, operation(world, operated, {reached}, **arguments.get(name, {})))
     assert kills > 4
     found = objects(world.hosts["recovery"])
     assert (found[0], len(found[1])) == (machines, disks)
@@ -199,6 +205,12 @@ def test_an_operation_is_done_in_the_end_wherever_it_was_cut_off(world, name):
         assert world.agent.last("start-replication")["process_server"]["name"] == "ps2"
         assert world.process_server.names()[-1] == "close-stream"
         assert "moving_from" not in status.attributes
+    if name == "move-target":
+        attached = {item.disk.name for item in world.hosts["recovery"].machine("mt2").disks}
+        assert attached == {"app1-system-replica", "app1-data-replica"}
+        assert world.process_server.last("open-stream")["master_target"]["name"] == "mt2"
+        assert world.master_target.names()[-1] == "close-stream"
+        assert not {"moving_target_from", "left_master_target"} & set(status.attributes)
     if name == "commit":
         assert not world.stack.recovery_points("app1")
     if name in ("failback", "commit-failback"):

@@ -133,8 +133,7 @@ class Replicator:
         Raises:
             CommandFailed: the disks are still being copied, or changes were lost.
         """
-        if self._session.value.phase != STEADY:
-            raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
+        self._require_steady()
         try:
             cut, sequence = self._cut_to_a_point()
         except LOST as error:
@@ -150,8 +149,7 @@ class Replicator:
             CommandFailed: the disks are still being copied, changes were lost, or applications are not quiet.
             Abandoned: the others did not come.
         """
-        if self._session.value.phase != STEADY:
-            raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
+        self._require_steady()
         try:
             with self._lock:
                 with self._quiet(application=application):
@@ -160,6 +158,12 @@ class Replicator:
         except LOST as error:
             self._begin_again(str(error), cause_of(error))
             raise CommandFailed("resynchronisation-required", str(error)) from error
+
+    def _require_steady(self) -> None:
+        # Who hears that the copy is complete may ask at once: the lock is held from that word to the new phase.
+        with self._lock:
+            if self._session.value.phase != STEADY:
+                raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
 
     def _cut_to_a_point(self) -> tuple[Cut, int]:
         for _ in range(CUT_TRIES):

@@ -29,8 +29,6 @@ pytestmark = pytest.mark.needs_second_process_server
 MOVE_SECONDS = 600.0
 POINT_SECONDS = 300.0
 STAGES = "/var/lib/recovery/process-server/statistics.jsonl"
-LONGEST_GAP = 3
-"""Intervals of the policy between two points that are no gap yet: machines without acceleration are late at times."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +135,9 @@ def test_the_series_of_recovery_points_has_no_gap(
     assert moved.points_before[-1].id == around[0].id, "the last point before the move is gone"
     sequences = [point.sequence or 0 for point in around]
     assert sequences == sorted(set(sequences))
-    interval = topology.stack.policies[topology.stack.protect[moved.role.name].policy].recovery_point_interval
+    threshold = topology.stack.policies[topology.stack.protect[moved.role.name].policy].rpo_threshold
     gaps = [(after.begin_ns - before.begin_ns) / 1e9 for before, after in pairwise(around)]
-    assert max(gaps) <= interval * LONGEST_GAP, f"{max(gaps):.0f} s without a recovery point"
+    assert max(gaps) <= threshold, f"{max(gaps):.0f} s without a recovery point"
 
 
 @pytest.mark.requirement("V2A-PS-SCALE", "V2A-PS-GATEWAY")

@@ -117,8 +117,18 @@ class Stack:
         where = {"machine": "app1", "data_port": port, "master_target": target}
         self.control.value(component, "open-stream", stream=self.stream, **where, **more)
 
-    def replicate(self, mode: str = "copy", interval_s: float = 0.7, over: str = PS, *, sized: bool = False) -> None:
-        disks = [{"index": i, "size": p.stat().st_size} for i, p in enumerate(self.disks.images())]
+    def replicate(
+        self,
+        mode: str = "copy",
+        interval_s: float = 0.7,
+        over: str = PS,
+        *,
+        sized: bool = False,
+        disks: list[dict[str, int]] | None = None,
+    ) -> None:
+        """``sized``: the order says how large the disks are; ``disks``: or how large it believes them to be."""
+        if sized:
+            disks = [{"index": i, "size": p.stat().st_size} for i, p in enumerate(self.disks.images())]
         self.control.value(
             AGENT,
             "start-replication",
@@ -127,7 +137,7 @@ class Stack:
             interval_s=interval_s,
             mode=mode,
             replica_networks=[],
-            **({"disks": disks} if sized else {}),
+            **({"disks": disks} if disks else {}),
         )
 
     def scribble(self, writes: int = 20) -> None:

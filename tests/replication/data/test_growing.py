@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from stack import AGENT, MIB, MT, PS, Stack
@@ -94,3 +95,22 @@ def test_an_agent_that_was_told_no_sizes_looks_at_none(stack):
     grow(stack)
     stack.control.wait_event("recovery-point", 3)
     assert not stack.control.of("disks-grown")
+
+
+def test_a_disk_that_grew_before_its_first_copy_is_copied_once_there_is_room(stack):
+    stack.create([6 * MIB, SMALL], b"start" * 100_000)
+    stack.start(MT, PS, AGENT)
+    stack.open_stream()
+    sizes = [{"index": 0, "size": 6 * MIB}, {"index": 1, "size": SMALL}]
+    grow(stack)
+    stack.disks.write(1, LARGE - 512, b"behind the old end".ljust(512, b"."))
+    stack.replicate(disks=sizes)
+    stack.control.wait_event("disks-grown")
+    time.sleep(2)  # long enough for a copy, if one was made
+    assert stack.control.value(PS, "drain", stream=stack.stream)["last_sequence"] == 0, "something was sent"
+    assert not stack.control.of("initial-replication-complete")
+    grow_replica(stack)
+    stack.control.wait_event("initial-replication-complete")
+    last = stack.cut()
+    stack.wait_point(last)
+    stack.check_point(next(point for point in stack.points() if point["recovery_point"] == last["recovery_point"]))

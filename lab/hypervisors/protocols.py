@@ -88,6 +88,12 @@ class Disks(Protocol):
     def clone_disk(self, source: DiskId, disk: DiskId) -> Disk:
         """Copy a disk as it is now, attached or not. Raises NotFound, Conflict."""
 
+    def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
+        """Make a disk larger, attached or not; what is added reads as zeros, a running machine sees it at once.
+
+        No effect when it has that size. Raises NotFound, Conflict when it is larger already.
+        """
+
     def disk(self, disk: DiskId) -> Disk:
         """Return the disk. Raises NotFound."""
 

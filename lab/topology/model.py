@@ -43,6 +43,7 @@ class Role(StrEnum):
     MASTER_TARGET = "master-target"
     VMM_SERVER = "vmm-server"
     STORAGE = "storage"
+    CONSOLE = "console"
 
 
 class Purpose(StrEnum):

@@ -140,6 +140,36 @@ def test_an_imported_disk_is_never_smaller_than_its_image(
         backend.host.import_disk(SYSTEM, image, asked)
 
 
+@pytest.mark.parametrize("where", ["nowhere", "in a machine that is off", "in a running machine"])
+def test_a_disk_grows_where_it_is(backend: Backend, where: str) -> None:
+    defined(backend)
+    backend.host.create_disk(DATA, MIB)
+    if where != "nowhere":
+        backend.host.attach_disk("m1", DiskAttachment(DATA, "data"))
+    if where == "in a running machine":
+        backend.host.power_on("m1")
+    if backend.file_of:
+        backend.file_of(DATA).write_bytes(b"\1" * MIB)
+    grown = backend.host.grow_disk(DATA, 3 * MIB)
+    assert grown == backend.host.disk(DATA)
+    assert (grown.size_bytes, grown.attached_to) == (3 * MIB, None if where == "nowhere" else "m1")
+    assert backend.host.grow_disk(DATA, 3 * MIB) == grown, "growing again to the same size is no error"
+    if backend.file_of:
+        assert backend.file_of(DATA).read_bytes() == b"\1" * MIB + bytes(2 * MIB)
+    with pytest.raises(Conflict, match="m1-data"):
+        backend.host.grow_disk(DATA, 2 * MIB)
+    assert backend.host.disk(DATA).size_bytes == 3 * MIB
+    with pytest.raises(NotFound, match="nowhere"):
+        backend.host.grow_disk(NOWHERE, MIB)
+
+
+def test_a_disk_over_an_image_grows_too(backend: Backend, tmp_path: Path) -> None:
+    image = tmp_path / "image.raw"
+    image.write_bytes(b"content".ljust(MIB, b"\0"))
+    backend.host.import_disk(SYSTEM, image, MIB)
+    assert backend.host.grow_disk(SYSTEM, 2 * MIB).size_bytes == 2 * MIB
+
+
 def test_a_clone_is_a_copy_of_its_own(backend: Backend) -> None:
     defined(backend)
     if backend.file_of:

@@ -120,6 +120,20 @@ class LibvirtHypervisor:
         self.storage.clone(source, disk)
         return self.disk(disk)
 
+    def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
+        """Make a disk larger, through its machine while that runs. Raises NotFound, Conflict when larger already."""
+        present = self.disk(disk)
+        if size_bytes < present.size_bytes:
+            raise Conflict(f"disk {disk.name}: has {present.size_bytes} bytes, which are more than {size_bytes}")
+        domain = self.session.find(present.attached_to) if present.attached_to is not None else None
+        if domain is not None and domain.isActive():
+            with translated(f"growth of disk {disk.name} in {present.attached_to}"):
+                domain.blockResize(str(self.storage.path(disk)), size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+            self.storage.look_again()
+        elif size_bytes > present.size_bytes:
+            self.storage.grow(disk, size_bytes)
+        return self.disk(disk)
+
     def disk(self, disk: DiskId) -> Disk:
         """Return the disk. Raises NotFound."""
         volume = self.storage.find(disk)

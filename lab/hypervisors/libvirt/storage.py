@@ -86,6 +86,17 @@ class Storage:
             document = volume_xml(f"{disk.name}{SUFFIX}", original.info()[1])
             self.pool().createXMLFrom(document, original, 0)
 
+    def grow(self, disk: DiskId, size_bytes: int) -> None:
+        """Make a disk that no running machine uses larger. Raises NotFound."""
+        volume = self.find(disk)
+        with translated(f"growth of disk {disk.name}"):
+            volume.resize(size_bytes, 0)
+
+    def look_again(self) -> None:
+        """Have libvirt read the sizes of all disks anew: a machine has changed one."""
+        with translated(f"pool {self.pool_name}"):
+            self.pool().refresh(0)
+
     def delete(self, disk: DiskId) -> None:
         """Remove a disk. Raises NotFound."""
         volume = self.find(disk)

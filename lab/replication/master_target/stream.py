@@ -19,6 +19,7 @@ from lab.replication.digests import DIGEST_SIZE, ChunkDigests
 from lab.replication.document import DocumentReader
 from lab.replication.master_target.barrier import Barrier
 from lab.replication.master_target.devices import DeviceSet, Resolver
+from lab.replication.master_target.handover import needed_bytes, write_archive
 from lab.replication.master_target.keeper import Keeper
 from lab.replication.master_target.points import Point, PointStore
 from lab.replication.master_target.settings import StreamSettings
@@ -26,6 +27,7 @@ from lab.replication.master_target.undo import UndoStore
 
 log = logging.getLogger(__name__)
 
+SPOOL = "spool"
 STOP_S = 60.0
 
 
@@ -47,7 +49,7 @@ class ReplicaStream:
         self._lock = threading.Lock()
         self._barrier = Barrier()
         self._devices: DeviceSet | None = None
-        self.inbox = Inbox(directory / "spool", self._wake.set)
+        self.inbox = Inbox(directory / SPOOL, self._wake.set)
         self._undo = UndoStore(directory / "undo")
         self._points = PointStore(directory / "points")
         self._keeper = Keeper(self._points, self._undo, self._lock, settings.retention, self._announce_removal)
@@ -117,6 +119,23 @@ class ReplicaStream:
             real = bool(set(serials.values()) & set(self.settings.serials.values()))
             undone = self._roll_real(point, serials) if real else self._roll_devices(point, serials)
         return {"recovery_point": point.id, "sequence": point.sequence, "undone": undone}
+
+    def hand_over_bytes(self) -> int:
+        """Return how large a disk ``hand_over`` needs now."""
+        with self._lock:
+            return needed_bytes(self._directory)
+
+    def hand_over(self, device: Path) -> JSON:
+        """Write points and undo log to a device; the replica disks are closed, and may be unplugged.
+
+        Raises:
+            CommandFailed: documents wait to be applied, or it does not fit.
+        """
+        with self._lock:
+            if self.inbox.waiting:
+                raise CommandFailed("not-drained", f"{self.inbox.waiting} documents were not applied yet")
+            self._release()
+            return write_archive(self._directory, device)
 
     def forget_points(self, keep: str) -> JSON:
         """Drop every point but ``keep``, and what was stored to reach the older ones.

@@ -9,6 +9,8 @@ from pathlib import Path
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.process_server.ssh import SshTarget
+from lab.replication.support.facts import PROBE, read_probe
+from lab.replication.support.matrix import SECONDARY_SITE, UNSUPPORTED_SYSTEM, load_matrix
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 SPOOL = "/var/lib/recovery/spool"
@@ -28,13 +30,14 @@ def push_install(arguments: JSON) -> JSON:
     Args:
         arguments: ``{machine, address, user, key_file, known_hosts, package, configuration_server: {address, port},
             passphrase_file, ca_file}``, paths on this machine; ``settings`` (optional) is merged into the agent's
-            configuration file: ``{disks, change_log, spool_dir}``.
+            configuration file: ``{disks, change_log, spool_dir}``; ``support`` (optional) names the support matrix.
 
     Returns:
         ``{version, rebooted}``: the digest of the package, and whether a restart was needed.
 
     Raises:
-        CommandFailed: a step failed.
+        CommandFailed: a step failed; ``unsupported-system`` when the machine is not one that is supported, and then
+            nothing was put on it.
     """
     target = SshTarget(
         str(arguments["address"]),
@@ -42,6 +45,7 @@ def push_install(arguments: JSON) -> JSON:
         Path(arguments["key_file"]),
         Path(arguments["known_hosts"]),
     )
+    _require_supported(target, str(arguments.get("support") or SECONDARY_SITE))
     package = Path(arguments["package"])
     version = hashlib.sha256(package.read_bytes()).hexdigest()
     if _runs(target, version):
@@ -51,6 +55,12 @@ def push_install(arguments: JSON) -> JSON:
     _reboot(target)
     _wait_for_agent(target, before)
     return {"version": version, "rebooted": True}
+
+
+def _require_supported(target: SshTarget, matrix: str) -> None:
+    refusal = load_matrix(matrix).refusal_of(read_probe(target.run(PROBE, timeout=QUESTION_S)))
+    if refusal is not None:
+        raise CommandFailed(UNSUPPORTED_SYSTEM, f"{target.address}: {refusal}")
 
 
 def _runs(target: SshTarget, version: str) -> bool:

@@ -18,11 +18,13 @@ from lab.provision.processes import spawn
 from lab.replication.package import build_package
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
+    CONSOLE,
     ETC,
     JSON,
     SCRIPTS,
     configuration_server_config,
     configuration_server_name,
+    console_config,
     fabric_config,
     server_config,
 )
@@ -33,6 +35,7 @@ from lab.waiting import Deadline, wait_until
 WORK = "/var/tmp/recovery-install"  # noqa: S108 - inside a lab machine, made by root with mode 0700
 INSTALL_SECONDS = 300.0
 FABRIC_SECONDS = 30.0
+CONSOLE_COMMAND = "/usr/local/bin/recovery-console"
 PUSH_FOLDER = f"{ETC}/push"
 
 
@@ -59,6 +62,9 @@ def deploy(lab: Lab, board: Board) -> Credentials:
     for site, port in ports.items():
         _start_fabric(lab, board, site, port)
     _install_servers(lab, board, package, passphrase)
+    for name in lab.topology.machines_with(Role.CONSOLE):
+        board.step(f"{name} {CONSOLE}", "installing")
+        install_console(lab, lab.machine(name))
     return credentials(lab)
 
 
@@ -81,7 +87,8 @@ def _install_configuration_server(
     environment = ("env", "PYTHONPATH=/opt/recovery/current", f"OPENSSL_CONF={ETC}/openssl.cnf")
     module = ("python3", "-m", "lab.replication.configuration_server", "init", "--config", config)
     machine.ssh.check(*environment, *module, seconds=INSTALL_SECONDS)
-    for name in ("ca.pem", "operator.pem", "operator.key", *(f"fabric-{s}.{e}" for s in ports for e in ("pem", "key"))):
+    holders = ("operator", CONSOLE, *(f"fabric-{site}" for site in ports))
+    for name in ("ca.pem", *(f"{holder}.{suffix}" for holder in holders for suffix in ("pem", "key"))):
         _keep(lab.folder.stack / name, machine.ssh.get(f"{ETC}/issued/{name}"))
     _register_scripts(machine, lab.topology)
     unit = f"recovery-{CONFIGURATION_SERVER}.service"
@@ -197,6 +204,22 @@ def _run_installer(machine: LabMachine, kind: str, config: JSON, *arguments: str
         *("--config", f"{WORK}/{kind}.json", "--package", f"{WORK}/package.tar.gz", *arguments),
         seconds=INSTALL_SECONDS,
     )
+
+
+def install_console(lab: Lab, machine: LabMachine) -> None:
+    """Install the optional console on a machine that is up; whether it may be there says the configuration server."""
+    _send(machine, lab.folder.stack / "package.tar.gz")
+    folder = f"{ETC}/{CONSOLE}"
+    machine.ssh.check("install", "-d", "-m", "700", ETC, folder)
+    for source, name in (("ca.pem", "ca.pem"), ("console.pem", "machine.pem"), ("console.key", "machine.key")):
+        machine.ssh.put((lab.folder.stack / source).read_bytes(), f"{folder}/{name}", mode=0o600)
+    _run_installer(machine, CONSOLE, console_config(lab.topology, machine.name))
+    machine.ssh.check("rm", "-rf", WORK)
+
+
+def remove_console(machine: LabMachine) -> None:
+    """Take the console off a machine; other components of the stack stay."""
+    machine.ssh.check("rm", "-rf", f"{ETC}/{CONSOLE}", f"{ETC}/{CONSOLE}.json", CONSOLE_COMMAND)
 
 
 def _data_port(topology: Topology, role: Role) -> int:

@@ -151,3 +151,37 @@ def test_tls_contexts_refuse_old_versions(tmp_path, authority):
     context = client_context(identity)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert context.check_hostname
+
+
+def test_a_console_is_a_command_and_no_service(tmp_path, control):
+    built, root = tmp_path / "package.tar.gz", tmp_path / "root"
+    package.build_package(built)
+    value = {**json.loads(config_file(tmp_path, control).read_text()), "kind": "console"}
+    (tmp_path / "console.json").write_text(json.dumps(value))
+    with pytest.raises(SystemExit) as ended:
+        install.main(
+            [
+                "--kind",
+                "console",
+                "--config",
+                str(tmp_path / "console.json"),
+                "--package",
+                str(built),
+                "--root",
+                str(root),
+            ]
+        )
+    assert not ended.value.code
+    launcher = root / "usr/local/bin/recovery-console"
+    assert os.access(launcher, os.X_OK)
+    assert not (root / "etc/systemd").exists()
+    help_text = subprocess.run(
+        [sys.executable, "-m", "lab.replication.console", "--help"],
+        cwd=root / "opt/recovery/current",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert "do" in help_text
+    assert "cd /opt/recovery/current" in launcher.read_text()

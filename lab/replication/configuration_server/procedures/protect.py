@@ -10,10 +10,12 @@ from lab.replication.common.config import Endpoint
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
+from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.procedures.parts import Workshop, replica_disk
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import FORWARD, Session, TargetDisk, new_stream_id
 from lab.replication.configuration_server.states import Operation
+from lab.replication.support.matrix import SECONDARY_SITE, load_matrix
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class PushInstall:
         order = {
             "configuration_server": self.own_endpoint.to_json(),
             **(machine.settings.push_install or {}),
+            "support": SECONDARY_SITE,
             "machine": machine.name,
         }
         async with steps.step("push-install"):
@@ -68,6 +71,8 @@ class Enable:
             f"master-target-{settings.master_target.name}",
             fabrics=(settings.recovery_fabric, settings.primary_fabric),
         )
+        self.readiness.supported(machine, Operation.ENABLE, load_matrix(SECONDARY_SITE))
+        self.readiness.room(machine, Operation.ENABLE, settings.master_target)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
         """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""
@@ -207,17 +212,23 @@ class ApplyPolicy:
         workshop, settings = self.workshop, machine.settings
         session = self.readiness.session(machine, Operation.APPLY_POLICY)
         policy = workshop.machines.policy(settings.policy)
-        forward = session.direction == FORWARD
-        cards = (*settings.replica_nics, *settings.test_nics) if forward else ()
         async with steps.step("open-stream-at-master-target"):
             await workshop.calls.open_at_master_target(session, policy, fresh=False)
         async with steps.step("open-stream-at-process-server"):
             await workshop.calls.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
-            mode = "copy" if forward else "checksum"
-            await workshop.calls.start_replication(
-                session, policy, settings.disks, mode=mode, cards=cards, group=workshop.group_order(session)
-            )
+            await tell_agent(workshop, machine, session, policy)
+
+
+async def tell_agent(workshop: Workshop, machine: Machine, session: Session, policy: Policy) -> None:
+    """Give the agent of a running session a new order: what it replicates already goes on."""
+    settings = machine.settings
+    forward = session.direction == FORWARD
+    cards = (*settings.replica_nics, *settings.test_nics) if forward else ()
+    mode = "copy" if forward else "checksum"
+    await workshop.calls.start_replication(
+        session, policy, settings.disks, mode=mode, cards=cards, group=workshop.group_order(session)
+    )
 
 
 async def discard_sessions(workshop: Workshop, machine: Machine, steps: Steps, *, stop_agent: bool = False) -> None:
@@ -240,4 +251,5 @@ def fresh_attributes(session: Session | None) -> dict[str, Any]:
         "application_problem": None,
         "recovery_point": None,
         "drained": None,
+        "grown_disks": None,
     }

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
 from lab.topology.part import Part
 from lab.topology.stack import StackSettings
-from lab.topology.units import Name, Size
+from lab.topology.units import Name, Size, Subject
 
 
 class Scenario(StrEnum):
@@ -234,6 +234,8 @@ class Topology(Part):
     machines: dict[Name, Machine] = Field(min_length=1)
     workloads: dict[Name, Workload] = Field(default_factory=dict)
     stack: StackSettings
+    suites: tuple[Subject, ...] = ()
+    """Subjects of the suites that this file is meant for; without any: all that it can serve."""
     _source: Path = PrivateAttr(default=Path())
 
     def model_post_init(self, context: Any, /) -> None:

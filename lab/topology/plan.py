@@ -199,7 +199,7 @@ def _interface(topology: Topology, machine: str, interface: Interface) -> Planne
 def _network(topology: Topology, name: str) -> PlannedNetwork:
     network = topology.networks[name]
     if isinstance(network, SwitchNetwork):
-        rootless = all(host.uri.endswith("/session") for host in topology.hosts.values())
+        rootless = bool(topology.libvirt_uris) and all(uri.endswith("/session") for uri in topology.libvirt_uris)
         namespace = None if rootless else f"recovery-lab-{topology.name}"
         return PlannedNetwork(name, network.kind, str(network.subnet), network.isolated, namespace)
     return PlannedNetwork(name, network.kind, None, isolated=True, namespace=None)

@@ -1,5 +1,16 @@
+import pytest
 from hypothesis import settings
 
 # A busy machine is no failed test; pytest-timeout ends what really hangs.
 settings.register_profile("lab", deadline=None)
 settings.load_profile("lab")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--endpoint``: run the hypervisor contract on a real ESXi host or vCenter too."""
+    parser.addoption(
+        "--endpoint",
+        metavar="URL",
+        help="https://HOST[:PORT] of a real ESXi host or vCenter for tests/hypervisors; ESX_USER, ESX_PASSWORD and "
+        "ESX_CERTIFICATE (PEM file of the host's certificate, which is pinned) come from the environment",
+    )

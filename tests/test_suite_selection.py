@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.options import ORDER, pausing_plan, why_not
+from fixtures.options import ORDER, not_meant, pausing_plan, refuse_unknown_subjects, second_process_server, why_not
 from lab.topology.load import load_topology
 
 ROOT = Path(__file__).parents[1]
@@ -61,3 +61,27 @@ def test_members_of_a_consistent_group_act_as_one(edited) -> None:
     assert "act as one" in (why_not(Item("needs_lone"), edited()) or "")
     assert "multi-VM consistency" in (why_not(Item("needs_group"), edited(text=EMBEDDED)) or "")
     assert why_not(Item("needs_lone"), edited(text=EMBEDDED)) is None
+
+
+def test_a_second_process_server_is_one_that_nobody_uses_yet(edited) -> None:
+    marked = Item("needs_second_process_server")
+    assert second_process_server(edited()) == "ps2"
+    assert why_not(marked, edited()) is None
+    assert "second process server" in (why_not(marked, edited(text=EMBEDDED)) or "")
+    away = edited("  ps2:\n    site: primary", "  ps2:\n    site: recovery")
+    assert second_process_server(away) is None
+
+
+def test_a_topology_may_name_its_suites(edited) -> None:
+    assert not_meant("zero_loss", edited()) is None
+    named = edited("stack:\n", "suites: [ports, failover]\nstack:\n")
+    assert not_meant("failover", named) is None
+    assert "for ports, failover" in (not_meant("zero_loss", named) or "")
+    refuse_unknown_subjects(named)
+    with pytest.raises(pytest.UsageError, match=r"no suite fail_over, did you mean failover\?"):
+        refuse_unknown_subjects(edited("stack:\n", "suites: [fail_over]\nstack:\n"))
+
+
+def test_between_them_the_topologies_run_every_suite() -> None:
+    files = [load_topology(path) for path in (ROOT / "topologies").glob("*.yaml")]
+    assert {subject for file in files for subject in file.suites or ORDER} == set(ORDER)

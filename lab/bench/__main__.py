@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import azure, churn, groups, lab_up, last_run, oracle, replication
+from lab.bench import azure, churn, esxi, groups, lab_up, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -33,6 +33,8 @@ NAMES = (
     oracle.NAME,
     azure.UPLOAD,
     azure.START,
+    esxi.READS,
+    esxi.LIST,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
@@ -72,6 +74,8 @@ def bench(
             _on_machines(load_topology(topology), chosen, times, console, report)
         for name in (name for name in ALONE if name in chosen):
             report([ALONE[name](times)])
+        if chosen & {esxi.READS, esxi.LIST}:
+            report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
             rows, left_out = last_run.rows_of_run(run)
             report([row for row in rows if row.name in chosen])

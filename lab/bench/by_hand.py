@@ -8,11 +8,11 @@ from pathlib import Path
 
 from lab.bench.bare import BareDisk, BareMachine
 from lab.errors import LabError
-from lab.hypervisors.libvirt.driver import SEED_SERIAL
-from lab.hypervisors.libvirt.storage import inspect_image
-from lab.hypervisors.model import Endpoint
+from lab.hypervisors.image import inspect_image
+from lab.hypervisors.model import SEED_SERIAL, Endpoint
 from lab.images.cache import Image, ImageCache
-from lab.images.identity import Identity, SshKey, new_ssh_key, write_seed
+from lab.images.identity import Identity, SshKey, new_ssh_key
+from lab.images.seed import write_seed
 from lab.machines.ssh import Login, SshTransport
 from lab.provision.blueprint import Blueprint, blueprint, hosts_file
 from lab.provision.home import Home

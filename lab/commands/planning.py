@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lab.commands.terminal import console as terminal
 from lab.commands.terminal import plain_table
-from lab.topology.plan import Plan, make_plan
+from lab.topology.plan import Plan, PlannedNetwork, make_plan
 from lab.topology.units import format_size
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -33,7 +33,7 @@ def plan(file: Annotated[Path, typer.Argument(help="Topology file.")], as_json: 
     from lab.topology.load import load_topology
 
     topology = load_topology(file)
-    result = make_plan(topology, gather(home(), {host.uri for host in topology.hosts.values()}))
+    result = make_plan(topology, gather(home(), topology.libvirt_uris))
     if as_json:
         typer.echo(json.dumps({**asdict(result), "runnable": result.runnable}, indent=2))
     else:
@@ -75,7 +75,7 @@ def _show_plan(result: Plan) -> None:
     console.print(f"[bold]{result.topology}[/] ({result.scenario}), runs with {result.acceleration}\n")
     console.print(_machines(result))
     for network in result.networks:
-        place = f"{network.subnet} in namespace {network.namespace}" if network.subnet else "SSH from this host only"
+        place = f"{network.subnet} {_where(network)}" if network.subnet else "SSH from this host only"
         console.print(f"network {network.name}: {place}{', isolated' if network.isolated and network.subnet else ''}")
     for image in result.images:
         console.print(f"image {image.name}: {image.origin}")
@@ -85,6 +85,10 @@ def _show_plan(result: Plan) -> None:
     console.print(f"\nat most: [bold]{totals}[/]")
     for lack in result.lacks:
         console.print(f"[red]missing[/] {lack.what}\n        [bold]{lack.cure}[/]", soft_wrap=True)
+
+
+def _where(network: PlannedNetwork) -> str:
+    return f"in namespace {network.namespace}" if network.namespace else "on a hub between QEMU processes"
 
 
 def _machines(result: Plan) -> Table:

@@ -10,11 +10,17 @@ from pathlib import Path
 from lab.doctor.acceleration import assess
 from lab.topology.facts import PACKAGE_OF_TOOL, Facts, LibvirtFact
 
-DEFAULT_URI = "qemu:///system"
+SYSTEM = "qemu:///system"
+SESSION = "qemu:///session"
+# Debian leaves the second half out for everybody but root.
+PROGRAM_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
-def gather(cache_dir: Path, uris: Iterable[str] = (DEFAULT_URI,)) -> Facts:
+def gather(cache_dir: Path, uris: Iterable[str] | None = None) -> Facts:
     """Return what is true here now; the first time this boots a kernel under KVM, which takes up to 10 s."""
+    root = os.geteuid() == 0
+    # Asking starts a session's libvirt; root has no use for one.
+    asked = uris if uris is not None else (SYSTEM,) if root else (SYSTEM, SESSION)
     memory = _memory()
     place = _existing(cache_dir)
     kernel, initrd = newest_kernel([cache_dir, Path("/boot")])
@@ -25,10 +31,10 @@ def gather(cache_dir: Path, uris: Iterable[str] = (DEFAULT_URI,)) -> Facts:
         disk_path=str(place),
         disk_free_bytes=shutil.disk_usage(place).free,
         acceleration=assess(cache_dir, kernel, initrd),
-        libvirt=tuple(ask_libvirt(uri) for uri in uris),
-        missing_tools=frozenset(tool for tool in PACKAGE_OF_TOOL if shutil.which(tool) is None),
+        libvirt=tuple(ask_libvirt(uri) for uri in asked),
+        missing_tools=frozenset(tool for tool in PACKAGE_OF_TOOL if shutil.which(tool, path=PROGRAM_PATH) is None),
         systemd=Path("/run/systemd/system").is_dir(),
-        root=os.geteuid() == 0,
+        root=root,
     )
 
 

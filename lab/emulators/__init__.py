@@ -1,1 +1,1 @@
-"""Services that stand in for something that this machine does not have; every certificate names them."""
+"""Stand-ins for what this machine does not have, each with the real product's protocol; a certificate names them."""

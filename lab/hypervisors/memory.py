@@ -113,6 +113,15 @@ class MemoryHypervisor:
         with self._lock:
             return self._sources.get(disk)
 
+    def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
+        """Make a disk larger. Raises NotFound, Conflict when it is larger already."""
+        with self._lock:
+            present = self.disk(disk).size_bytes
+            if size_bytes < present:
+                raise Conflict(f"disk {disk.name}: has {present} bytes, which are more than {size_bytes}")
+            self._disks[disk] = size_bytes
+            return self.disk(disk)
+
     def disk(self, disk: DiskId) -> Disk:
         """Return the disk. Raises NotFound."""
         with self._lock:

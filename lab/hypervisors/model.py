@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+SEED_SERIAL = "lab-seed"
+"""Serial by which a guest finds its seed image."""
+
 
 class PowerState(StrEnum):
     """What a host says about a machine's power."""
@@ -98,3 +101,37 @@ class Machine:
     memory_mib: int
     disks: tuple[DiskAttachment, ...]
     nics: tuple[Nic, ...]
+
+
+@dataclass(frozen=True)
+class SnapshotId:
+    """A snapshot of a machine; ``key`` is the host's own."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Area:
+    """Bytes ``start`` to ``start + length`` of a disk."""
+
+    start: int
+    length: int
+
+
+class Sighting(StrEnum):
+    """What was seen of a machine in the inventory."""
+
+    APPEARED = "appeared"
+    CHANGED = "changed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class InventoryEvent:
+    """A machine of the lab came, changed or went. ``display_name`` is the host's, ``name`` the lab's."""
+
+    sighting: Sighting
+    name: str
+    display_name: str
+    power: PowerState

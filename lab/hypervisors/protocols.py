@@ -5,19 +5,22 @@ A driver is opened for one lab: it sees, changes and removes only objects that c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from lab.hypervisors.model import (
+    Area,
     Disk,
     DiskAttachment,
     DiskId,
     Endpoint,
+    InventoryEvent,
     Machine,
     MachineSpec,
     NetworkSource,
     PowerState,
+    SnapshotId,
 )
 from lab.waiting import Deadline
 
@@ -32,6 +35,14 @@ class NotFound(HypervisorError):
 
 class Conflict(HypervisorError):
     """The object exists already, or is in a state that does not allow this."""
+
+
+class FreeLicence(HypervisorError):
+    """The host's licence allows reading only: every change is refused."""
+
+
+class TrackingLost(HypervisorError):
+    """The host does not know what changed since then: everything has to be copied."""
 
 
 class Machines(Protocol):
@@ -78,6 +89,12 @@ class Disks(Protocol):
     def clone_disk(self, source: DiskId, disk: DiskId) -> Disk:
         """Copy a disk as it is now, attached or not. Raises NotFound, Conflict."""
 
+    def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
+        """Make a disk larger, attached or not; what is added reads as zeros, a running machine sees it at once.
+
+        No effect when it has that size. Raises NotFound, Conflict when it is larger already.
+        """
+
     def disk(self, disk: DiskId) -> Disk:
         """Return the disk. Raises NotFound."""
 
@@ -123,3 +140,54 @@ class Hypervisor(Machines, Power, Disks, Reach, Protocol):
 
 class CloudHypervisor(Hypervisor, Overlays, Protocol):
     """A driver that can also start machines from bytes that are elsewhere."""
+
+
+class Snapshots(Protocol):
+    """Freeze a machine's disks, find out what changed between two such moments, and read it."""
+
+    def track_changes(self, machine: str) -> None:
+        """Have the host remember changed blocks, from the next snapshot on. Raises NotFound, Conflict."""
+
+    def create_snapshot(self, machine: str, name: str) -> SnapshotId:
+        """Freeze every disk of a machine in one moment, without its memory. Raises NotFound, Conflict."""
+
+    def snapshots(self, machine: str) -> Sequence[SnapshotId]:
+        """Return a machine's snapshots, the oldest first. Raises NotFound."""
+
+    def change_id(self, snapshot: SnapshotId, disk: DiskId) -> str:
+        """Return the name of a snapshot's moment for one disk. Raises NotFound, Conflict without tracking."""
+
+    def changed_areas(self, machine: str, snapshot: SnapshotId, disk: DiskId, since: str = "*") -> Sequence[Area]:
+        """Return where a disk in a snapshot differs from the moment ``since`` ("*": where it holds data).
+
+        Raises NotFound, TrackingLost.
+        """
+
+    def read_area(self, snapshot: SnapshotId, disk: DiskId, area: Area) -> bytes:
+        """Return bytes of a disk as the snapshot froze it. Raises NotFound, Conflict when they cannot be read."""
+
+    def revert(self, machine: str, snapshot: SnapshotId) -> None:
+        """Bring a machine back to a snapshot; it is off afterwards. Raises NotFound."""
+
+    def remove_snapshot(self, snapshot: SnapshotId) -> None:
+        """Remove a snapshot; what was written since it stays. Raises NotFound."""
+
+
+class Discovery(Protocol):
+    """Follow the inventory."""
+
+    def follow(self, deadline: Deadline) -> Iterator[InventoryEvent]:
+        """Yield the lab's machines as they are, then what comes, changes and goes, until the deadline."""
+
+
+class PortGroups(Protocol):
+    """Networks of the lab on a host."""
+
+    def ensure_network(self, network: str) -> None:
+        """Make a network unless it is there."""
+
+    def networks(self) -> Sequence[str]:
+        """Return the lab's networks, by name."""
+
+    def remove_network(self, network: str) -> None:
+        """Remove a network. Raises NotFound, Conflict while a card is on it."""

@@ -6,27 +6,13 @@ The disk is a NoCloud seed (label ``cidata``), so an image with cloud-init under
 
 from __future__ import annotations
 
-import io
 import ipaddress
-import json
-import subprocess
-import tarfile
-import tempfile
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lab.errors import LabError
-
-SEED_SECONDS = 30.0
-_MANAGEMENT: dict[str, object] = {
-    "dhcp4": True,
-    "dhcp4-overrides": {"use-routes": False, "use-dns": False, "use-ntp": False},
-}
-"""The way out of a machine is never the management network."""
 _NAMESPACE = uuid.UUID("5a0c2b0e-6f53-4d6c-9b0a-0d7f3f7b8a11")
 
 
@@ -125,67 +111,3 @@ def networkd_file(card: NetworkCard) -> str:
     for route in card.routes:
         lines += ["[Route]", f"Destination={route.to}", f"Gateway={route.via}"]
     return "\n".join([*lines, ""])
-
-
-def write_seed(identity: Identity, path: Path) -> None:
-    """Write the seed disk. Raises LabError when the ISO tool fails."""
-    # It holds the machine's private host key; libvirt gives the file to QEMU's user when the machine starts.
-    try:
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-    except OSError as error:
-        raise LabError(f"the seed disk of {identity.machine} was not written: {error}") from error
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        (work / "identity.tar").write_bytes(_tar(identity_files(identity)))
-        for name, document in _cloud_init(identity).items():
-            with (work / name).open("w", encoding="utf-8") as file:
-                file.write("#cloud-config\n" if name == "user-data" else "")
-                # JSON is YAML with every text quoted: cloud-init reads a bare 52:54:00:12:34:56 as a number.
-                json.dump(document, file, indent=1)
-        command = ["genisoimage", "-quiet", "-V", "cidata", "-J", "-r", "-o", str(path), folder]
-        try:
-            result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SEED_SECONDS)
-        except FileNotFoundError as error:
-            raise LabError("genisoimage is missing", hint="make bootstrap installs it") from error
-    if result.returncode != 0:
-        raise LabError(f"the seed disk of {identity.machine} was not written: {result.stderr.strip()}")
-
-
-def _tar(files: dict[str, tuple[str, int]]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, (text, mode) in sorted(files.items()):
-            entry = tarfile.TarInfo(name)
-            content = text.encode()
-            entry.size, entry.mode = len(content), mode
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def _cloud_init(identity: Identity) -> dict[str, object]:
-    writable = [
-        {"path": f"/{name}", "content": text, "permissions": f"{mode:04o}"}
-        for name, (text, mode) in identity_files(identity).items()
-        if name.startswith(("etc/lab-disks", "etc/sysctl.d/"))
-    ]
-    ethernets = {
-        card.network: {
-            "match": {"macaddress": card.mac},
-            **(_MANAGEMENT if card.address is None else {"addresses": [str(card.address)]}),
-            **({"routes": [{"to": str(r.to), "via": str(r.via)} for r in card.routes]} if card.routes else {}),
-        }
-        for card in identity.cards
-    }
-    user_data = {
-        "disable_root": False,
-        "ssh_deletekeys": True,
-        "ssh_keys": {"ed25519_private": identity.host_key.private, "ed25519_public": identity.host_key.public},
-        "users": [{"name": "root", "ssh_authorized_keys": list(identity.authorized_keys)}],
-        "write_files": writable,
-    }
-    return {
-        "meta-data": {"instance-id": f"{identity.lab}-{identity.machine}", "local-hostname": identity.machine},
-        "user-data": user_data,
-        "network-config": {"version": 2, "ethernets": ethernets},
-    }

@@ -9,6 +9,7 @@ from lab.hypervisors.libvirt import connect
 from lab.hypervisors.protocols import HypervisorError
 from lab.provision import processes
 from lab.provision.board import Board
+from lab.provision.esxi import open_esxi, remove_emulated
 from lab.provision.home import Home, LabFolder
 from lab.provision.state import LabState, load_state
 
@@ -25,6 +26,10 @@ def tear_down(home: Home, name: str, board: Board) -> list[str]:
     board.step(name, "removing")
     removed = processes.end_all(folder)
     failures: list[str] = []
+    try:
+        removed += _remove_esxi(folder, home)
+    except (HypervisorError, LabError) as error:
+        failures.append(str(error))
     for uri in _uris(folder):
         try:
             hypervisor = connect(uri, name, home.labs, "tcg")
@@ -39,6 +44,21 @@ def tear_down(home: Home, name: str, board: Board) -> list[str]:
     shutil.rmtree(folder.path, ignore_errors=True)
     board.step(name, "removed")
     return removed
+
+
+def _remove_esxi(folder: LabFolder, home: Home) -> list[str]:
+    """Remove the lab's objects on its ESXi host. With an emulated host that is all that the host has."""
+    try:
+        state = load_state(folder)
+    except LabError:
+        state = None
+    if state is None or state.esxi is None or state.esxi.emulated:
+        return remove_emulated(folder)
+    host = open_esxi(state.esxi, folder.name, home.labs)
+    try:
+        return host.remove_all()
+    finally:
+        host.close()
 
 
 def _uris(folder: LabFolder) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from lab.topology.plan import make_plan
 
 def facts_for(topology: Topology, home: Path) -> Facts:
     """Return what is true of this machine and of the hosts that the topology names."""
-    return gather(home, {host.uri for host in topology.hosts.values()})
+    return gather(home, topology.libvirt_uris)
 
 
 def refuse_unrunnable(topology: Topology, facts: Facts) -> None:

@@ -19,6 +19,21 @@ class Phase(StrEnum):
     STOPPING = "stopping"
 
 
+class EsxiAccess(BaseModel):
+    """How a lab's ESXi host is reached. The password is in the file or in the environment, never in here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str
+    port: int
+    user: str
+    certificate: Path
+    password_file: Path | None = None
+    password_variable: str = ""
+    datastore: str = ""
+    emulated: bool = False
+
+
 class LabState(BaseModel):
     """The state file of a lab."""
 
@@ -32,6 +47,8 @@ class LabState(BaseModel):
     phase: Phase
     host_keys: dict[str, str]
     """Machine name to its public SSH host key."""
+    esxi: EsxiAccess | None = None
+    """The ESXi host that holds the machines; None: libvirt does."""
     run_folder: Path | None = None
 
 

@@ -11,10 +11,12 @@ from lab.hypervisors.libvirt import connect
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
 from lab.images.cache import Image, ImageCache
-from lab.images.identity import Identity, SshKey, new_ssh_key, write_seed
+from lab.images.identity import Identity, SshKey, new_ssh_key
+from lab.images.seed import write_seed
 from lab.provision.blueprint import Blueprint, blueprint, hosts_file
 from lab.provision.board import Board
 from lab.provision.down import tear_down
+from lab.provision.esxi import access_to, esxi_host_of, open_esxi
 from lab.provision.home import Home, LabFolder
 from lab.provision.lab import Lab
 from lab.provision.state import LabState, Phase, load_state, save_state
@@ -35,6 +37,7 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
         LabError: the lab is up already, an image did not build, a machine never booted.
     """
     folder = home.lab(name)
+    esxi_host = esxi_host_of(topology)
     _refuse_or_reap(home, folder, board)
     images = _images(topology, home, board)
     mode = _acceleration(home, images)
@@ -46,12 +49,16 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
         lab=name,
         topology=topology.source.resolve(),
         topology_digest=topology.digest,
-        host_uris=tuple(sorted({host.uri for host in topology.hosts.values()})),
+        host_uris=tuple(sorted(topology.libvirt_uris)),
         acceleration=mode,
         phase=Phase.STARTING,
         host_keys={machine: key.public for machine, key in keys.items()},
     )
     save_state(folder, state)
+    if esxi_host is not None:
+        board.step(name, f"host: {esxi_host.where}")
+        state = state.model_copy(update={"esxi": access_to(esxi_host, topology, folder, mode)})
+        save_state(folder, state)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
     _make_machines(lab, keys, images, board)
@@ -71,6 +78,8 @@ def open_lab(home: Home, name: str, topology: Topology) -> Lab:
 def open_hypervisor(state: LabState, home: Home) -> Hypervisor:
     """Open the driver of a lab. Raises LabError with the cure."""
     try:
+        if state.esxi is not None:
+            return open_esxi(state.esxi, state.lab, home.labs)
         return connect(state.host_uris[0], state.lab, home.labs, state.acceleration)
     except HypervisorError as error:
         raise LabError(str(error)) from error

@@ -18,19 +18,16 @@ from pathlib import Path
 from lab.replication.common.config import ServiceConfig, load_config
 from lab.replication.common.durable import write_atomically
 from lab.replication.common.identity import ensure_identity
+from lab.replication.common.processor import CPU_INFO, tls_choice
+from lab.replication.support.facts import facts_of_this_machine
 
-KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric")
+CONSOLE = "console"
+KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric", CONSOLE)
 SYSTEMCTL_TIMEOUT_S = 180
 SPOOL_DEVICE = "/dev/mapper/mobility-spool"
-# Python 3.11 has no call for the order of TLS 1.3 ciphers; AES-128 is the cheapest one without AES instructions.
-OPENSSL_CNF = """openssl_conf = settings
-[settings]
-ssl_conf = ssl
-[ssl]
-system_default = defaults
-[defaults]
-MinProtocol = TLSv1.3
-Ciphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+OPENSSL_CNF = Path("/etc/recovery/openssl.cnf")
+LAUNCHER = """#!/bin/sh
+cd /opt/recovery/current && {tls} exec python3 -m lab.replication.console "$@"
 """
 UNIT = """[Unit]
 Description=Recovery {kind}
@@ -40,7 +37,7 @@ After=network-online.target
 [Service]
 ExecStart=/usr/bin/python3 -m lab.replication.{module} --config /etc/recovery/{kind}.json
 WorkingDirectory=/opt/recovery/current
-Environment=PYTHONPATH=/opt/recovery/current OPENSSL_CONF=/etc/recovery/openssl.cnf PYTHONUNBUFFERED=1
+Environment=PYTHONPATH=/opt/recovery/current {tls} PYTHONUNBUFFERED=1
 Restart=always
 RestartSec=2
 TimeoutStopSec=60
@@ -58,6 +55,7 @@ class Installer:
         self._kind = kind
         self._root = root
         self._settings = root / "etc" / "recovery"
+        self._tls = tls_choice(CPU_INFO.read_text())
 
     def unpack(self, package: Path) -> str:
         """Unpack to ``/opt/recovery/releases/<sha256>`` and make it the current release; return the digest."""
@@ -88,8 +86,15 @@ class Installer:
         self._settings.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._settings.chmod(0o700)
         write_atomically(self._settings / f"{self._kind}.json", json.dumps(loaded.settings, indent=1).encode())
-        write_atomically(self._settings / "openssl.cnf", OPENSSL_CNF.encode(), 0o644)
+        write_atomically(self._settings / "openssl.cnf", self._tls.configuration.encode(), 0o644)
         return loaded
+
+    def write_launcher(self) -> None:
+        """Write the console's command; it is no service."""
+        folder = self._root / "usr" / "local" / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        launcher = LAUNCHER.format(tls=self._tls_variables())
+        write_atomically(folder / "recovery-console", launcher.encode(), 0o755)
 
     def write_unit(self) -> str:
         """Write the systemd unit and return its name."""
@@ -98,9 +103,13 @@ class Installer:
         units.mkdir(parents=True, exist_ok=True)
         # A machine without a change log (a test copy of a replica) has nothing to capture with.
         condition = f"ConditionPathExists={SPOOL_DEVICE}\n" if self._kind == "mobility" else ""
-        unit = UNIT.format(kind=self._kind, module=self._kind.replace("-", "_"), condition=condition)
+        module = self._kind.replace("-", "_")
+        unit = UNIT.format(kind=self._kind, module=module, condition=condition, tls=self._tls_variables())
         write_atomically(units / name, unit.encode(), 0o644)
         return name
+
+    def _tls_variables(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self._tls.environment(OPENSSL_CNF).items())
 
 
 def _extract(archive: tarfile.TarFile, destination: Path) -> None:
@@ -144,10 +153,15 @@ def main(arguments: list[str] | None = None) -> None:
     digest = installer.unpack(given.package)
     config = installer.configure(given.config)
     if given.passphrase_file and given.ca:
-        ensure_identity(config, given.ca, given.passphrase_file)
-    unit = installer.write_unit()
-    if not given.no_start:
-        _activate(config, unit)
+        # Only a machine that is to be protected has to be a supported one.
+        system = facts_of_this_machine().to_json() if given.kind == "mobility" else None
+        ensure_identity(config, given.ca, given.passphrase_file, system)
+    if given.kind == CONSOLE:
+        installer.write_launcher()
+    else:
+        unit = installer.write_unit()
+        if not given.no_start:
+            _activate(config, unit)
     parser.exit(message=f"installed {given.kind} {digest}\n")
 
 

@@ -21,6 +21,7 @@ class Operation(StrEnum):
     DISABLE = "disable"
     RESYNCHRONISE = "resynchronise"
     MOVE = "move"
+    GROW_DISKS = "grow-disks"
     TEST_FAILOVER = "test-failover"
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"
@@ -91,7 +92,8 @@ class OperationRefused(StackError):
     """The operation is illegal now and nothing has changed.
 
     Args:
-        reason: ``operation-refused`` (not in this state), ``not-supported``, ``not-ready`` or ``job-running``.
+        reason: ``operation-refused`` (not in this state), ``not-supported``, ``not-ready``, ``unsupported-system``,
+            ``master-target-full`` or ``job-running``.
         operation: what was asked for.
         state: the state of the machine.
         allowed: what is legal now.
@@ -231,8 +233,11 @@ class Stack(Protocol):
     def put_policy(self, name: str, policy: Mapping[str, Any]) -> Mapping[str, str]:
         """Change a policy for every machine under it; the value says what became of each. Raises InvalidRequest."""
 
-    def protect(self, machine: str) -> None:
-        """Hand over how a machine is to be protected, as the topology says. Raises InvalidRequest, OperationRefused."""
+    def protect(self, machine: str, otherwise: Mapping[str, Any] | None = None) -> None:
+        """Hand over how a machine is to be protected: as the topology says, but for what ``otherwise`` has.
+
+        Raises InvalidRequest, OperationRefused.
+        """
 
     def start(self, machine: str, operation: Operation, arguments: Mapping[str, Any] | None = None) -> str:
         """Start an operation and return the id of its job. Raises OperationRefused, NotFound, InvalidRequest."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location, dangling
-from lab.topology.model import Azure, Role, SwitchNetwork, Topology
+from lab.topology.model import Azure, LibvirtHost, Role, SwitchNetwork, Topology
 
 HERE: Location = ("azure",)
 ROLES = (Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.MASTER_TARGET)
@@ -18,6 +18,9 @@ def azure_findings(topology: Topology) -> Iterator[Finding]:
         yield Finding(HERE, f"scenario {topology.scenario} needs 'azure': where it is and how it is reached")
     if azure is not None:
         yield from dangling("host", azure.host, topology.hosts, (*HERE, "host"))
+        host = topology.hosts.get(azure.host)
+        if host is not None and not isinstance(host, LibvirtHost):
+            yield Finding((*HERE, "host"), f"machines in Azure run on a libvirt host; '{azure.host}' is {host.where}")
         yield from _route(topology, azure)
     for name, protection in topology.stack.protect.items():
         here: Location = ("stack", "protect", name, "master_target")

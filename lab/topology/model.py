@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 from lab.errors import BadInput
 from lab.topology.part import Part
 from lab.topology.stack import StackSettings
-from lab.topology.units import Name, Size
+from lab.topology.units import Name, Size, Subject
 
 
 class Scenario(StrEnum):
@@ -49,6 +49,7 @@ class Role(StrEnum):
     MASTER_TARGET = "master-target"
     VMM_SERVER = "vmm-server"
     STORAGE = "storage"
+    CONSOLE = "console"
 
 
 class Purpose(StrEnum):
@@ -75,8 +76,42 @@ class LibvirtHost(Part):
     kind: Literal["libvirt"]
     uri: str
 
+    @property
+    def where(self) -> str:
+        """Where it is, in a word for people."""
+        return self.uri
 
-Host = LibvirtHost  # becomes a union discriminated by ``kind`` with the second driver
+
+class EsxiHost(Part):
+    """An ESXi host or vCenter: a real one (``endpoint``), or an emulated one that the lab starts and ends.
+
+    ``certificate`` is a PEM file with the real host's own certificate, which is pinned; a relative path starts at the
+    topology file. The password is in the environment, under the name that ``password_variable`` says.
+    """
+
+    kind: Literal["esxi"]
+    emulated: bool = False
+    endpoint: str | None = Field(default=None, pattern=r"^https://[^/@]+$")
+    certificate: Path | None = None
+    user: str = "root"
+    password_variable: str = Field(default="ESXI_PASSWORD", pattern="^[A-Z_][A-Z0-9_]*$")
+    datastore: str = ""
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.emulated == (self.endpoint is not None):
+            raise ValueError("an esxi host has either 'emulated: true' or an 'endpoint'")
+        if self.endpoint is not None and self.certificate is None:
+            raise ValueError("an esxi host with 'endpoint' needs 'certificate', the PEM file of the host's certificate")
+        return self
+
+    @property
+    def where(self) -> str:
+        """Where it is, in a word for people."""
+        return self.endpoint or "esxi (emulated)"
+
+
+Host = Annotated[LibvirtHost | EsxiHost, Field(discriminator="kind")]
 
 
 class Site(Part):
@@ -225,6 +260,8 @@ class Topology(Part):
     machines: dict[Name, Machine] = Field(min_length=1)
     workloads: dict[Name, Workload] = Field(default_factory=dict)
     stack: StackSettings
+    suites: tuple[Subject, ...] = ()
+    """Subjects of the suites that this file is meant for; without any: all that it can serve."""
     _source: Path = PrivateAttr(default=Path())
 
     def model_post_init(self, context: Any, /) -> None:
@@ -250,6 +287,11 @@ class Topology(Part):
         if target is None:
             raise BadInput(f"{self.source}: {machine} is replicated to Azure, where no master target takes part")
         return target
+
+    @property
+    def libvirt_uris(self) -> frozenset[str]:
+        """Where libvirt has to answer."""
+        return frozenset(host.uri for host in self.hosts.values() if isinstance(host, LibvirtHost))
 
     def machines_with(self, role: Role) -> dict[str, Machine]:
         """Return the machines that have ``role``, by name."""

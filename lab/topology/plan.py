@@ -64,7 +64,7 @@ class PlannedMachine:
 
 @dataclass(frozen=True)
 class PlannedNetwork:
-    """A network and the namespace that it lives in (None: QEMU's own user networking)."""
+    """A network and the namespace that it lives in (None: QEMU's own user networking, or rootless hubs)."""
 
     name: str
     kind: str
@@ -129,7 +129,7 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
         digest=topology.digest,
         scenario=topology.scenario.value,
         acceleration=facts.acceleration.acceleration.value,
-        hosts={name: host.uri for name, host in topology.hosts.items()},
+        hosts={name: host.where for name, host in topology.hosts.items()},
         machines=machines,
         replicas=replicas,
         test_copies=copies,
@@ -208,7 +208,8 @@ def _interface(topology: Topology, machine: str, interface: Interface) -> Planne
 def _network(topology: Topology, name: str) -> PlannedNetwork:
     network = topology.networks[name]
     if isinstance(network, SwitchNetwork):
-        namespace = f"recovery-lab-{topology.name}"
+        rootless = bool(topology.libvirt_uris) and all(uri.endswith("/session") for uri in topology.libvirt_uris)
+        namespace = None if rootless else f"recovery-lab-{topology.name}"
         return PlannedNetwork(name, network.kind, str(network.subnet), network.isolated, namespace)
     return PlannedNetwork(name, network.kind, None, isolated=True, namespace=None)
 
@@ -227,7 +228,7 @@ def _managed(topology: Topology, machine: PlannedMachine) -> bool:
 
 def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lack]:
     lacks = tool_lacks(facts)
-    lacks += libvirt_lacks(facts, frozenset(host.uri for host in topology.hosts.values()))
+    lacks += libvirt_lacks(facts, topology.libvirt_uris)
     if memory + SYSTEM_RESERVE > facts.memory_available_bytes:
         what = f"memory: {_gib(memory + SYSTEM_RESERVE)} needed, {_gib(facts.memory_available_bytes)} available"
         lacks.append(Lack(what, "stop other labs (lab status, lab down NAME) or make the machines smaller"))

@@ -35,6 +35,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from address_findings(topology)
     yield from stack_findings(topology)
     yield from azure_findings(topology)
+    yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)
 
@@ -64,6 +65,16 @@ def _scenario(topology: Topology) -> Iterator[Finding]:
             yield Finding(("machines",), f"scenario {topology.scenario} needs a machine with role '{role}'")
     if topology.scenario.to_secondary_site and len(topology.sites) < 2:  # noqa: PLR2004 - primary and secondary
         yield Finding(("sites",), f"scenario {topology.scenario} needs a second site")
+
+
+def _console(topology: Topology) -> Iterator[Finding]:
+    """Yield consoles that are not at the location of the configuration server (seed L141)."""
+    servers = topology.machines_with(Role.CONFIGURATION_SERVER)
+    sites = {server.site for server in servers.values()}
+    for name, machine in topology.machines_with(Role.CONSOLE).items():
+        if machine.site not in sites:
+            message = f"console-elsewhere: {name} has role 'console' and is not at the site of {', '.join(servers)}"
+            yield Finding(("machines", name, "roles"), message)
 
 
 def _disks(topology: Topology, name: str, machine: Machine) -> Iterator[Finding]:

@@ -62,6 +62,12 @@ class Protection(Part):
     failback: Relay | None = None
 
 
+class MasterTarget(Part):
+    """A master target's capacity: the most replica disks; without it the stack's own default holds."""
+
+    replica_disks: Annotated[int, Field(ge=1, le=64)] | None = None
+
+
 class PlanAction(Part):
     """What happens before or after a group: a script of the topology, or something that a person does.
 
@@ -105,4 +111,5 @@ class StackSettings(Part):
     groups: dict[Name, Group] = Field(default_factory=dict)
     protect: dict[Name, Protection] = Field(default_factory=dict)
     scripts: dict[Name, Annotated[str, Field(pattern=r"^#!/")]] = Field(default_factory=dict)
+    master_targets: dict[Name, MasterTarget] = Field(default_factory=dict)
     plans: dict[Name, RecoveryPlan] = Field(default_factory=dict)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location, dangling, named_twice
-from lab.topology.model import Topology
+from lab.topology.model import Role, Topology
 from lab.topology.stack import PlanGroup, Policy, RecoveryPlan
 
 MOST_MACHINES = 100
@@ -16,6 +16,9 @@ def stack_findings(topology: Topology) -> Iterator[Finding]:
     """Yield what is wrong with the policies and plans of the stack under test."""
     for name, policy in topology.stack.policies.items():
         yield from _policy(policy, ("stack", "policies", name))
+    targets = topology.machines_with(Role.MASTER_TARGET)
+    for name in topology.stack.master_targets:
+        yield from dangling("master target", name, targets, ("stack", "master_targets", name))
     for name, plan in topology.stack.plans.items():
         yield from _plan(topology, plan, ("stack", "plans", name))
 

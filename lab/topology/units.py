@@ -63,4 +63,5 @@ Span = Annotated[
 ]
 """A duration that may be zero."""
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Subject = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,40}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]

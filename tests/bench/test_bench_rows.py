@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lab.bench.replication import Turn, rows
-from lab.bench.rows import Row, as_json, close_to_limit, context, faster_than_peer, rate, within
+from lab.bench.rows import Row, as_json, beyond, close_to_limit, context, faster_than_peer, rate, within
 from lab.bench.table import table
 
 seconds = st.floats(0.001, 1e6)
@@ -45,6 +45,14 @@ def test_an_absolute_goal(ours: float, goal: float) -> None:
     assert row.ratio == ours / goal
     assert row.met == (row.ratio <= 1)
     assert (row.peer, row.limit, row.goal) == (None, None, goal)
+
+
+@given(st.lists(seconds, min_size=1, max_size=5), seconds)
+def test_a_rate_has_to_reach_an_absolute_goal(found: list[float], goal: float) -> None:
+    row = beyond("esxi-emulator-reads", "1/s", found, goal)
+    assert row.met == (row.ours >= goal)
+    assert (row.peer, row.limit, row.goal, row.n) == (None, None, goal, len(found))
+    assert (row.spread is None) == (len(found) == 1)
 
 
 def test_turns_are_summed_up_by_median_and_spread() -> None:

@@ -88,3 +88,10 @@ def test_gathering_works_on_any_linux(tmp_path: Path, monkeypatch: pytest.Monkey
     assert facts.disk_path == str(tmp_path)
     assert facts.reaches("test:///default")
     assert not facts.reaches("nonsense:///")
+
+
+def test_one_libvirt_that_answers_is_enough() -> None:
+    away = LibvirtFact("qemu:///system", reachable=False, detail="no such socket")
+    session = LibvirtFact("qemu:///session", reachable=True, detail="9.0.0")
+    assert not healthy(judge(dataclasses.replace(GOOD, libvirt=(away,))))
+    assert healthy(judge(dataclasses.replace(GOOD, libvirt=(away, session))))

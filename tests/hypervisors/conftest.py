@@ -7,22 +7,68 @@ from pathlib import Path
 
 import pytest
 from backends import LIBVIRT_URI, Backend, libvirt_refusal
+from esxi_backends import (
+    EMULATED,
+    ENDPOINT_GAPS,
+    VCSIM_GAPS,
+    emulated_backend,
+    endpoint_target,
+    foreign_backend,
+)
+from vcsim_server import vcsim, vcsim_program, vcsim_refusal
 
 from lab.hypervisors.memory import MemoryHypervisor
 
-BACKENDS = ["memory", pytest.param("libvirt", marks=pytest.mark.qemu)]
+FOREIGN = {"vcsim-host": VCSIM_GAPS, "vcsim-vcenter": VCSIM_GAPS, "endpoint": ENDPOINT_GAPS}
+# The first of them builds vcsim.
+VCSIM = [pytest.param(name, marks=pytest.mark.timeout(600)) for name in ("vcsim-host", "vcsim-vcenter")]
+BACKENDS = ["memory", pytest.param("libvirt", marks=pytest.mark.qemu), *EMULATED, *VCSIM]
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the contract over a real host only when one is named: a test that cannot run is not there."""
+    if "backend" in metafunc.fixturenames and not _own_backends(metafunc):
+        real = ["endpoint"] if metafunc.config.getoption("--endpoint") else []
+        metafunc.parametrize("backend", [*BACKENDS, *real], indirect=True)
+
+
+def _own_backends(metafunc: pytest.Metafunc) -> bool:
+    return any("backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     if request.param == "memory":
         yield Backend(MemoryHypervisor(), MemoryHypervisor(), None, needs_a_guest=False, remove_all=list)
+        return
+    if request.param.startswith(("esxi-", "vcenter-")):
+        with ExitStack() as stack:
+            yield emulated_backend(request.param, tmp_path / "host", stack)
+        return
+    if request.param in FOREIGN:
+        with ExitStack() as stack:
+            yield _foreign(request, tmp_path, stack)
         return
     refusal = libvirt_refusal()
     if refusal is not None:
         pytest.skip(refusal)
     with ExitStack() as stack:
         yield _libvirt(stack)
+
+
+def _foreign(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -> Backend:
+    gap = FOREIGN[request.param].get(request.node.originalname)
+    if gap is not None:
+        pytest.skip(f"{request.param}: {gap}")
+    if request.param == "endpoint":
+        target = endpoint_target(request.config.getoption("--endpoint"))
+        return foreign_backend(target, tmp_path, stack, needs_a_guest=True)
+    refusal = vcsim_refusal()
+    if refusal is not None:
+        pytest.skip(refusal)
+    program = vcsim_program(request.config.cache.mkdir("vcsim"))
+    target = stack.enter_context(vcsim(program, tmp_path / "vcsim", esx=request.param == "vcsim-host"))
+    return foreign_backend(target, tmp_path, stack, needs_a_guest=False)
 
 
 def _libvirt(stack: ExitStack) -> Backend:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from backends import Backend
+from esxi_backends import EMULATED
 
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, NetworkSource, Nic, PowerState
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 MIB = 1 << 20
+REAL = [pytest.param(name, marks=pytest.mark.qemu) for name in ("libvirt", "esxi-qemu")]
 SYSTEM, DATA, COPY = DiskId("m1-system"), DiskId("m1-data"), DiskId("m1-copy")
 NOWHERE = DiskId("nowhere")
 
@@ -141,6 +143,36 @@ def test_an_imported_disk_is_never_smaller_than_its_image(
         backend.host.import_disk(SYSTEM, image, asked)
 
 
+@pytest.mark.parametrize("where", ["nowhere", "in a machine that is off", "in a running machine"])
+def test_a_disk_grows_where_it_is(backend: Backend, where: str) -> None:
+    defined(backend)
+    backend.host.create_disk(DATA, MIB)
+    if where != "nowhere":
+        backend.host.attach_disk("m1", DiskAttachment(DATA, "data"))
+    if where == "in a running machine":
+        backend.host.power_on("m1")
+    if backend.file_of:
+        backend.file_of(DATA).write_bytes(b"\1" * MIB)
+    grown = backend.host.grow_disk(DATA, 3 * MIB)
+    assert grown == backend.host.disk(DATA)
+    assert (grown.size_bytes, grown.attached_to) == (3 * MIB, None if where == "nowhere" else "m1")
+    assert backend.host.grow_disk(DATA, 3 * MIB) == grown, "growing again to the same size is no error"
+    if backend.file_of:
+        assert backend.file_of(DATA).read_bytes() == b"\1" * MIB + bytes(2 * MIB)
+    with pytest.raises(Conflict, match="m1-data"):
+        backend.host.grow_disk(DATA, 2 * MIB)
+    assert backend.host.disk(DATA).size_bytes == 3 * MIB
+    with pytest.raises(NotFound, match="nowhere"):
+        backend.host.grow_disk(NOWHERE, MIB)
+
+
+def test_a_disk_over_an_image_grows_too(backend: Backend, tmp_path: Path) -> None:
+    image = tmp_path / "image.raw"
+    image.write_bytes(b"content".ljust(MIB, b"\0"))
+    backend.host.import_disk(SYSTEM, image, MIB)
+    assert backend.host.grow_disk(SYSTEM, 2 * MIB).size_bytes == 2 * MIB
+
+
 def test_a_clone_is_a_copy_of_its_own(backend: Backend) -> None:
     defined(backend)
     if backend.file_of:
@@ -246,7 +278,7 @@ def test_ssh_is_reached_by_the_management_card_only(backend: Backend) -> None:
         backend.host.endpoint("m2")
 
 
-@pytest.mark.parametrize("backend", [pytest.param("libvirt", marks=pytest.mark.qemu)], indirect=True)
+@pytest.mark.parametrize("backend", REAL, indirect=True)
 def test_a_started_machine_listens_at_its_endpoint_and_on_loopback_only(backend: Backend) -> None:
     defined(backend, management=True)
     backend.host.power_on("m1")
@@ -283,7 +315,7 @@ def test_another_lab_sees_and_touches_nothing(backend: Backend) -> None:
     assert backend.host.disk(SYSTEM).attached_to == "m1"
 
 
-@pytest.mark.parametrize("backend", [pytest.param("libvirt", marks=pytest.mark.qemu)], indirect=True)
+@pytest.mark.parametrize("backend", [*REAL, *EMULATED[:3]], indirect=True)
 def test_removing_everything_leaves_the_neighbour_alone(backend: Backend) -> None:
     defined(backend)
     backend.host.create_disk(DATA, MIB)

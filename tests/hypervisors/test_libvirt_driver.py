@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt.driver import LibvirtHypervisor
 from lab.hypervisors.libvirt.session import Session
-from lab.hypervisors.libvirt.storage import Storage, inspect_image
+from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.model import MachineSpec, Nic
 from lab.hypervisors.protocols import HypervisorError
 from lab.networks.protocol import NetworkError

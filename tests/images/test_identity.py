@@ -24,8 +24,8 @@ from lab.images.identity import (
     identity_files,
     networkd_file,
     new_ssh_key,
-    write_seed,
 )
+from lab.images.seed import write_seed
 
 GENISOIMAGE = pytest.mark.skipif(shutil.which("genisoimage") is None, reason="genisoimage is not installed")
 
@@ -162,6 +162,20 @@ def test_cloud_init_gets_the_same_identity(seed: Path, identity: Identity) -> No
     files = identity_files(identity)
     for file in user["write_files"]:
         assert (file["content"], int(file["permissions"], 8)) == files[file["path"].removeprefix("/")]
+
+
+@GENISOIMAGE
+def test_cloud_init_has_the_disks_mounted_by_our_own_script(seed: Path) -> None:
+    """Before anybody can log in, and at every later start: the unit stays on a replica, which has no seed."""
+    commands = document(seed, "user-data")["bootcmd"]
+    assert ["tar", "-C", "/", "--no-same-owner", "-xf", "/run/lab-seed/disks.tar"] in commands
+    assert commands[-1] == ["systemctl", "enable", "--now", "lab-disks.service"]
+    with tarfile.open(fileobj=io.BytesIO(content(seed, "disks.tar"))) as archive:
+        modes = {entry.name: entry.mode for entry in archive.getmembers()}
+        unit = archive.extractfile("etc/systemd/system/lab-disks.service").read().decode()  # type: ignore[union-attr]
+    assert modes["usr/local/sbin/lab-identity"] == 0o755
+    assert set(modes) == {"etc/lab-disks", "usr/local/sbin/lab-identity", "etc/systemd/system/lab-disks.service"}
+    assert "ExecStart=/usr/local/sbin/lab-identity disks\n" in unit
 
 
 @GENISOIMAGE

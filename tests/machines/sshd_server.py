@@ -8,12 +8,23 @@ import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from lab.hypervisors.model import Endpoint
 from lab.machines.ssh import Login, SshTransport
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+UNPACKED = Path(__file__).resolve().parents[2] / ".venv" / "sshd"
+"""Where bootstrap unpacks the server, so that none is started on this machine."""
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{UNPACKED}/usr/sbin")
 PRIVILEGE_SEPARATION = Path("/run/sshd")
+# As root the server gives up rights at first, and wants a user and a folder for that: it sees ones of its own.
+IN_A_NAMESPACE = """set -e
+mount -t tmpfs tmpfs /run
+mkdir -m 755 /run/sshd
+mount --bind "$1" /etc/passwd
+shift
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -39,19 +50,22 @@ class Server:
             os.kill(pid, signal.SIGKILL)
 
 
-def sshd_refusal() -> str | None:
-    """Say why no server can run here, or None."""
-    if SSHD is None:
-        return "sshd is not installed"
-    if os.geteuid() == 0:
-        # As root the server gives up rights at first, and wants a user and a folder for that.
-        if not PRIVILEGE_SEPARATION.is_dir():
-            return f"{PRIVILEGE_SEPARATION} does not exist"
-        try:
-            pwd.getpwnam("sshd")
-        except KeyError:
-            return "there is no user sshd"
-    return None
+def start_sshd(folder: Path, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the server with the configuration in ``folder``."""
+    command = [str(SSHD), "-D", "-e", "-f", str(folder / "config")]
+    if os.geteuid() == 0 and not _privileges_can_be_separated():
+        (folder / "passwd").write_text(f"{Path('/etc/passwd').read_text()}sshd:x:65533:65534::/run/sshd:/bin/false\n")
+        command = ["unshare", "--mount", "sh", "-c", IN_A_NAMESPACE, "sh", str(folder / "passwd"), *command]
+    libraries = ":".join(str(path.parent) for path in UNPACKED.rglob("lib*.so.*"))
+    return subprocess.Popen(command, stderr=stderr, env={**os.environ, "LD_LIBRARY_PATH": libraries})
+
+
+def _privileges_can_be_separated() -> bool:
+    try:
+        pwd.getpwnam("sshd")
+    except KeyError:
+        return False
+    return PRIVILEGE_SEPARATION.is_dir()
 
 
 def free_port() -> int:

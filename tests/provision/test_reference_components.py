@@ -9,10 +9,12 @@ import pytest
 
 from lab.errors import BadInput
 from lab.provision.blueprint import blueprint
+from lab.replication.common.config import ServiceConfig
 from lab.stacks.reference.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import (
     configuration_server_config,
     configuration_server_name,
+    console_config,
     fabric_config,
     management_endpoint,
     mobility_settings,
@@ -153,6 +155,19 @@ def test_a_protected_machine_without_change_log_is_the_users_error(embedded: Top
     topology = renamed(embedded, embedded.machines["app1"].disks[:2])
     with pytest.raises(BadInput, match="app1 needs a disk of purpose 'change-log'"):
         mobility_settings(topology, "app1")
+
+
+def test_the_capacity_of_a_master_target_arrives(edited: Edited) -> None:
+    assert configuration_server_config(edited((GENERATED, GENERATED)), {})["replica_disks"] == {}
+    stated = edited((GENERATED, f"{GENERATED}\n  master_targets: {{mt1: {{replica_disks: 5}}}}"))
+    assert configuration_server_config(stated, {})["replica_disks"] == {"mt1": 5}
+
+
+def test_a_console_may_be_where_only_the_servers_site_is(embedded: Topology) -> None:
+    assert configuration_server_config(embedded, {})["site_networks"] == ["10.20.0.0/24"], "the WAN is of both sites"
+    config = console_config(embedded, "mt1")
+    assert config["configuration_server"] == {"address": "127.0.0.1", "port": 443}
+    assert ServiceConfig.from_json(config).component_id == "console-mt1"
 
 
 def test_configurations_are_json_without_secrets(edited: Edited, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,12 @@ CASES = [
     ("site: primary", "site: primery", "there is no site 'primery', did you mean 'primary'?"),
     ("primary: {host: local}", "primary: {host: locl}", "there is no host 'locl', did you mean 'local'?"),
     ("policy: standard", "policy: standart", "there is no policy 'standart', did you mean 'standard'?"),
+    (
+        "adapter: reference",
+        "adapter: reference\n  master_targets: {mt9: {}}",
+        "there is no master target 'mt9', did you",
+    ),
+    ("roles: [process-server, master-target]", "roles: [process-server, master-target, console]", "console-elsewhere"),
     ("{network: bubble,", "{network: buble,", "there is no network 'buble', did you mean 'bubble'?"),
     ("{machine: app1,", "{machine: ap1,", "there is no machine 'ap1', did you mean 'app1'?"),
     ("machines: [app1, app2]}", "machines: [app1, apx2]}", "there is no machine 'apx2', did you mean 'app2'?"),

@@ -10,12 +10,14 @@ from typing import Any
 
 import libvirt
 
+from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import ports
 from lab.hypervisors.libvirt.describe import disk_targets, machine_of, ssh_port_of
 from lab.hypervisors.libvirt.session import Session, owner_of, silence_library, translated
-from lab.hypervisors.libvirt.storage import Storage, inspect_image
+from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
 from lab.hypervisors.model import (
+    SEED_SERIAL,
     Disk,
     DiskAttachment,
     DiskId,
@@ -30,8 +32,6 @@ from lab.networks.bridge import BridgeSwitches
 from lab.networks.hub import HubSwitches
 from lab.networks.protocol import NetworkError, Switches
 from lab.waiting import Deadline, wait_until
-
-SEED_SERIAL = "lab-seed"
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,20 @@ class LibvirtHypervisor:
     def create_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> Disk:
         """Make a disk over an NBD export of this host. Raises Conflict, HypervisorError."""
         self.storage.network_overlay(disk, source, size_bytes)
+        return self.disk(disk)
+
+    def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
+        """Make a disk larger, through its machine while that runs. Raises NotFound, Conflict when larger already."""
+        present = self.disk(disk)
+        if size_bytes < present.size_bytes:
+            raise Conflict(f"disk {disk.name}: has {present.size_bytes} bytes, which are more than {size_bytes}")
+        domain = self.session.find(present.attached_to) if present.attached_to is not None else None
+        if domain is not None and domain.isActive():
+            with translated(f"growth of disk {disk.name} in {present.attached_to}"):
+                domain.blockResize(str(self.storage.path(disk)), size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+            self.storage.look_again()
+        elif size_bytes > present.size_bytes:
+            self.storage.grow(disk, size_bytes)
         return self.disk(disk)
 
     def disk(self, disk: DiskId) -> Disk:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from urllib.parse import quote
 
 import libvirt
 
+from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt.session import Session, translated
 from lab.hypervisors.libvirt.xml import pool_xml, volume_xml
 from lab.hypervisors.model import DiskId, NetworkSource
@@ -21,8 +20,6 @@ from lab.hypervisors.protocols import Conflict, HypervisorError
 SUFFIX = ".img"
 BUILD = 0
 CREATE_SECONDS = 60.0
-_QCOW2_MAGIC = b"QFI\xfb"
-_QCOW2_HEADER = struct.Struct(">24xQ")
 
 
 @dataclass(frozen=True)
@@ -117,6 +114,17 @@ class Storage:
             document = volume_xml(f"{disk.name}{SUFFIX}", original.info()[1])
             self.pool().createXMLFrom(document, original, 0)
 
+    def grow(self, disk: DiskId, size_bytes: int) -> None:
+        """Make a disk that no running machine uses larger. Raises NotFound."""
+        volume = self.find(disk)
+        with translated(f"growth of disk {disk.name}"):
+            volume.resize(size_bytes, 0)
+
+    def look_again(self) -> None:
+        """Have libvirt read the sizes of all disks anew: a machine has changed one."""
+        with translated(f"pool {self.pool_name}"):
+            self.pool().refresh(0)
+
     def delete(self, disk: DiskId) -> None:
         """Remove a disk. Raises NotFound."""
         volume = self.find(disk)
@@ -142,12 +150,3 @@ class Storage:
                     pool.destroy()
                 pool.undefine()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def inspect_image(image: Path) -> tuple[str, int]:
-    """Return the format ("raw" or "qcow2") of an image file and the bytes that a machine sees of it."""
-    with image.open("rb") as file:
-        header = file.read(_QCOW2_HEADER.size)
-        if header.startswith(_QCOW2_MAGIC) and len(header) == _QCOW2_HEADER.size:
-            return "qcow2", int(_QCOW2_HEADER.unpack(header)[0])
-        return "raw", file.seek(0, os.SEEK_END)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.replication.common.config import ServiceConfig
@@ -29,8 +30,12 @@ class KeyToolFailed(RuntimeError):
     """The ``openssl`` program could not make the key or the request."""
 
 
-def ensure_identity(config: ServiceConfig, ca_file: Path, passphrase_file: Path) -> bool:
+def ensure_identity(
+    config: ServiceConfig, ca_file: Path, passphrase_file: Path, system: Mapping[str, str] | None = None
+) -> bool:
     """Register this component unless it already has a certificate; return whether it was registered now.
+
+    ``system``: the facts of its machine, for components whose machine has to be a supported one.
 
     Raises:
         RegistrationRefused: the configuration server says no.
@@ -49,7 +54,7 @@ def ensure_identity(config: ServiceConfig, ca_file: Path, passphrase_file: Path)
         return False
     _make_key(directory / "machine.key")
     request = _signing_request(directory, config.component_id)
-    certificate = _register(config, request, passphrase_file.read_text().strip())
+    certificate = _register(config, request, passphrase_file.read_text().strip(), system)
     write_atomically(directory / "machine.pem", certificate.encode(), 0o644)
     return True
 
@@ -80,7 +85,7 @@ def _openssl(arguments: list[str]) -> bytes:
     return done.stdout
 
 
-def _register(config: ServiceConfig, request: str, passphrase: str) -> str:
+def _register(config: ServiceConfig, request: str, passphrase: str, system: Mapping[str, str] | None) -> str:
     link = Link(
         config.configuration_server, registration_context(config.identity_dir / "ca.pem"), timeout=REGISTER_TIMEOUT_S
     )
@@ -94,6 +99,7 @@ def _register(config: ServiceConfig, request: str, passphrase: str) -> str:
                 "name": config.name,
                 "addresses": list(config.addresses),
                 "csr": request,
+                **({"system": dict(system)} if system is not None else {}),
             },
         )
     finally:

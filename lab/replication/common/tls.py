@@ -1,6 +1,6 @@
 """TLS 1.3 with certificates on both sides, and who the other side is.
 
-Python 3.11 cannot choose TLS 1.3 ciphers: the installer's ``openssl.cnf`` puts AES-128-GCM first (see ``install.py``).
+Python 3.11 cannot choose TLS 1.3 ciphers: see ``processor.py``.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from lab.replication.common.tls import Peer, UnknownPeer, peer_of
-from lab.replication.configuration_server.ca import COMPONENT_KINDS, OPERATOR
+from lab.replication.configuration_server.ca import COMPONENT_KINDS, CONSOLE, OPERATOR
 from lab.replication.configuration_server.errors import BadRequest, ControlError, Forbidden
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,20 @@ def component_of(request: web.Request) -> Peer:
 
 
 def operator_of(request: web.Request) -> Peer:
-    """Return the operator that calls.
+    """Return the operator that calls, in person or by the console.
 
     Raises:
         Forbidden: there is no certificate, or not one of an operator.
     """
-    return _peer(request, (OPERATOR,))
+    return _peer(request, (OPERATOR, CONSOLE))
+
+
+def kind_of(request: web.Request) -> str | None:
+    """Return the kind in the caller's certificate, None when there is none of this stack."""
+    try:
+        return peer_of(_certificate(request)).kind
+    except UnknownPeer:
+        return None
 
 
 async def json_body(request: web.Request) -> dict[str, Any]:
@@ -66,8 +74,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def _peer(request: web.Request, kinds: tuple[str, ...]) -> Peer:
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport is not None else None
+    certificate = _certificate(request)
     if not certificate:
         raise Forbidden("a client certificate is needed")
     try:
@@ -77,3 +84,8 @@ def _peer(request: web.Request, kinds: tuple[str, ...]) -> Peer:
     if peer.kind not in kinds:
         raise Forbidden(f"{peer.kind} {peer.name} may not call this")
     return peer
+
+
+def _certificate(request: web.Request) -> Mapping[str, Any]:
+    transport = request.transport
+    return (transport.get_extra_info("peercert") if transport is not None else None) or {}

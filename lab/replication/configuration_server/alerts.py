@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.health import Cause
-from lab.replication.configuration_server.machines import MachineTable
+from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.views import Views
 
@@ -51,6 +51,10 @@ class AlertTable:
         rows = self._database.rows("SELECT * FROM alerts WHERE machine = ? ORDER BY raised_ns, code", machine)
         return {row["code"]: dict(row) for row in rows}
 
+    def all_standing(self) -> list[dict[str, Any]]:
+        """Return the alerts of all machines that were raised and not cleared, newest first."""
+        return [dict(row) for row in self._database.rows("SELECT * FROM alerts ORDER BY raised_ns DESC, machine, code")]
+
     def update(self, machine: str, causes: Iterable[Cause]) -> None:
         """Raise and clear; one transaction, so an alert and its event exist together or not at all."""
         standing = self.standing(machine)
@@ -83,13 +87,24 @@ class AlertTable:
 
 
 class Watch:
-    """Looks at the health of every machine each ``period_s`` seconds, until it is stopped."""
+    """Looks at the health of every machine each ``period_s`` seconds, until it is stopped.
 
-    def __init__(self, machines: MachineTable, views: Views, alerts: AlertTable, period_s: float) -> None:
+    ``also`` is called with each machine at each look.
+    """
+
+    def __init__(
+        self,
+        machines: MachineTable,
+        views: Views,
+        alerts: AlertTable,
+        period_s: float,
+        also: Callable[[Machine], None] = lambda _: None,
+    ) -> None:
         self._machines = machines
         self._views = views
         self._alerts = alerts
         self._period_s = period_s
+        self._also = also
         self._stopped = False
         self._wake = Signal()
 
@@ -106,6 +121,7 @@ class Watch:
         """Raise and clear the alerts of all machines."""
         for machine in self._machines.all():
             self._alerts.update(machine.name, self._views.health(machine).causes)
+            self._also(machine)
 
     def stop(self) -> None:
         """End ``run``."""

@@ -19,6 +19,8 @@ from lab.replication.common.tls import URI_PREFIX
 
 CONFIGURATION_SERVER = "configuration-server"
 OPERATOR = "operator"
+CONSOLE = "console"
+"""May do what an operator may, at the location of the configuration server only (seed L141)."""
 FABRIC = "fabric"
 VAULT = "vault"
 MOBILITY = "mobility"

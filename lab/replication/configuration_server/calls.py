@@ -98,6 +98,19 @@ class Calls:
         """Let the master target go on."""
         await self._to_master_target(session, "copy-barrier", hold=False)
 
+    async def hand_over_size(self, session: Session) -> int:
+        """Return how many bytes a disk for the points and the undo log of a stream needs."""
+        return int((await self._to_master_target(session, "hand-over-size"))["bytes"])
+
+    async def hand_over(self, session: Session, serial: str) -> dict[str, Any]:
+        """Have a master target write points and undo log to a disk; it lets go of the replica disks."""
+        return await self._to_master_target(session, "hand-over", self.deadlines.roll, serial=serial)
+
+    async def take_over(self, session: Session, serial: str, archive: Mapping[str, Any], first: int) -> None:
+        """Have another master target read them; ``first`` is the next document of the stream."""
+        archived = {key: archive[key] for key in ("length", "sha256")}
+        await self._to_master_target(session, "take-over", self.deadlines.roll, serial=serial, first=first, **archived)
+
     async def close_at_master_target(self, session: Session) -> None:
         """Close a stream at its master target; its undo log is deleted."""
         await self._to_master_target(session, "close-stream")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from lab.replication.configuration_server.errors import BadRequest, Forbidden
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.parsing import Reader
 from lab.replication.configuration_server.reports import Reports
+from lab.replication.support.facts import SystemFacts
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class ComponentApi:
     async def register(self, request: web.Request) -> web.Response:
         """Give a certificate to who knows the pairing passphrase; the only call without a certificate."""
         reader = Reader.of(await json_body(request), "registration")
-        reader.only("passphrase", "kind", "name", "addresses", "csr", "version")
+        reader.only("passphrase", "kind", "name", "addresses", "csr", "version", "system")
         self._check_passphrase(reader)
         holder = _holder(reader)
         try:
@@ -59,6 +60,8 @@ class ComponentApi:
             raise BadRequest(f"registration.csr: {error}") from error
         with self.database.transaction():
             self.registry.register(holder, issued.serial, reader.text("version") if reader.has("version") else None)
+            if reader.has("system"):
+                self.registry.note_system(holder.component_id, _system(reader.inner("system")))
             self.events.add("registered", {"addresses": list(holder.addresses)}, component=holder.component_id)
         log.info("registered %s, certificate %s", holder.component_id, issued.serial)
         return web.json_response({"certificate": issued.pem.decode(), "component_id": holder.component_id})
@@ -99,6 +102,12 @@ class ComponentApi:
         # Digests have one length, so the comparison tells nothing about that of the passphrase.
         if not hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(expected).digest()):
             raise Forbidden("wrong pairing passphrase")
+
+
+def _system(reader: Reader) -> SystemFacts:
+    names = tuple(field.name for field in fields(SystemFacts))
+    reader.only(*names)
+    return SystemFacts(**{name: reader.text(name) for name in names})
 
 
 def wait_seconds(request: web.Request) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lab.replication.configuration_server.ca import Holder
 from lab.replication.configuration_server.database import Database
+from lab.replication.support.facts import SystemFacts
 
 HEARTBEAT_NS = 5 * 10**9
 """A component that polls often is not written down each time."""
@@ -74,6 +75,20 @@ class Registry:
         known = self.find(component_id)
         if known is not None and now - (known.last_seen_ns or 0) > HEARTBEAT_NS:
             self._database.write("UPDATE components SET last_seen_ns = ? WHERE id = ?", now, component_id)
+
+    def note_system(self, component_id: str, facts: SystemFacts) -> None:
+        """Write down what a component has said of its machine."""
+        self._database.write(
+            "INSERT INTO systems (component, facts) VALUES (?, ?) "
+            "ON CONFLICT (component) DO UPDATE SET facts = excluded.facts",
+            component_id,
+            json.dumps(facts.to_json()),
+        )
+
+    def system(self, component_id: str) -> SystemFacts | None:
+        """Return what a component has said of its machine, None when it has said nothing."""
+        row = self._database.row("SELECT facts FROM systems WHERE component = ?", component_id)
+        return None if row is None else SystemFacts.from_json(json.loads(row["facts"]))
 
     def find(self, component_id: str) -> Component | None:
         """Return a component, if it is registered."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ class ServerConfig:
     vault: Endpoint | None = None
     """Where the vault is, when machines are replicated to Azure; its certificate is for ``vault_addresses`` too."""
     vault_addresses: tuple[str, ...] = ()
+    site_networks: tuple[str, ...] = ()
+    """Networks such as 10.20.0.0/24 that only machines of this server's site are on: a console may be there."""
+    replica_disks: Mapping[str, int] = field(default_factory=dict)
+    """The most replica disks of master targets, by name; others have the default."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ServerConfig:
@@ -81,6 +86,8 @@ class ServerConfig:
                 script_user=str(value.get("script_user", SCRIPT_USER)),
                 vault=Endpoint.from_json(value["vault"]) if value.get("vault") else None,
                 vault_addresses=tuple(str(address) for address in value.get("vault_addresses", ())),
+                site_networks=tuple(str(ip_network(network)) for network in value.get("site_networks", ())),
+                replica_disks={str(name): int(most) for name, most in value.get("replica_disks", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadConfig(f"bad configuration of the configuration server: {error!r}") from error

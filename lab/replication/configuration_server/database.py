@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS certificates (serial TEXT PRIMARY KEY, holder TEXT NO
 CREATE TABLE IF NOT EXISTS components (
   id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, addresses TEXT NOT NULL, version TEXT,
   registered_ns INTEGER NOT NULL, last_seen_ns INTEGER);
+CREATE TABLE IF NOT EXISTS systems (component TEXT PRIMARY KEY, facts TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS machines (
   name TEXT PRIMARY KEY, state TEXT NOT NULL, settings TEXT NOT NULL, attributes TEXT NOT NULL);

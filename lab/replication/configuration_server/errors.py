@@ -43,7 +43,8 @@ class OperationRefused(ControlError):
 
     Args:
         reason: ``operation-refused`` (not in this state), ``not-supported`` (never), ``not-ready`` (something that
-            the operation needs is missing) or ``job-running``.
+            the operation needs is missing), ``unsupported-system`` (the machine is not in the support matrix),
+            ``master-target-full`` or ``job-running``.
         operation: the operation that was asked for.
         state: the state of the machine.
         allowed: the operations that are legal now.

@@ -35,6 +35,10 @@ class FabricClient:
         """Copy a disk as it is now."""
         await self._call("POST", f"/disks/{quote(source)}/clone", {"name": name})
 
+    async def grow_disk(self, name: str, size: int) -> None:
+        """Make a disk larger where it is; no effect when it has that size."""
+        await self._call("POST", f"/disks/{quote(name)}/grow", {"size": size})
+
     async def attach_disk(self, name: str, machine: str, serial: str | None = None) -> str:
         """Plug a disk in and return its serial; without one the fabric chooses."""
         body = {"machine": machine, **({"serial": serial} if serial else {})}

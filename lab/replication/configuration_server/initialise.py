@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lab.replication.common.durable import write_atomically
 from lab.replication.configuration_server.ca import (
     CONFIGURATION_SERVER,
+    CONSOLE,
     FABRIC,
     OPERATOR,
     VAULT,
@@ -56,6 +57,8 @@ def _wanted(config: ServerConfig) -> Iterable[tuple[Path, Path, Holder]]:
         # The usual case, one operator, has the plain file name.
         stem = OPERATOR if len(config.operators) == 1 else f"{OPERATOR}-{name}"
         yield issued / f"{stem}.pem", issued / f"{stem}.key", Holder(OPERATOR, name)
+    # By hand, not by registration: the passphrase is known at the other site too, and must give nobody this power.
+    yield issued / f"{CONSOLE}.pem", issued / f"{CONSOLE}.key", Holder(CONSOLE, config.name)
     for site, endpoint in config.fabrics.items():
         holder = Holder(FABRIC, site, (endpoint.address,))
         yield issued / f"{FABRIC}-{site}.pem", issued / f"{FABRIC}-{site}.key", holder

@@ -174,18 +174,17 @@ class JobRunner:
         if row is None:
             raise Unknown(f"no job {number}")
         steps = self._database.rows("SELECT * FROM steps WHERE job = ? ORDER BY position", number)
-        failed = row["error_type"] is not None
         return {
-            "id": str(row["id"]),
-            "machine": row["machine"],
-            "operation": row["operation"],
-            "arguments": json.loads(row["arguments"]),
-            "state": row["state"],
-            "error": {"type": row["error_type"], "message": row["error_message"]} if failed else None,
-            "started_ns": row["created_ns"],
-            "ended_ns": row["ended_ns"],
+            **_summary(row),
             "steps": [{key: step[key] for key in step.keys() if key != "job"} for step in steps],  # noqa: SIM118
         }
+
+    def recent(self, most: int, machine: str | None = None) -> list[dict[str, Any]]:
+        """Return the last jobs, of one machine or of all, newest first, without their steps."""
+        rows = self._database.rows(
+            "SELECT * FROM jobs WHERE machine = coalesce(?, machine) ORDER BY id DESC LIMIT ?", machine, most
+        )
+        return [_summary(row) for row in rows]
 
     def running(self, machine: str) -> str | None:
         """Return the number of the job that a machine has now."""
@@ -293,3 +292,17 @@ class JobRunner:
     def _announce(self, job: _Running, state: str, **more: Any) -> None:
         data = {"job": str(job.number), "operation": job.operation.value, "state": state, **more}
         self._events.add("job", data, machine=job.machine)
+
+
+def _summary(row: Any) -> dict[str, Any]:
+    failed = row["error_type"] is not None
+    return {
+        "id": str(row["id"]),
+        "machine": row["machine"],
+        "operation": row["operation"],
+        "arguments": json.loads(row["arguments"]),
+        "state": row["state"],
+        "error": {"type": row["error_type"], "message": row["error_message"]} if failed else None,
+        "started_ns": row["created_ns"],
+        "ended_ns": row["ended_ns"],
+    }

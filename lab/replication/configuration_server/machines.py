@@ -21,7 +21,9 @@ class Machine:
     ``attributes`` hold: ``stream`` (the present one), ``copied_stream`` (the one whose copy is complete), ``drained``
     (the one that was fenced by a failover), ``resynchronising``, ``progress``, ``broken_links``, ``last_error``,
     ``test_machine``, ``test_failover`` (its result), ``test_recovery_point``, ``replica_machine``, ``recovery_point``
-    (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``.
+    (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``,
+    ``moving_from`` and ``moving_target_from`` (servers that an unfinished move leaves), ``left_master_target``,
+    ``grown_disks`` (new sizes by index, until the replica disks have them).
     """
 
     name: str
@@ -109,6 +111,11 @@ class MachineTable:
         if row is None:
             raise Unknown(f"no policy {name!r}; PUT /v1/policies/{name} makes one")
         return parse_policy(json.loads(row["document"]))
+
+    def policies(self) -> dict[str, Policy]:
+        """Return all policies, by name."""
+        rows = self._database.rows("SELECT name, document FROM policies ORDER BY name")
+        return {row["name"]: parse_policy(json.loads(row["document"])) for row in rows}
 
     def put_policy(self, name: str, policy: Policy) -> None:
         """Store a policy."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -19,7 +21,7 @@ from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.parsing import name_in, number_in
 from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.settings import parse_settings
+from lab.replication.configuration_server.settings import never_smaller, parse_settings
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
 from lab.replication.configuration_server.views import Views
 
@@ -120,7 +122,8 @@ class OperatorApi:
         except Unknown as error:
             raise BadRequest(f"settings.policy: {error}") from error
         known = self.machines.find(name)
-        if known is not None:
+        if known is not None and not self._idle(known):
+            document = never_smaller(document, known.document)
             self._refuse_change(known, document)
         with self.database.transaction():
             self.machines.put(name, document)
@@ -138,10 +141,17 @@ class OperatorApi:
         """Start an operation."""
         operator_of(request)
         arguments = await json_body(request)
-        name, operation = request.match_info["name"], request.match_info["operation"]
-        self._refuse_alone(self.machines.get(name), operation)
-        job = self.jobs.start(name, operation, arguments)
+        job = self.begin(request.match_info["name"], request.match_info["operation"], arguments)
         return web.json_response({"job": str(job)}, status=202)
+
+    def begin(self, name: str, operation: str, arguments: Mapping[str, Any]) -> int:
+        """Start an operation of a machine, whichever interface asks, and return the number of its job.
+
+        Raises:
+            Unknown, BadRequest, OperationRefused: it cannot be started; nothing has changed.
+        """
+        self._refuse_alone(self.machines.get(name), operation)
+        return self.jobs.start(name, operation, arguments)
 
     async def cut(self, request: web.Request) -> web.Response:
         """Start a job that makes a recovery point now."""
@@ -173,10 +183,12 @@ class OperatorApi:
             message = f"{machine.name} is a member of {group.name}, which fails over as one"
             raise OperationRefused("group-member", operation, machine.state, allowed, message)
 
+    def _idle(self, machine: Machine) -> bool:
+        """Whether nothing depends on the settings of a machine now."""
+        return machine.state in UNUSED and self.jobs.running(machine.name) is None
+
     def _refuse_change(self, machine: Machine, document: dict[str, object]) -> None:
         """Refuse what an open stream depends on; ``change-settings`` is not an operation, but refused like one."""
-        if machine.state in UNUSED and self.jobs.running(machine.name) is None:
-            return
         changed = {key for key in {*machine.document, *document} if machine.document.get(key) != document.get(key)}
         fixed = sorted(changed - set(CHANGEABLE_IN_USE))
         if fixed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from lab.replication.configuration_server.ca import MOBILITY
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, Forbidden
 from lab.replication.configuration_server.events import EventLog
@@ -12,17 +13,20 @@ from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.parsing import Reader
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
+from lab.replication.configuration_server.settings import MOST_BYTES, MOST_DISKS
 from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.states import State, settled
 from lab.replication.retention import CRASH_CONSISTENT
 from lab.replication.retention import KINDS as POINT_KINDS
 
 MOST_NS = 1 << 62
+DISKS_GROWN = "disks-grown"
 MACHINE_REPORTS = (
     "progress",
     "initial-replication-complete",
     "resynchronisation-required",
     "resynchronisation-complete",
+    DISKS_GROWN,
 )
 LINKS = ("process_server", "master_target", "storage")
 OK = "ok"
@@ -118,7 +122,10 @@ class Reports:
             "process-server": session.process_server.name,
             "master-target": session.master_target.name if session.master_target else None,
         }
-        if owners.get(kind) != name or (what in MASTER_TARGET_REPORTS and kind != "master-target"):
+        others = (what in MASTER_TARGET_REPORTS and kind != "master-target") or (
+            what == DISKS_GROWN and kind != MOBILITY
+        )
+        if owners.get(kind) != name or others:
             raise Forbidden(f"{kind} {name} may not report {what} for stream {session.stream}")
         return session
 
@@ -134,13 +141,12 @@ class Reports:
             self._note_resynchronisation(session.machine, data)
         elif what == "resynchronisation-complete":
             self.machines.remember(session.machine, resynchronising=None, progress=None)
+        elif what == DISKS_GROWN:
+            self._note_growth(session, data)
         elif what == "progress":
             self._note_progress(session.machine, data)
         elif what == "health":
             self._note_links(session.machine, data)
-            if data.has("applications"):
-                problem = data.text("applications")
-                self.machines.remember(session.machine, application_problem=None if problem == OK else problem)
         elif what == "group-round":
             self._note_round(session.machine, data)
         self.settle(session.machine)
@@ -157,6 +163,17 @@ class Reports:
         noted = {key: data.text(key) for key in ("reason", "cause") if data.has(key)}
         self.machines.remember(name, resynchronising=noted or {"reason": "reported by the agent"})
 
+    def _note_growth(self, session: Session, data: Reader) -> None:
+        """Remember what the replica disks have to become; a job grows them."""
+        known = {disk.index: disk.size for disk in session.disks}
+        noted = {}
+        for disk in data.objects("disks"):
+            index = disk.integer("index", 0, MOST_DISKS - 1)
+            if index not in known:
+                raise BadRequest(f"event.data.disks: stream {session.stream} has no disk {index}")
+            noted[str(index)] = disk.integer("size", known[index], MOST_BYTES)
+        self.machines.remember(session.machine, grown_disks=noted or None)
+
     def _note_progress(self, name: str, data: Reader) -> None:
         """Progress during a resynchronisation says that it is not only required but running."""
         required = self.machines.get(name).attributes.get("resynchronising")
@@ -164,7 +181,10 @@ class Reports:
         self.machines.remember(name, progress=dict(data.value), resynchronising=running)
 
     def _note_links(self, name: str, data: Reader) -> None:
-        """Agents report about the process server, process servers about the master target: a problem, or "ok"."""
+        """Agents report about the process server, process servers about the master target: a problem, or "ok".
+
+        Agents also report whether applications keep quiet for a recovery point.
+        """
         broken = dict(self.machines.get(name).attributes.get("broken_links") or {})
         for key in LINKS:
             if not data.has(key):
@@ -173,6 +193,9 @@ class Reports:
             if data.value[key] != OK:
                 broken[key.replace("_", "-")] = str(data.value[key])
         self.machines.remember(name, broken_links=broken or None)
+        if data.has("applications"):
+            problem = data.text("applications")
+            self.machines.remember(name, application_problem=None if problem == OK else problem)
 
     def _add_point(self, session: Session, data: Reader) -> None:
         cut = data.inner("cut")

@@ -15,30 +15,43 @@ from lab.replication.configuration_server.access import errors_as_json
 from lab.replication.configuration_server.alerts import AlertTable, Watch
 from lab.replication.configuration_server.ca import load_authority
 from lab.replication.configuration_server.calls import Calls
+from lab.replication.configuration_server.capacity import Capacity
 from lab.replication.configuration_server.commands import CommandQueue
 from lab.replication.configuration_server.component_api import ComponentApi
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.config import ServerConfig
+from lab.replication.configuration_server.console_place import consoles_at_home
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.deployment import Deployment
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
 from lab.replication.configuration_server.groups.api import GroupApi
 from lab.replication.configuration_server.groups.table import GroupTable
+from lab.replication.configuration_server.growth import GrowthWatch
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
+from lab.replication.configuration_server.overview import Overview
 from lab.replication.configuration_server.plans.api import PlanApi
 from lab.replication.configuration_server.plans.instants import Instants
 from lab.replication.configuration_server.plans.runner import PlanRunner
 from lab.replication.configuration_server.plans.scripts import Scripts
 from lab.replication.configuration_server.plans.store import PlanTable
-from lab.replication.configuration_server.procedures import failback, failover, move, protect, test_failover
+from lab.replication.configuration_server.procedures import (
+    failback,
+    failover,
+    grow,
+    move,
+    move_target,
+    protect,
+    test_failover,
+)
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness
 from lab.replication.configuration_server.reports import Reports
 from lab.replication.configuration_server.sessions import SessionTable
 from lab.replication.configuration_server.signals import Signal
+from lab.replication.configuration_server.site.routes import Site
 from lab.replication.configuration_server.states import Operation
 from lab.replication.configuration_server.targets.azure import AzureTarget
 from lab.replication.configuration_server.targets.choice import Targets
@@ -86,8 +99,9 @@ class ConfigurationServer:
         self._views = Views(
             self._registry, self._machines, self._sessions, self._jobs, config.deadlines.silence, time.time_ns()
         )
-        alerts = AlertTable(self._database, self._events)
-        self._watch = Watch(self._machines, self._views, alerts, config.deadlines.watch)
+        self._alerts = AlertTable(self._database, self._events)
+        growth = GrowthWatch(self._jobs)
+        self._watch = Watch(self._machines, self._views, self._alerts, config.deadlines.watch, growth.look)
         self._watching: asyncio.Task[None] | None = None
         self._follower = self._make_follower()
         self._runner = web.AppRunner(self._application(), access_log=None)
@@ -136,7 +150,8 @@ class ConfigurationServer:
 
     def _application(self) -> web.Application:
         config = self._config
-        application = web.Application(middlewares=[errors_as_json], client_max_size=MOST_BODY)
+        at_home = consoles_at_home(config.addresses, config.site_networks)
+        application = web.Application(middlewares=[errors_as_json, at_home], client_max_size=MOST_BODY)
         authority = load_authority(config.ca_dir)
         components = ComponentApi(
             authority=authority,
@@ -160,8 +175,22 @@ class ConfigurationServer:
         )
         groups = GroupApi(self._database, self._groups, self._machines, self._sessions, self._events, self._jobs)
         plans = PlanApi(self._plans, self._plan_runner, self._scripts)
-        application.add_routes([*components.routes(), *operators.routes(), *groups.routes(), *plans.routes()])
+        overview = self._overview()
+        site = Site(config.name, overview, self._sessions, operators.begin)
+        for part in (components, operators, groups, plans, overview, site):
+            application.add_routes(part.routes())
         return application
+
+    def _overview(self) -> Overview:
+        return Overview(
+            registry=self._registry,
+            machines=self._machines,
+            views=self._views,
+            alerts=self._alerts,
+            groups=self._groups,
+            plans=self._plans,
+            jobs=self._jobs,
+        )
 
     def _make_workshop(self, points_news: Signal) -> Workshop:
         site = SiteTarget(self._calls, self._fabrics, self._sessions)
@@ -183,7 +212,8 @@ class ConfigurationServer:
 
     def _procedures(self) -> Mapping[Operation, Procedure]:
         workshop = self._workshop
-        readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics, self._deployment)
+        capacity = Capacity(self._config.replica_disks)
+        readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics, self._deployment, capacity)
         own = Endpoint(self._config.addresses[0], self._config.listen.port)
         return {
             Operation.PUSH_INSTALL: protect.PushInstall(workshop, readiness, own),
@@ -192,7 +222,10 @@ class ConfigurationServer:
             Operation.RESYNCHRONISE: protect.Resynchronise(workshop, readiness),
             Operation.CUT: protect.CutNow(workshop, readiness),
             Operation.APPLY_POLICY: protect.ApplyPolicy(workshop, readiness),
-            Operation.MOVE: move.Move(workshop, readiness),
+            Operation.MOVE: move_target.MoveEither(
+                move.Move(workshop, readiness), move_target.MoveTarget(workshop, readiness)
+            ),
+            Operation.GROW_DISKS: grow.GrowDisks(workshop, readiness),
             Operation.TEST_FAILOVER: test_failover.StartTestFailover(workshop, readiness),
             Operation.CLEANUP_TEST_FAILOVER: test_failover.CleanupTestFailover(workshop, readiness),
             Operation.FAILOVER: failover.Failover(workshop, readiness),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -147,6 +147,21 @@ _KEYS = (
     "group",
     "push_install",
 )
+
+
+def never_smaller(document: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which no disk is smaller than it is known to be: one that has grown does not shrink again.
+
+    Args:
+        document: what was sent, already checked.
+        known: what is stored.
+    """
+    sizes = {(disk["index"], disk["serial"]): int(disk["size"]) for disk in known["disks"]}
+    disks = [
+        {**disk, "size": max(int(disk["size"]), sizes.get((disk["index"], disk["serial"]), 0))}
+        for disk in document["disks"]
+    ]
+    return {**document, "disks": disks}
 
 
 def parse_settings(value: object) -> Settings:

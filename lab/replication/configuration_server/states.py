@@ -43,6 +43,7 @@ class Operation(StrEnum):
     CUT = "cut"
     APPLY_POLICY = "apply-policy"
     MOVE = "move"
+    GROW_DISKS = "grow-disks"
     TEST_FAILOVER = "test-failover"
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"
@@ -107,6 +108,7 @@ _STAYS: Mapping[Operation, tuple[State, ...]] = {
     Operation.CUT: (State.PROTECTED, State.PROTECTED_REVERSE),
     Operation.APPLY_POLICY: _REPLICATING,
     Operation.MOVE: (State.PROTECTED,),
+    Operation.GROW_DISKS: _REPLICATING,
     Operation.TEST_FAILOVER: (State.PROTECTED,),
     Operation.CLEANUP_TEST_FAILOVER: (
         State.PROTECTED,

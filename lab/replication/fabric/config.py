@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +26,28 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Driver:
-    """Which hypervisor to open; the rest is for libvirt only."""
+class EsxiLogin:
+    """An ESXi host, its pinned certificate, and where the password is: in a file, or in the environment."""
 
-    kind: Literal["libvirt", "memory"]
+    host: str
+    port: int
+    user: str
+    certificate: Path
+    password_file: Path | None
+    password_variable: str
+    datastore: str
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Which hypervisor to open; ``uri`` and ``acceleration`` are for libvirt, ``esxi`` for an ESXi host."""
+
+    kind: Literal["libvirt", "esxi", "memory"]
     uri: str = ""
     lab: str = ""
     store: Path = Path()
     acceleration: str = "tcg"
+    esxi: EsxiLogin | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,8 @@ def open_driver(driver: Driver) -> Hypervisor:
         from lab.hypervisors.libvirt import connect
 
         return connect(driver.uri, driver.lab, driver.store, driver.acceleration)
+    if driver.kind == "esxi" and driver.esxi is not None:
+        return _open_esxi(driver, driver.esxi)
     from lab.hypervisors.memory import MemoryHypervisor
 
     return MemoryHypervisor()
@@ -106,8 +123,10 @@ def _driver(value: Mapping[str, Any]) -> Driver:
     kind = value["kind"]
     if kind == "memory":
         return Driver("memory")
+    if kind == "esxi":
+        return Driver("esxi", lab=str(value["lab"]), store=Path(value["store"]), esxi=_esxi_login(value["esxi"]))
     if kind != "libvirt":
-        raise ValueError(f"unknown driver {kind!r}; known are 'libvirt' and 'memory'")
+        raise ValueError(f"unknown driver {kind!r}; known are 'libvirt', 'esxi' and 'memory'")
     return Driver(
         "libvirt",
         str(value["uri"]),
@@ -115,3 +134,29 @@ def _driver(value: Mapping[str, Any]) -> Driver:
         Path(value["store"]),
         str(value.get("acceleration", "tcg")),
     )
+
+
+def _esxi_login(value: Mapping[str, Any]) -> EsxiLogin:
+    file = value.get("password_file")
+    return EsxiLogin(
+        host=str(value["host"]),
+        port=int(value["port"]),
+        user=str(value["user"]),
+        certificate=Path(value["certificate"]),
+        password_file=Path(file) if file else None,
+        password_variable=str(value.get("password_variable", "")),
+        datastore=str(value.get("datastore", "")),
+    )
+
+
+def _open_esxi(driver: Driver, login: EsxiLogin) -> Hypervisor:
+    from lab.hypervisors.esxi import Placement, Target, Trust, connect
+
+    if login.password_file is not None:
+        password = login.password_file.read_text(encoding="utf-8").strip()
+    else:
+        password = os.environ.get(login.password_variable, "")
+    if not password:
+        raise BadConfig(f"bad configuration of the fabric: no password for {login.user} of {login.host}")
+    target = Target(login.host, login.port, login.user, password, Trust(login.certificate, pinned=True))
+    return connect(target, driver.lab, driver.store, Placement(datastore=login.datastore))

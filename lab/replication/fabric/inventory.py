@@ -58,6 +58,18 @@ class Inventory:
             self._hypervisor.detach_disk(machine, disk, Deadline.after(self._config.detach_s))
         return {}
 
+    def grow_disk(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a disk larger where it is. Raises BadAsk, NotAllowed, NotFound, Conflict when it is larger already."""
+        rules.only(value, {"size"})
+        disk, size = rules.any_disk(name), rules.disk_size(self._config, value.get("size"))
+        machine = self._hypervisor.disk(disk).attached_to
+        if machine is None:
+            # A disk in no machine is only a replica's business if its name says so.
+            disk = rules.made_disk(name)
+        else:
+            rules.attach_target(self._config, machine)
+        return {"name": disk.name, "size": self._hypervisor.grow_disk(disk, size).size_bytes}
+
     def delete_disk(self, name: str) -> dict[str, Any]:
         """Remove a replica's disk. Raises BadAsk, NotAllowed, NotFound, Conflict."""
         self._hypervisor.delete_disk(rules.made_disk(name))

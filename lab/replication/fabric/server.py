@@ -80,6 +80,7 @@ class FabricServer:
             [
                 web.post("/v1/disks", self._create_disk),
                 web.post("/v1/disks/{disk}/clone", self._clone_disk),
+                web.post("/v1/disks/{disk}/grow", self._grow_disk),
                 web.post("/v1/disks/{disk}/attach", self._attach_disk),
                 web.post("/v1/disks/{disk}/detach", self._detach_disk),
                 web.delete("/v1/disks/{disk}", self._delete_disk),
@@ -98,6 +99,10 @@ class FabricServer:
     async def _clone_disk(self, request: web.Request) -> web.Response:
         value, disk = await _body(request), request.match_info["disk"]
         return await self._locked(disk, lambda: self._inventory.clone_disk(disk, value))
+
+    async def _grow_disk(self, request: web.Request) -> web.Response:
+        value, disk = await _body(request), request.match_info["disk"]
+        return await self._locked(disk, lambda: self._inventory.grow_disk(disk, value))
 
     async def _attach_disk(self, request: web.Request) -> web.Response:
         value, disk = await _body(request), request.match_info["disk"]

@@ -30,6 +30,11 @@ def resolve_serial(serial: str) -> Path | None:
     return None
 
 
+def found_disk(serial: str, resolve: Resolver) -> Path:
+    """Return the device of a disk that was plugged in just now. Raises DeadlineExceeded when it does not appear."""
+    return wait_until(lambda: resolve(serial), Deadline.after(ATTACH_TIMEOUT_S), f"disk {serial}")
+
+
 class Device:
     """An open replica disk of ``size`` bytes.
 

@@ -13,12 +13,14 @@ from lab.replication.common.config import ServiceConfig
 from lab.replication.common.control import CommandFailed, Handler
 from lab.replication.common.dataserver import STREAM, DataServer, Refused, Request, Response, Route
 from lab.replication.common.durable import JSON, write_json
+from lab.replication.common.inbox import Inbox
 from lab.replication.common.ingest import receive
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import server_context
-from lab.replication.master_target.devices import BadDevice, Resolver, resolve_serial
+from lab.replication.master_target.devices import BadDevice, Resolver, found_disk, resolve_serial
+from lab.replication.master_target.handover import read_archive
 from lab.replication.master_target.settings import StreamSettings
-from lab.replication.master_target.stream import ReplicaStream, load_settings
+from lab.replication.master_target.stream import SPOOL, ReplicaStream, load_settings
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,9 @@ class MasterTarget:
         return {
             "open-stream": self.open_stream,
             "roll": self.roll,
+            "hand-over-size": lambda a: {"bytes": self._known(a).hand_over_bytes()},
+            "hand-over": self.hand_over,
+            "take-over": self.take_over,
             "copy-barrier": lambda a: self._known(a).hold(hold=bool(a["hold"])),
             "forget-points": lambda a: self._known(a).forget_points(str(a["keep"])),
             "close-stream": self.close_stream,
@@ -62,8 +67,8 @@ class MasterTarget:
 
     @property
     def slow_commands(self) -> frozenset[str]:
-        """Rolling a clone back takes long and touches nothing else."""
-        return frozenset({"roll"})
+        """Rolling a clone back takes long and touches nothing else; a hand-over has a disk of its own."""
+        return frozenset({"roll", "hand-over", "take-over"})
 
     def start(self) -> None:
         """Load the streams that were open, and listen."""
@@ -99,6 +104,29 @@ class MasterTarget:
         """Turn disks or clones into a recovery point."""
         serials = {int(disk["index"]): str(disk["serial"]) for disk in arguments["disks"]}
         return self._known(arguments).roll(str(arguments["recovery_point"]), serials)
+
+    def hand_over(self, arguments: JSON) -> JSON:
+        """Write points and undo log of a stream to a disk, and let go of the replica disks; return ``write_archive``'s.
+
+        The stream stays open here until it is closed: if nobody takes it over, it goes on.
+        """
+        return self._known(arguments).hand_over(found_disk(str(arguments["serial"]), self._resolve))
+
+    def take_over(self, arguments: JSON) -> JSON:
+        """Take a stream that comes from another master target, unless it is further here already.
+
+        ``first`` is its next document; ``length`` and ``sha256`` say what is on the disk with ``serial``.
+        """
+        name, first = str(arguments["stream"]), int(arguments["first"])
+        with self._lock:
+            known = self._streams.get(name)
+            if known is None or known.inbox.received + 1 < first:
+                if known is not None:
+                    self._streams.pop(name).delete()
+                device = found_disk(str(arguments["serial"]), self._resolve)
+                read_archive(device, self._path(name), int(arguments["length"]), str(arguments["sha256"]))
+                Inbox.begin_at(self._path(name) / SPOOL, first)
+        return {"stream": name}
 
     def close_stream(self, arguments: JSON) -> JSON:
         """Close the devices and delete what was stored; closing an unknown stream changes nothing."""

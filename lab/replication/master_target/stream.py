@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -16,10 +15,11 @@ from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON, read_json, write_json
 from lab.replication.common.inbox import Inbox
 from lab.replication.common.outbox import Outbox
+from lab.replication.digests import DIGEST_SIZE, ChunkDigests
 from lab.replication.document import DocumentReader
-from lab.replication.extents import is_zero
 from lab.replication.master_target.barrier import Barrier
 from lab.replication.master_target.devices import DeviceSet, Resolver
+from lab.replication.master_target.handover import needed_bytes, write_archive
 from lab.replication.master_target.keeper import Keeper
 from lab.replication.master_target.points import Point, PointStore
 from lab.replication.master_target.settings import StreamSettings
@@ -27,8 +27,8 @@ from lab.replication.master_target.undo import UndoStore
 
 log = logging.getLogger(__name__)
 
+SPOOL = "spool"
 STOP_S = 60.0
-DIGEST_SIZE = 32
 
 
 class ReplicaStream:
@@ -49,7 +49,7 @@ class ReplicaStream:
         self._lock = threading.Lock()
         self._barrier = Barrier()
         self._devices: DeviceSet | None = None
-        self.inbox = Inbox(directory / "spool", self._wake.set)
+        self.inbox = Inbox(directory / SPOOL, self._wake.set)
         self._undo = UndoStore(directory / "undo")
         self._points = PointStore(directory / "points")
         self._keeper = Keeper(self._points, self._undo, self._lock, settings.retention, self._announce_removal)
@@ -120,6 +120,23 @@ class ReplicaStream:
             undone = self._roll_real(point, serials) if real else self._roll_devices(point, serials)
         return {"recovery_point": point.id, "sequence": point.sequence, "undone": undone}
 
+    def hand_over_bytes(self) -> int:
+        """Return how large a disk ``hand_over`` needs now."""
+        with self._lock:
+            return needed_bytes(self._directory)
+
+    def hand_over(self, device: Path) -> JSON:
+        """Write points and undo log to a device; the replica disks are closed, and may be unplugged.
+
+        Raises:
+            CommandFailed: documents wait to be applied, or it does not fit.
+        """
+        with self._lock:
+            if self.inbox.waiting:
+                raise CommandFailed("not-drained", f"{self.inbox.waiting} documents were not applied yet")
+            self._release()
+            return write_archive(self._directory, device)
+
     def forget_points(self, keep: str) -> JSON:
         """Drop every point but ``keep``, and what was stored to reach the older ones.
 
@@ -135,21 +152,19 @@ class ReplicaStream:
         return {"recovery_point": keep}
 
     def compare(self, disk: int, chunk: int, first: int, digests: bytes) -> list[int]:
-        """Return which chunks of ``chunk`` bytes, from number ``first`` on, do not have these SHA-256 digests.
+        """Return which chunks of ``chunk`` bytes, from number ``first`` on, do not have these digests.
 
         Raises:
             BadDevice: there is no such disk, or it has no such chunk.
         """
-        zero = hashlib.sha256(bytes(chunk)).digest()
+        ours = ChunkDigests(chunk)
         differing = []
         with self._lock:
             device = self._open()[disk]
             for place in range(len(digests) // DIGEST_SIZE):
                 offset = (first + place) * chunk
                 content = device.read(offset, min(chunk, self.settings.sizes[disk] - offset))
-                wanted = digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
-                whole_zero = len(content) == chunk and is_zero(content)
-                if (zero if whole_zero else hashlib.sha256(content).digest()) != wanted:
+                if ours.of(content) != digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]:
                     differing.append(first + place)
         return differing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,12 +17,14 @@ class ChangeLogGap(Exception):
     Args:
         disk: the name of the disk.
         reason: what happened.
+        cause: a name for it that programs know, such as ``forced-shutdown`` (domain 2.4).
     """
 
-    def __init__(self, disk: str, reason: str) -> None:
+    def __init__(self, disk: str, reason: str, cause: str | None = None) -> None:
         super().__init__(f"{disk}: {reason}")
         self.disk = disk
         self.reason = reason
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class Capture(Protocol):
     """Captures writes of all protected disks from the machine's first write on. Calls come one at a time."""
 
     def disks(self) -> Sequence[CapturedDisk]:
-        """Return the disks, by index."""
+        """Return the disks, by index, with the sizes to which they are captured."""
+
+    def present_sizes(self) -> Mapping[int, int]:
+        """Return the size of each disk itself, in bytes by index: one may have grown, which ``restart`` takes over."""
 
     def generation(self) -> str:
         """Return a name for the unbroken record: equal names mean that no write was missed in between.
@@ -57,7 +62,10 @@ class Capture(Protocol):
         """
 
     def restart(self) -> Cut:
-        """Drop everything captured so far, also after a gap, and begin again; nothing has to be drained."""
+        """Drop everything captured so far, also after a gap, and begin again; nothing has to be drained.
+
+        Disks that have grown are captured to their present sizes from here on.
+        """
 
     def cut(self, rendezvous: Rendezvous = ALONE, *, freeze: bool = False) -> Cut:
         """Suspend all disks, swap logs, resume. Changes of a cut that was never released belong to the next one.

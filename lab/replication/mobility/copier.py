@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lab.replication.changeset import Buffer, Frame, Head, data_frame, end_frame, head_frame
 from lab.replication.common.link import Body
-from lab.replication.extents import is_zero, iter_nonzero_extents
+from lab.replication.digests import ChunkDigests
+from lab.replication.extents import iter_nonzero_extents
 from lab.replication.mobility.capture import Capture, CapturedDisk
 from lab.replication.mobility.uplink import Uplink
 
@@ -18,6 +20,7 @@ READ_SIZE = 1 << 20
 DOCUMENT_RAW = 16 << 20
 CHUNK = 256 << 10
 BATCH_CHUNKS = 256
+BATCHES_AHEAD = 2
 
 
 @dataclass
@@ -80,31 +83,38 @@ class Copier:
             UploadRejected: the process server has lost documents.
         """
         for disk in self._disks:
-            differing = list(self._differing(disk))
-            for offset, content in self._read(disk, differing, CHUNK):
+            for offset, content in self._read(disk, self._differing(disk), CHUNK):
                 self._add(data_frame(disk.index, offset, content))
                 self._account(0, CHUNK)
         self._send()
 
-    def _differing(self, disk: CapturedDisk) -> Iterator[int]:
-        zero = hashlib.sha256(bytes(CHUNK)).digest()
+    def _differing(self, disk: CapturedDisk) -> list[int]:
+        """Return the offsets of chunks that differ. One batch is compared over there while the next is read here."""
+        differing: list[int] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="compare") as compare:
+            asked: deque[Future[list[int]]] = deque()
+            for first, digests in self._batches(disk):
+                asked.append(compare.submit(self._uplink.differing, disk.index, CHUNK, first, digests))
+                if len(asked) > BATCHES_AHEAD:
+                    differing += asked.popleft().result()
+            for answer in asked:
+                differing += answer.result()
+        return [index * CHUNK for index in differing]
+
+    def _batches(self, disk: CapturedDisk) -> Iterator[tuple[int, bytes]]:
+        """Yield the number of the first chunk of each batch, and the digests of the batch."""
+        chunks = ChunkDigests(CHUNK)
         digests: list[bytes] = []
         first = 0
         for _, content in self._read(disk, range(0, disk.size, READ_SIZE), READ_SIZE):
-            for at in range(0, len(content), CHUNK):
-                chunk = content[at : at + CHUNK]
-                digests.append(zero if len(chunk) == CHUNK and is_zero(chunk) else hashlib.sha256(chunk).digest())
+            digests += [chunks.of(content[at : at + CHUNK]) for at in range(0, len(content), CHUNK)]
             self._account(len(content), 0)
             if len(digests) >= BATCH_CHUNKS:
-                yield from self._ask(disk, first, digests)
+                yield first, b"".join(digests)
                 first += len(digests)
                 digests = []
-        yield from self._ask(disk, first, digests)
-
-    def _ask(self, disk: CapturedDisk, first: int, digests: list[bytes]) -> Iterator[int]:
         if digests:
-            for index in self._uplink.differing(disk.index, CHUNK, first, b"".join(digests)):
-                yield index * CHUNK
+            yield first, b"".join(digests)
 
     def _read(self, disk: CapturedDisk, offsets: range | list[int], length: int) -> Iterator[tuple[int, memoryview]]:
         """Yield the content at each offset; what should outlive the next one is kept by ``_account``."""

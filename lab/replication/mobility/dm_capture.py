@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.replication.changeset import Buffer
@@ -25,6 +25,7 @@ from lab.replication.mobility.guardian import Guardian
 from lab.replication.mobility.rendezvous import ALONE, Rendezvous
 from lab.replication.mobility.write_log import (
     DISCARD,
+    SECTOR,
     BrokenLog,
     Survivor,
     read_entries,
@@ -52,6 +53,12 @@ class _Mapping:
     def area(self, letter: str) -> Path:
         return MAPPER / f"{self.name}-log-{letter}"
 
+    def grown_to(self, sectors: int) -> _Mapping:
+        """Return the mapping with so many sectors; a disk does not become smaller under a system that runs."""
+        if sectors <= self.sectors:
+            return self
+        return replace(self, sectors=sectors, disk=replace(self.disk, size=sectors * SECTOR))
+
 
 class DmCapture:
     """Implements ``capture.Capture`` with the mappings that the boot script made."""
@@ -73,12 +80,18 @@ class DmCapture:
         """Return the protected disks, by index."""
         return [mapping.disk for mapping in self._mappings]
 
+    def present_sizes(self) -> Mapping[int, int]:
+        """Return the size of each disk below its mapping, in bytes by index."""
+        return {mapping.disk.index: _sectors(mapping.source) * SECTOR for mapping in self._mappings}
+
     def generation(self) -> str:
         """Return the boot id: every boot begins new logs, so what the old ones still held is not known to be whole."""
         return self._generation
 
     def restart(self) -> Cut:
-        """Drop everything captured so far and begin again."""
+        """Drop everything captured so far and begin again, up to the present ends of the disks."""
+        # A table with more sectors makes the mapping larger at its resume; until then nobody can write behind its end.
+        self._mappings = [mapping.grown_to(_sectors(mapping.source)) for mapping in self._mappings]
         cut = self._swap()
         self._forget_closed()
         return cut
@@ -221,7 +234,12 @@ def _mapping(mapper: DeviceMapper, index: int, disk_name: str) -> _Mapping:
     source = target.parameters.split()[0]
     major_minor = Path(f"/sys/dev/block/{source}").resolve().name
     device = Path("/dev") / major_minor
-    return _Mapping(CapturedDisk(index, disk_name, device, target.sectors * 512), name, source, target.sectors)
+    return _Mapping(CapturedDisk(index, disk_name, device, target.sectors * SECTOR), name, source, target.sectors)
+
+
+def _sectors(source: str) -> int:
+    """Return the present size of a block device, given as major:minor, in sectors of 512 bytes."""
+    return int(Path(f"/sys/dev/block/{source}/size").read_text(encoding="ascii"))
 
 
 def _content(part: Survivor, device: int) -> tuple[bytes, bool]:

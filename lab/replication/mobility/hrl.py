@@ -17,7 +17,7 @@ from pathlib import Path
 from lab.replication.changeset import MAX_PAYLOAD, Buffer, Head, data_frame, end_frame, head_frame
 from lab.replication.common.durable import JSON, commit_file, read_json, sync_directory, write_json
 from lab.replication.common.link import Body
-from lab.replication.mobility.capture import CapturedDisk
+from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap
 from lab.replication.mobility.write_log import LogOverflow
 
 DOCUMENT_RAW = 64 << 20
@@ -29,9 +29,13 @@ class SpoolFull(OSError):
 
 
 def cause_of(error: Exception) -> str | None:
-    """Return ``log-overflow`` when changes were lost for want of room (domain 2.4), here or in a write log."""
-    overflow = isinstance(error, SpoolFull) or isinstance(error.__cause__, LogOverflow)
-    return "log-overflow" if overflow else None
+    """Return the name of what made a resynchronisation necessary (domain 2.4), None when it has none.
+
+    ``log-overflow``: changes were lost for want of room, here or in a write log.
+    """
+    if isinstance(error, SpoolFull) or isinstance(error.__cause__, LogOverflow):
+        return "log-overflow"
+    return error.cause if isinstance(error, ChangeLogGap) else None
 
 
 class ChangesLost(OSError):

@@ -23,6 +23,7 @@ from lab.replication.common.service import BOOT_ID
 from lab.replication.mobility.capture import Capture, ChangeLogGap, Cut
 from lab.replication.mobility.copier import Copier, Progress
 from lab.replication.mobility.group.member import Meeting
+from lab.replication.mobility.growth import DISK_RESIZED, Growth
 from lab.replication.mobility.hooks import FOLDER, quiet
 from lab.replication.mobility.hrl import ChangesLost, HrlQueue, SpoolFull, cause_of
 from lab.replication.mobility.keeper import Keeper, Label
@@ -39,6 +40,7 @@ IDLE_S = 5.0
 CUT_TRIES = 5
 RETRY_S = 2.0
 ANNOUNCE_S = 30.0
+FORCED_SHUTDOWN, RESTARTED = "forced-shutdown", "machine-restarted"
 LOST = (ChangeLogGap, SpoolFull, ChangesLost, UploadRejected)
 
 
@@ -84,9 +86,8 @@ class Replicator:
             interrupted=self._again.is_set,
             noted=lambda problem: self._post("health", {"process_server": problem or "ok"}),
         )
-        wanted = order.disks
-        self._disks = [disk for disk in capture.disks() if wanted is None or disk.index in wanted]
-        self._keeper = Keeper(capture, self._disks, order.stream, machine)
+        self._growth = Growth(order.sizes)
+        self._take_disks()
         self._threads = [
             threading.Thread(target=self._cut_always, name="cutter", daemon=True),
             threading.Thread(target=self._send_always, name="sender", daemon=True),
@@ -99,9 +100,11 @@ class Replicator:
 
     def start(self) -> None:
         """Go on where the last run stopped."""
+        stopped = self._session.value.stopped
+        self._session.update(stopped=False)
         if self._session.value.phase == STEADY:
             try:
-                self._take_up()
+                self._take_up(stopped=stopped)
             except LOST as error:
                 self._begin_again(str(error), cause_of(error))
         for thread in self._threads:
@@ -116,6 +119,7 @@ class Replicator:
             if thread.is_alive():
                 thread.join(STOP_S)
         self._uplink.close()
+        self._session.update(stopped=True)
 
     def delete(self) -> None:
         """Stop, and forget the stream."""
@@ -129,8 +133,7 @@ class Replicator:
         Raises:
             CommandFailed: the disks are still being copied, or changes were lost.
         """
-        if self._session.value.phase != STEADY:
-            raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
+        self._require_steady()
         try:
             cut, sequence = self._cut_to_a_point()
         except LOST as error:
@@ -146,8 +149,7 @@ class Replicator:
             CommandFailed: the disks are still being copied, changes were lost, or applications are not quiet.
             Abandoned: the others did not come.
         """
-        if self._session.value.phase != STEADY:
-            raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
+        self._require_steady()
         try:
             with self._lock:
                 with self._quiet(application=application):
@@ -156,6 +158,12 @@ class Replicator:
         except LOST as error:
             self._begin_again(str(error), cause_of(error))
             raise CommandFailed("resynchronisation-required", str(error)) from error
+
+    def _require_steady(self) -> None:
+        # Who hears that the copy is complete may ask at once: the lock is held from that word to the new phase.
+        with self._lock:
+            if self._session.value.phase != STEADY:
+                raise CommandFailed("not-replicating-yet", "the disks of this machine are still being copied")
 
     def _cut_to_a_point(self) -> tuple[Cut, int]:
         for _ in range(CUT_TRIES):
@@ -169,11 +177,17 @@ class Replicator:
         """Compare all disks with the replica and send what differs."""
         self._begin_again(reason)
 
-    def _take_up(self) -> None:
+    def _take_disks(self) -> None:
+        order = self._session.value.order
+        self._disks = [disk for disk in self._capture.disks() if order.disks is None or disk.index in order.disks]
+        self._keeper = Keeper(self._capture, self._disks, order.stream, self._machine)
+
+    def _take_up(self, *, stopped: bool) -> None:
         self._queue.load()
         self._queued.clear()
         if self._capture.generation() != self._session.value.generation:
-            raise ChangeLogGap("all disks", "the record of changes was broken while the agent was away")
+            how, cause = ("was restarted", RESTARTED) if stopped else ("stopped without notice", FORCED_SHUTDOWN)
+            raise ChangeLogGap("all disks", f"the machine {how}, which broke the record of changes", cause)
         # The spool knows about cuts that were stored just before a crash.
         following = max(self._session.value.next_sequence, self._queue.last_sequence() + 1)
         self._session.update(next_sequence=following)
@@ -209,6 +223,7 @@ class Replicator:
 
     def _cut_once(self, *, application: bool) -> None:
         with self._lock:
+            self._look_for_growth()
             if not self._recording:
                 return
             if self._session.value.phase != STEADY:
@@ -216,6 +231,13 @@ class Replicator:
                 self._keeper.store(self._queued, self._capture.cut(), Label(following))
             elif not (application and self._cut_quiet()):
                 self._cut_steady()
+
+    def _look_for_growth(self) -> None:
+        """Begin again when a disk has outgrown its replica: nothing of it is sent before the replica is as large."""
+        grown = self._growth.news(self._capture.present_sizes())
+        if grown:
+            self._begin_again(str(grown), DISK_RESIZED)
+            self._post("disks-grown", grown.to_json())
 
     def _cut_quiet(self) -> bool:
         """Make an application-consistent cut; return False where applications do not keep quiet."""
@@ -274,6 +296,11 @@ class Replicator:
 
     def _replicate_everything(self) -> None:
         self._again.clear()
+        self._look_for_growth()
+        if self._growth.pending:
+            # A new order comes with the new sizes once the replica has been grown.
+            self._stop.wait(IDLE_S)
+            return
         # Asked first: there is no sense in recording while nobody takes the copy.
         first = self._uplink.expected()
         blank = self._session.value.phase == COPY
@@ -293,6 +320,7 @@ class Replicator:
             self._queue.clear()
             self._queued.clear()
             self._capture.restart()
+            self._take_disks()
             # Should this attempt end early, the replica is blank no more: the next one has to compare.
             self._session.update(
                 phase=CHECKSUM,

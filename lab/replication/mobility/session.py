@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +17,10 @@ STEADY = "steady"
 
 @dataclass(frozen=True)
 class Order:
-    """The arguments of ``start-replication``; ``disks`` are indices, None means all; intervals in seconds."""
+    """The arguments of ``start-replication``; ``disks`` are indices, None means all; intervals in seconds.
+
+    ``sizes``: how large the replicas of the disks are, in bytes by index, as far as the order says it.
+    """
 
     stream: str
     process_server: Endpoint
@@ -26,6 +30,7 @@ class Order:
     replica_networks: tuple[JSON, ...] = field(default=())
     application_interval_s: float | None = None
     group: GroupOrder | None = None
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: JSON) -> Order:
@@ -38,6 +43,7 @@ class Order:
             raise ValueError(f"unknown mode {value['mode']!r}")
         disks = value.get("disks")
         indices = None if not disks else tuple(int(d["index"] if isinstance(d, dict) else d) for d in disks)
+        sized = [disk for disk in disks or () if isinstance(disk, dict) and disk.get("size")]
         return cls(
             stream=str(value["stream"]),
             process_server=Endpoint.from_json(value["process_server"]),
@@ -47,6 +53,7 @@ class Order:
             replica_networks=tuple(value.get("replica_networks") or ()),
             application_interval_s=float(quiet) if (quiet := value.get("application_interval_s")) else None,
             group=GroupOrder.from_json(group) if (group := value.get("group")) else None,
+            sizes={int(disk["index"]): int(disk["size"]) for disk in sized},
         )
 
     def to_json(self) -> JSON:
@@ -56,11 +63,14 @@ class Order:
             "process_server": self.process_server.to_json(),
             "interval_s": self.interval_s,
             "mode": self.mode,
-            "disks": list(self.disks) if self.disks is not None else None,
+            "disks": None if self.disks is None else [self._disk(index) for index in self.disks],
             "replica_networks": list(self.replica_networks),
             "application_interval_s": self.application_interval_s,
             "group": self.group.to_json() if self.group else None,
         }
+
+    def _disk(self, index: int) -> JSON | int:
+        return {"index": index, "size": self.sizes[index]} if index in self.sizes else index
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,8 @@ class Session:
 
     ``phase`` is what has to be done: ``copy``, ``checksum`` or ``steady``. ``completed`` is set once the initial
     replication was complete; ``generation`` is the capture's when the last copy began.
+
+    ``stopped`` says that the agent was told to stop: a machine that starts again without that has lost its power.
     """
 
     order: Order
@@ -77,6 +89,7 @@ class Session:
     completed: bool = False
     generation: str = ""
     boot_id: str = ""
+    stopped: bool = False
 
     def to_json(self) -> JSON:
         """Return what ``load_session`` reads."""

@@ -67,7 +67,7 @@ class Uplink:
         self._ask("PUT", stream_path(self._stream, sequence), body)
 
     def differing(self, disk: int, chunk: int, first: int, digests: Buffer) -> list[int]:
-        """Return which chunks of the replica have other SHA-256 digests.
+        """Return which chunks of the replica have other digests (``lab.replication.digests``).
 
         Raises:
             UploadRejected: the question is wrong.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.process_server.ssh import SshTarget
+from lab.replication.support.facts import PROBE, read_probe
+from lab.replication.support.matrix import SECONDARY_SITE, UNSUPPORTED_SYSTEM, load_matrix
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 SPOOL = "/var/lib/recovery/spool"
@@ -29,13 +30,14 @@ def push_install(arguments: JSON) -> JSON:
     Args:
         arguments: ``{machine, address, user, key_file, known_hosts, package, configuration_server: {address, port},
             passphrase_file, ca_file}``, paths on this machine; ``settings`` (optional) is merged into the agent's
-            configuration file: ``{disks, change_log, spool_dir}``.
+            configuration file: ``{disks, change_log, spool_dir}``; ``support`` (optional) names the support matrix.
 
     Returns:
         ``{version, rebooted}``: the digest of the package, and whether a restart was needed.
 
     Raises:
-        CommandFailed: a step failed.
+        CommandFailed: a step failed; ``unsupported-system`` when the machine is not one that is supported, and then
+            nothing was put on it.
     """
     target = SshTarget(
         str(arguments["address"]),
@@ -43,6 +45,7 @@ def push_install(arguments: JSON) -> JSON:
         Path(arguments["key_file"]),
         Path(arguments["known_hosts"]),
     )
+    _require_supported(target, str(arguments.get("support") or SECONDARY_SITE))
     package = Path(arguments["package"])
     version = hashlib.sha256(package.read_bytes()).hexdigest()
     if _runs(target, version):
@@ -52,6 +55,12 @@ def push_install(arguments: JSON) -> JSON:
     _reboot(target)
     _wait_for_agent(target, before)
     return {"version": version, "rebooted": True}
+
+
+def _require_supported(target: SshTarget, matrix: str) -> None:
+    refusal = load_matrix(matrix).refusal_of(read_probe(target.run(PROBE, timeout=QUESTION_S)))
+    if refusal is not None:
+        raise CommandFailed(UNSUPPORTED_SYSTEM, f"{target.address}: {refusal}")
 
 
 def _runs(target: SshTarget, version: str) -> bool:
@@ -77,19 +86,19 @@ def _boot_id(target: SshTarget) -> str:
 
 def _install(target: SshTarget, package: Path, version: str, arguments: JSON) -> None:
     work = f"/var/tmp/recovery-{version[:16]}"  # noqa: S108 - owned by root, on the target
-    target.run(["install", "-d", "-m", "700", work], timeout=STEP_S)
-    target.copy(package, f"{work}/package.tar.gz", timeout=STEP_S)
-    arrived = target.run(["sha256sum", f"{work}/package.tar.gz"], timeout=STEP_S).split()[0]
-    if arrived != version:
-        raise CommandFailed("package-damaged", f"the package arrived with digest {arrived}")
-    target.run(["tar", "-xzf", f"{work}/package.tar.gz", "-C", work], timeout=STEP_S)
-    target.copy(Path(arguments["passphrase_file"]), f"{work}/passphrase", timeout=STEP_S)
-    target.copy(Path(arguments["ca_file"]), f"{work}/ca.pem", timeout=STEP_S)
-    with tempfile.NamedTemporaryFile("w") as file:
-        json.dump(_agent_config(arguments), file)
-        file.flush()
-        target.copy(Path(file.name), f"{work}/config.json", timeout=STEP_S)
+    files = {
+        "package.tar.gz": package.read_bytes(),
+        "passphrase": Path(arguments["passphrase_file"]).read_bytes(),
+        "ca.pem": Path(arguments["ca_file"]).read_bytes(),
+        "config.json": json.dumps(_agent_config(arguments)).encode(),
+    }
+    # Each exchange costs a second on a slow machine.
     try:
+        target.place(work, files, timeout=STEP_S)
+        arrived = target.run(["sha256sum", f"{work}/package.tar.gz"], timeout=STEP_S).split()[0]
+        if arrived != version:
+            raise CommandFailed("package-damaged", f"the package arrived with digest {arrived}")
+        target.run(["tar", "-xzf", f"{work}/package.tar.gz", "-C", work], timeout=STEP_S)
         target.run(_installer(work), timeout=INSTALL_S)
     finally:
         target.run(["rm", "-rf", work], timeout=STEP_S)

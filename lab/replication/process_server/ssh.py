@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import subprocess
-from collections.abc import Sequence
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from lab.replication.common.control import CommandFailed
@@ -43,16 +46,21 @@ class SshTarget:
             raise CommandFailed("push-failed", f"{command[0]} on {self.address}: {problem}")
         return done.stdout.decode(errors="replace")
 
-    def copy(self, source: Path, destination: str, *, timeout: float) -> None:
-        """Copy a file; only root can read the copy.
+    def place(self, folder: str, files: Mapping[str, bytes], *, timeout: float) -> None:
+        """Make ``folder`` with these files in it, all in one exchange; only root can read them.
 
         Raises:
-            CommandFailed: it does not arrive.
+            CommandFailed: they do not arrive.
         """
-        self.run(["install", "-D", "-m", "600", "/dev/null", destination], timeout=timeout)
-        # Not through /dev/stdin: a server may give its commands a socket there, which cannot be opened by name.
-        with source.open("rb") as file:
-            self.run(["dd", f"of={destination}", "bs=1M", "status=none"], timeout=timeout, stdin=file)
+        place = PurePosixPath(folder)
+        with tempfile.TemporaryFile() as bundle:
+            with tarfile.open(fileobj=bundle, mode="w") as archive:
+                _add(archive, place.name, None)
+                for name, content in files.items():
+                    _add(archive, f"{place.name}/{name}", content)
+            bundle.seek(0)
+            extract = ["tar", "--extract", "--file=-", "--preserve-permissions", f"--directory={place.parent}"]
+            self.run(extract, timeout=timeout, stdin=bundle)
 
     def disconnect(self) -> None:
         """Close the kept connection: one to a machine that restarts would only be in the way."""
@@ -73,3 +81,10 @@ class SshTarget:
         }
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         return ["ssh", "-i", str(self.key_file), *flags, f"{self.user}@{self.address}"]
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes | None) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = (tarfile.DIRTYPE, 0o700) if content is None else (tarfile.REGTYPE, 0o600)
+    entry.size = len(content or b"")
+    archive.addfile(entry, io.BytesIO(content or b""))

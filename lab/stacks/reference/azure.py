@@ -70,7 +70,7 @@ def vault_config(lab: Lab, azure: Azure, storage: StorageFiles, port: int, folde
         },
         "region": {
             "kind": "libvirt",
-            "uri": lab.topology.hosts[azure.host].uri,
+            "uri": lab.topology.hosts[azure.host].where,
             "lab": lab.folder.name,
             "store": str(lab.folder.path.parent),
             "acceleration": lab.state.acceleration,

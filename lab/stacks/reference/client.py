@@ -81,11 +81,11 @@ class ReferenceStack:
         policy: Mapping[str, Any] = self.call("GET", f"/v1/policies/{name}")
         return policy
 
-    def protect(self, machine: str) -> None:
+    def protect(self, machine: str, otherwise: Mapping[str, Any] | None = None) -> None:
         """Hand over how a machine is to be protected. Raises InvalidRequest, OperationRefused, StackError."""
         if machine not in self._settings:
             raise StackError(f"the topology does not say how to protect {machine}")
-        self.put_machine(machine, self._settings[machine])
+        self.put_machine(machine, {**self._settings[machine], **(otherwise or {})})
 
     def put_machine(self, machine: str, settings: Mapping[str, Any]) -> MachineStatus:
         """Store settings of one's own. Raises InvalidRequest, OperationRefused."""

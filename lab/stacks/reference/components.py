@@ -7,12 +7,13 @@ from typing import Any
 from lab.errors import BadInput
 from lab.stacks.reference.addresses import address_towards, server_addresses
 from lab.stacks.reference.settings import change_log_disk, protected_disks
-from lab.topology.model import Role, Topology
+from lab.topology.model import Role, SwitchNetwork, Topology
 from lab.topology.naming import disk_serial
 
 HOST_FROM_MACHINE = "10.0.2.2"
 """Where a machine with ``host_access`` finds this host (QEMU's user network)."""
 CONFIGURATION_SERVER = "configuration-server"
+CONSOLE = "console"
 PORT = 443
 ETC = "/etc/recovery"
 STATE = "/var/lib/recovery"
@@ -46,6 +47,12 @@ def configuration_server_config(topology: Topology, fabric_ports: dict[str, int]
         "database": f"{STATE}/{CONFIGURATION_SERVER}/state.db",
         "passphrase_file": f"{ETC}/passphrase",
         "scripts_dir": SCRIPTS,
+        "site_networks": _site_networks(topology, name),
+        "replica_disks": {
+            target: settings.replica_disks
+            for target, settings in topology.stack.master_targets.items()
+            if settings.replica_disks is not None
+        },
         "fabrics": {site: {"address": HOST_FROM_MACHINE, "port": port} for site, port in fabric_ports.items()},
         **_vault(topology),
     }
@@ -58,6 +65,29 @@ def _vault(topology: Topology) -> JSON:
         "vault": {"address": str(topology.azure.vault_address), "port": PORT},
         "vault_addresses": ["127.0.0.1"],
     }
+
+
+def console_config(topology: Topology, machine: str) -> JSON:
+    """Return the configuration of the console on a machine."""
+    return {
+        "kind": CONSOLE,
+        "name": machine,
+        "configuration_server": management_endpoint(topology, machine),
+        "identity_dir": f"{ETC}/{CONSOLE}",
+        "state_dir": f"{STATE}/{CONSOLE}",
+        "addresses": [],
+    }
+
+
+def _site_networks(topology: Topology, server: str) -> list[str]:
+    """Return the subnets of a server's networks that only machines of its site are on."""
+    site = topology.machines[server].site
+    shared = {
+        card.network for machine in topology.machines.values() if machine.site != site for card in machine.interfaces
+    }
+    mine = {card.network for card in topology.machines[server].interfaces} - shared
+    found = {name: network for name, network in topology.networks.items() if name in mine}
+    return sorted(str(network.subnet) for network in found.values() if isinstance(network, SwitchNetwork))
 
 
 def server_config(topology: Topology, role: Role, machine: str, data_port: int) -> JSON:

@@ -9,7 +9,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lab.errors import LabError
 from lab.provision.board import Board
 from lab.provision.lab import Lab, LabMachine
 from lab.provision.processes import spawn
@@ -17,21 +19,24 @@ from lab.replication.package import build_package
 from lab.stacks.reference.azure import VAULT, start_azure
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
+    CONSOLE,
     ETC,
     JSON,
     SCRIPTS,
     configuration_server_config,
     configuration_server_name,
+    console_config,
     fabric_config,
     server_config,
 )
 from lab.stacks.reference.secrets import pairing_passphrase
-from lab.topology.model import Role, Topology
+from lab.topology.model import LibvirtHost, Role, Topology
 from lab.waiting import Deadline, wait_until
 
 WORK = "/var/tmp/recovery-install"  # noqa: S108 - inside a lab machine, made by root with mode 0700
 INSTALL_SECONDS = 300.0
 FABRIC_SECONDS = 30.0
+CONSOLE_COMMAND = "/usr/local/bin/recovery-console"
 PUSH_FOLDER = f"{ETC}/push"
 
 
@@ -61,6 +66,9 @@ def deploy(lab: Lab, board: Board) -> Credentials:
     for site, port in ports.items():
         _start_fabric(lab, board, site, port)
     _install_servers(lab, board, package, passphrase)
+    for name in lab.topology.machines_with(Role.CONSOLE):
+        board.step(f"{name} {CONSOLE}", "installing")
+        install_console(lab, lab.machine(name))
     return credentials(lab)
 
 
@@ -83,8 +91,8 @@ def _install_configuration_server(
     environment = ("env", "PYTHONPATH=/opt/recovery/current", f"OPENSSL_CONF={ETC}/openssl.cnf")
     module = ("python3", "-m", "lab.replication.configuration_server", "init", "--config", config)
     machine.ssh.check(*environment, *module, seconds=INSTALL_SECONDS)
-    issued = [*(f"fabric-{site}" for site in ports), *([VAULT] if lab.topology.azure else [])]
-    for name in ("ca.pem", "operator.pem", "operator.key", *(f"{i}.{e}" for i in issued for e in ("pem", "key"))):
+    issued = ["operator", CONSOLE, *(f"fabric-{site}" for site in ports), *([VAULT] if lab.topology.azure else [])]
+    for name in ("ca.pem", *(f"{holder}.{suffix}" for holder in issued for suffix in ("pem", "key"))):
         _keep(lab.folder.stack / name, machine.ssh.get(f"{ETC}/issued/{name}"))
     _register_scripts(machine, lab.topology)
     unit = f"recovery-{CONFIGURATION_SERVER}.service"
@@ -107,20 +115,24 @@ def _register_scripts(machine: LabMachine, topology: Topology) -> None:
         machine.ssh.put(text.encode(), f"{SCRIPTS}/{name}", mode=0o755)
 
 
+def _fabric_driver(lab: Lab, site: str) -> dict[str, Any]:
+    """Return how a site's fabric opens its hypervisor, as the fabric's configuration says it."""
+    common = {"lab": lab.folder.name, "store": str(lab.folder.path.parent)}
+    host = lab.topology.hosts[lab.topology.sites[site].host]
+    if isinstance(host, LibvirtHost):
+        return {"kind": "libvirt", "uri": host.uri, "acceleration": lab.state.acceleration, **common}
+    if lab.state.esxi is None:
+        raise LabError(f"lab {lab.folder.name} does not say how its ESXi host is reached", hint="lab down, lab up")
+    return {"kind": "esxi", "esxi": lab.state.esxi.model_dump(mode="json"), **common}
+
+
 def _start_fabric(lab: Lab, board: Board, site: str, port: int) -> None:
     folder = lab.folder.stack / f"fabric-{site}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for suffix in ("pem", "key"):
         (lab.folder.stack / f"fabric-{site}.{suffix}").replace(folder / f"machine.{suffix}")
     _keep(folder / "ca.pem", (lab.folder.stack / "ca.pem").read_bytes())
-    host = lab.topology.hosts[lab.topology.sites[site].host]
-    driver = {
-        "kind": "libvirt",
-        "uri": host.uri,
-        "lab": lab.folder.name,
-        "store": str(lab.folder.path.parent),
-        "acceleration": lab.state.acceleration,
-    }
+    driver = _fabric_driver(lab, site)
     config = folder / "fabric.json"
     config.write_text(json.dumps(fabric_config(lab.topology, site, port, str(folder), driver)), encoding="utf-8")
     argv = [sys.executable, "-m", "lab.replication.fabric", "--config", str(config)]
@@ -196,6 +208,22 @@ def _run_installer(machine: LabMachine, kind: str, config: JSON, *arguments: str
         *("--config", f"{WORK}/{kind}.json", "--package", f"{WORK}/package.tar.gz", *arguments),
         seconds=INSTALL_SECONDS,
     )
+
+
+def install_console(lab: Lab, machine: LabMachine) -> None:
+    """Install the optional console on a machine that is up; whether it may be there says the configuration server."""
+    _send(machine, lab.folder.stack / "package.tar.gz")
+    folder = f"{ETC}/{CONSOLE}"
+    machine.ssh.check("install", "-d", "-m", "700", ETC, folder)
+    for source, name in (("ca.pem", "ca.pem"), ("console.pem", "machine.pem"), ("console.key", "machine.key")):
+        machine.ssh.put((lab.folder.stack / source).read_bytes(), f"{folder}/{name}", mode=0o600)
+    _run_installer(machine, CONSOLE, console_config(lab.topology, machine.name))
+    machine.ssh.check("rm", "-rf", WORK)
+
+
+def remove_console(machine: LabMachine) -> None:
+    """Take the console off a machine; other components of the stack stay."""
+    machine.ssh.check("rm", "-rf", f"{ETC}/{CONSOLE}", f"{ETC}/{CONSOLE}.json", CONSOLE_COMMAND)
 
 
 def _data_port(topology: Topology, role: Role) -> int:

@@ -97,7 +97,9 @@ def settings_of(machine: str) -> dict:
 class StandIn:
     """A component that registers, long-polls and answers as scripted; what it was told is in ``commands``."""
 
-    def __init__(self, kind: str, name: str, server: Endpoint, ca_file: Path, folder: Path) -> None:
+    def __init__(
+        self, kind: str, name: str, server: Endpoint, ca_file: Path, folder: Path, *, system: dict | None = None
+    ) -> None:
         self.kind, self.name = kind, name
         self.commands: list[tuple[str, dict]] = []
         self.answers: dict[str, Callable[[dict], dict]] = {}
@@ -106,7 +108,7 @@ class StandIn:
         config = ServiceConfig(kind, name, server, identity, identity, ("127.0.0.1",), None, {})
         passphrase = folder / "stand-in-passphrase"
         passphrase.write_text(PASSPHRASE)
-        ensure_identity(config, ca_file, passphrase)
+        ensure_identity(config, ca_file, passphrase, system)
         self.identity = identity
         self.client = ControlClient(server, client_context(identity))
         self._thread = threading.Thread(
@@ -188,8 +190,8 @@ class World:
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
-    def add(self, kind: str, name: str) -> StandIn:
-        stand_in = StandIn(kind, name, self.config.listen, self.config.ca_dir / "ca.pem", self.folder)
+    def add(self, kind: str, name: str, system: dict | None = None) -> StandIn:
+        stand_in = StandIn(kind, name, self.config.listen, self.config.ca_dir / "ca.pem", self.folder, system=system)
         self.stand_ins.append(stand_in)
         stand_in.start()
         return stand_in
@@ -282,7 +284,7 @@ class World:
             listen=Endpoint("127.0.0.1", 0),
             identity_dir=identity,
             driver=Driver("memory"),
-            attach_targets=frozenset({"mt1", "ps1", *MACHINES}),
+            attach_targets=frozenset({"mt1", "mt2", "ps1", *MACHINES}),
             power_targets=frozenset(MACHINES),
         )
 

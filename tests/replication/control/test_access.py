@@ -176,7 +176,7 @@ def test_a_fabric_gives_away_no_more_than_replication_needs(world, method, path,
 
 def test_initialisation_makes_everything_once_and_keeps_it_private(world):
     issued = world.config.issued_dir
-    names = {"ca.pem", "operator.pem", "operator.key"}
+    names = {"ca.pem", "operator.pem", "operator.key", "console.pem", "console.key"}
     names |= {f"fabric-{site}.{end}" for site in ("primary", "recovery") for end in ("pem", "key")}
     assert {path.name for path in issued.iterdir()} == names
     before = {path: path.read_bytes() for path in issued.iterdir()}

@@ -13,11 +13,14 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from control_stand_ins import soon
+from control_stand_ins import MIB, soon
 from mortal_server import MortalWorld
+from test_move_target import prepare as prepare_second_target
 
+from lab.hypervisors.model import DiskId
 from lab.replication.common import control
 from lab.replication.common.backoff import Backoff
+from lab.replication.common.control import ControlUnavailable
 from lab.replication.configuration_server.states import State, allowed_operations
 from lab.stacks.plans import PlanRunKind, PlanRunState
 from lab.stacks.protocol import JobState, StackError
@@ -72,8 +75,10 @@ def assert_legal(world) -> None:
     """Whatever was interrupted says so, and everything has a way on."""
     assert [row[0] for row in rows(world, "PRAGMA integrity_check")] == ["ok"]
     assert not rows(world, "PRAGMA foreign_key_check")
-    assert not rows(world, "SELECT id FROM jobs WHERE state = 'running'")
-    assert not rows(world, "SELECT job FROM steps WHERE state = 'running'")
+    # What the server starts by itself may be running again already.
+    assert not rows(world, "SELECT id FROM jobs WHERE state = 'running' AND operation <> 'grow-disks'")
+    steps = "SELECT operation FROM steps JOIN jobs ON jobs.id = job WHERE steps.state = 'running'"
+    assert {row["operation"] for row in rows(world, steps)} <= {"grow-disks"}
     assert not rows(world, "SELECT id FROM plan_runs WHERE state = 'running'")
     assert not rows(world, "SELECT run FROM plan_steps WHERE state = 'running'")
     for row in rows(world, "SELECT * FROM machines"):
@@ -147,6 +152,7 @@ CASES = {
     "test-failover": ((), State.PROTECTED, {"mt1", "app1-test"}, 5),
     "cleanup-test-failover": (("test-failover",), State.PROTECTED, {"mt1"}, 2),
     "move": ((), State.PROTECTED, {"mt1"}, 2),
+    "move-target": ((), State.PROTECTED, {"mt1", "mt2"}, 2),
     "disable": ((), State.UNPROTECTED, {"mt1"}, 0),
     "enable": (("disable",), State.INITIAL_REPLICATION, {"mt1"}, 2),
     "failover": ((), State.COMMIT_PENDING, {"mt1", "app1-replica"}, 5),
@@ -173,16 +179,20 @@ def prepared(world, operations) -> str:
 @pytest.mark.parametrize("name", CASES)
 def test_an_operation_is_done_in_the_end_wherever_it_was_cut_off(world, name):
     before, reached, machines, disks = CASES[name]
+    operated = "move" if name == "move-target" else name
     original = sorted((item.disk.name, item.serial) for item in world.hosts["primary"].machine("app1").disks)
     older = prepared(world, before)
     arguments = {
         "change-recovery-point": {"recovery_point": older},
         "failover": {"shutdown_source": True},
         "move": {"process_server": {"name": "ps2", "address": "10.10.0.22"}},
+        "move-target": {"master_target": {"name": "mt2", "address": "10.30.0.32"}},
     }
+    if name == "move-target":
+        prepare_second_target(world)
     new_server = world.add("process-server", "ps2")
     new_server.answers["drain"] = world.process_server.answers["drain"]
-    kills = killed_at_every_commit(world, operation(world, name, {reached}, **arguments.get(name, {})))
+    kills = killed_at_every_commit(world, operation(world, operated, {reached}, **arguments.get(name, {})))
     assert kills > 4
     found = objects(world.hosts["recovery"])
     assert (found[0], len(found[1])) == (machines, disks)
@@ -195,6 +205,12 @@ def test_an_operation_is_done_in_the_end_wherever_it_was_cut_off(world, name):
         assert world.agent.last("start-replication")["process_server"]["name"] == "ps2"
         assert world.process_server.names()[-1] == "close-stream"
         assert "moving_from" not in status.attributes
+    if name == "move-target":
+        attached = {item.disk.name for item in world.hosts["recovery"].machine("mt2").disks}
+        assert attached == {"app1-system-replica", "app1-data-replica"}
+        assert world.process_server.last("open-stream")["master_target"]["name"] == "mt2"
+        assert world.master_target.names()[-1] == "close-stream"
+        assert not {"moving_target_from", "left_master_target"} & set(status.attributes)
     if name == "commit":
         assert not world.stack.recovery_points("app1")
     if name in ("failback", "commit-failback"):
@@ -244,3 +260,28 @@ def test_a_new_policy_and_what_it_starts(world):
 
     killed_at_every_commit(world, attempt)
     assert world.master_target.last("open-stream")["retention_s"] == 7000
+
+
+def test_growing_replica_disks(world):
+    """Nobody asks for this job again: the server has to remember by itself that it is wanted."""
+    larger = 512 * MIB
+
+    def jobs() -> list[sqlite3.Row]:
+        return rows(world, "SELECT * FROM jobs WHERE operation = 'grow-disks' ORDER BY id DESC")
+
+    def attempt() -> bool:
+        if not jobs() and "grown_disks" not in world.stack.machine("app1").attributes:
+            try:
+                data = {"disks": [{"index": 1, "size": larger}]}
+                world.agent.client.event("disks-grown", data, machine="app1", stream=world.stream())
+            except ControlUnavailable as error:
+                raise StackError(str(error)) from error
+        done = lambda _: dead(world) or (jobs() and jobs()[0]["state"] == "succeeded")  # noqa: E731
+        world.stack.wait_status("app1", done, "grown disks", soon())
+        return not dead(world)
+
+    assert killed_at_every_commit(world, attempt) > 4
+    assert world.hosts["recovery"].disk(DiskId("app1-data-replica")).size_bytes == larger
+    assert world.master_target.last("open-stream")["disks"][1]["size"] == larger
+    assert world.agent.last("start-replication")["disks"][1]["size"] == larger
+    assert "grown_disks" not in world.stack.machine("app1").attributes

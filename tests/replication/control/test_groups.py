@@ -156,6 +156,17 @@ def test_the_way_back_has_the_replicas_addresses(shop):
         shop.stack.wait_job(job, soon())
     order = shop.agent.last("start-replication")["group"]
     assert [member["address"] for member in order["members"]] == [there for _, there in ADDRESSES.values()]
+    for name in ADDRESSES:
+        shop.finish_copy(shop.failback_target, name)
+        shop.stack.wait_state(name, MachineState.PROTECTED_REVERSE, deadline=soon())
+    with pytest.raises(OperationRefused) as alone:
+        shop.stack.start("app2", "failback")
+    assert alone.value.reason == "group-member"
+    for operation, reached in (("failback", "failback-commit-pending"), ("commit-failback", "failed-back")):
+        for job in shop.stack.groups.start("shop", operation).values():
+            shop.stack.wait_job(job, soon())
+        assert [shop.stack.machine(name).state for name in ADDRESSES] == [reached, reached]
+    assert {machine.name for machine in shop.hosts["recovery"].machines()} == {"mt1"}
 
 
 @pytest.mark.parametrize(

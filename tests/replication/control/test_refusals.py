@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from control_stand_ins import QUICK, World, soon
 
+from lab.replication.common.identity import RegistrationRefused
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
 from lab.stacks.protocol import InvalidRequest, NotFound, OperationRefused
 
@@ -72,6 +73,33 @@ def test_enabling_before_the_components_are_there_is_refused(world):
     assert refused.value.reason == "not-ready"
     assert "mobility-app1 is not registered" in str(refused.value)
     assert content(world) == before
+
+
+SUPPORTED = {"system": "debian", "version": "12", "kernel": "6.1.0", "architecture": "x86_64", "firmware": "bios"}
+
+
+@pytest.mark.requirement("GEN-P2S-OS")
+@pytest.mark.parametrize(("change", "named"), [({}, None), ({"version": "9"}, "'9'"), ({"firmware": "uefi"}, "'uefi'")])
+def test_a_machine_whose_agent_says_that_it_is_unsupported_is_not_enabled(world, change, named):
+    world.add("mobility", "app1", {**SUPPORTED, **change})
+    world.add("process-server", "ps1")
+    target = world.add("master-target", "mt1")
+    world.configure()
+    before = content(world)
+    if named is None:
+        world.do("enable")
+        return
+    with pytest.raises(OperationRefused, match=named) as refused:
+        world.do("enable")
+    assert refused.value.reason == "unsupported-system"
+    assert "debian 12" in str(refused.value)
+    assert content(world) == before
+    assert not target.commands
+
+
+def test_facts_that_are_none_are_not_registered(world):
+    with pytest.raises(RegistrationRefused):
+        world.add("mobility", "app1", {**SUPPORTED, "shoe-size": "44"})
 
 
 def test_failover_to_an_unknown_point_is_refused(world):

@@ -108,7 +108,8 @@ def test_the_whole_life_of_a_machine(world):
     world.finish_copy(world.master_target)
     world.wait(MachineState.PROTECTED)
     assert world.stack.machine("app1").allowed == (
-        *("push-install", "disable", "resynchronise", "cut", "apply-policy", "move", "test-failover", "failover"),
+        *("push-install", "disable", "resynchronise", "cut", "apply-policy", "move", "grow-disks"),
+        *("test-failover", "failover"),
     )
 
 

@@ -78,6 +78,9 @@ class FileCapture:
             for index, path in enumerate(self._disks.images())
         ]
 
+    def present_sizes(self) -> dict[int, int]:
+        return {disk.index: disk.size for disk in self.disks()}
+
     def generation(self) -> str:
         return (self._disks.directory / "generation").read_text()
 

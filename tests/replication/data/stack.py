@@ -25,9 +25,15 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 MIB = 1 << 20
 AGENT, PS, MT = "mobility-app1", "process-server-ps1", "master-target-mt1"
-PS2 = "process-server-ps2"
+PS2, MT2 = "process-server-ps2", "master-target-mt2"
 PROCESS_SERVER = "lab.replication.process_server"
-MODULES = {AGENT: "lab.replication.mobility", PS: PROCESS_SERVER, PS2: PROCESS_SERVER, MT: "mt_service"}
+MODULES = {
+    AGENT: "lab.replication.mobility",
+    PS: PROCESS_SERVER,
+    PS2: PROCESS_SERVER,
+    MT: "mt_service",
+    MT2: "mt_service",
+}
 
 
 def free_port() -> int:
@@ -41,7 +47,7 @@ class Stack:
         self.directory = directory
         self.authority = authority
         self.control = control
-        self.ports = {PS: free_port(), PS2: free_port(), MT: free_port()}
+        self.ports = {PS: free_port(), PS2: free_port(), MT: free_port(), MT2: free_port()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.disks = Disks(directory / "source")
         self.replicas = directory / "replicas"
@@ -89,29 +95,40 @@ class Stack:
         self.open_at_master_target(fresh=True)
         self.open_at_process_server(PS, **more)
 
-    def open_at_master_target(self, **more: Any) -> None:
+    def open_at_master_target(self, component: str = MT, **more: Any) -> None:
         disks = [
             {"index": i, "name": f"vd{'ab'[i]}", "serial": f"replica-{i}", "size": p.stat().st_size}
             for i, p in enumerate(self.disks.images())
         ]
         self.control.value(
-            MT,
+            component,
             "open-stream",
             stream=self.stream,
             machine="app1",
-            data_port=self.ports[MT],
+            data_port=self.ports[component],
             disks=disks,
             retention_s=3600,
             **more,
         )
 
-    def open_at_process_server(self, component: str, **more: Any) -> None:
-        target = {"name": "mt1", "address": "127.0.0.1", "port": self.ports[MT]}
+    def open_at_process_server(self, component: str, towards: str = MT, **more: Any) -> None:
+        target = {"name": towards[-3:], "address": "127.0.0.1", "port": self.ports[towards]}
         port = self.ports[component]
         where = {"machine": "app1", "data_port": port, "master_target": target}
         self.control.value(component, "open-stream", stream=self.stream, **where, **more)
 
-    def replicate(self, mode: str = "copy", interval_s: float = 0.7, over: str = PS) -> None:
+    def replicate(
+        self,
+        mode: str = "copy",
+        interval_s: float = 0.7,
+        over: str = PS,
+        *,
+        sized: bool = False,
+        disks: list[dict[str, int]] | None = None,
+    ) -> None:
+        """``sized``: the order says how large the disks are; ``disks``: or how large it believes them to be."""
+        if sized:
+            disks = [{"index": i, "size": p.stat().st_size} for i, p in enumerate(self.disks.images())]
         self.control.value(
             AGENT,
             "start-replication",
@@ -120,6 +137,7 @@ class Stack:
             interval_s=interval_s,
             mode=mode,
             replica_networks=[],
+            **({"disks": disks} if disks else {}),
         )
 
     def scribble(self, writes: int = 20) -> None:
@@ -144,15 +162,15 @@ class Stack:
                 lambda: any(p["recovery_point"] == cut["recovery_point"] for p in self.points()), timeout
             ), f"no {cut['recovery_point']}\n{self.logs()}"
 
-    def check_point(self, point: dict[str, Any]) -> None:
+    def check_point(self, point: dict[str, Any], at: str = MT) -> None:
         """Roll clones of the replica disks to a point and compare them with what the disks were at its cut."""
         count = len(self.disks.images())
-        self.control.value(MT, "copy-barrier", stream=self.stream, hold=True)
+        self.control.value(at, "copy-barrier", stream=self.stream, hold=True)
         for index in range(count):
             shutil.copyfile(self.replica(index), self.replicas / f"clone-{index}")
-        self.control.value(MT, "copy-barrier", stream=self.stream, hold=False)
+        self.control.value(at, "copy-barrier", stream=self.stream, hold=False)
         clones = [{"index": i, "serial": f"clone-{i}"} for i in range(count)]
-        self.control.value(MT, "roll", stream=self.stream, recovery_point=point["recovery_point"], disks=clones)
+        self.control.value(at, "roll", stream=self.stream, recovery_point=point["recovery_point"], disks=clones)
         for index in range(count):
             rolled = (self.replicas / f"clone-{index}").read_bytes()
             assert rolled == self.disks.oracle(point["cut"]["begin_ns"], index), point

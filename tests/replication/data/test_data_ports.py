@@ -15,6 +15,7 @@ from lab.replication.common.control import ControlClient
 from lab.replication.common.link import Body
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import client_context
+from lab.replication.digests import ChunkDigests
 from lab.replication.document import DocumentWriter
 from lab.replication.master_target.server import MasterTarget
 from lab.replication.process_server.server import ProcessServer
@@ -152,11 +153,10 @@ def test_a_full_cache_asks_to_come_back(pair):
 
 
 def test_compare_finds_the_chunks_that_differ(pair):
-    import hashlib
-
     link = pair.stack.link("mobility", "app1", pair.stack.ports[PS])
     put(link, 1, document(1, [(8192, b"x" * 4096)], kind="copy"))
-    zero, x = hashlib.sha256(bytes(4096)).digest(), hashlib.sha256(b"x" * 4096).digest()
+    chunks = ChunkDigests(4096)
+    zero, x = chunks.of(bytes(4096)), chunks.of(b"x" * 4096)
     digests = zero + x + x + x
     path = f"/v1/streams/{STREAM}/compare?disk=0&chunk=4096&first=0"
     reply = link.send("POST", path, Body(lambda: [digests], len(digests)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -145,12 +146,14 @@ def test_a_full_spool_is_healed_by_comparing(stack):
     finish_and_check(stack)
 
 
-def test_changes_of_a_stopped_agent_with_a_broken_record_are_compared(running):
+@pytest.mark.parametrize(("how", "cause"), [(signal.SIGKILL, "forced-shutdown"), (signal.SIGTERM, "machine-restarted")])
+def test_changes_of_a_stopped_agent_with_a_broken_record_are_compared(running, how, cause):
     running.replicate()
     running.control.wait_event("recovery-point", 1)
-    running.kill(AGENT)
+    running.kill(AGENT, how)
     (running.disks.directory / "generation").write_text("another")
     running.start(AGENT)
+    assert running.control.wait_event("resynchronisation-required")[-1]["data"]["cause"] == cause
     running.control.wait_event("resynchronisation-complete")
     finish_and_check(running)
 

@@ -15,6 +15,7 @@ from stack import ROOT
 from lab.replication import install, package
 from lab.replication.common.config import BadConfig, ServiceConfig, load_config
 from lab.replication.common.identity import RegistrationRefused, ensure_identity
+from lab.replication.common.processor import tls_choice
 from lab.replication.common.tls import Peer, UnknownPeer, client_context, peer_of
 from lab.replication.mobility.networks import write_replica_networks
 
@@ -73,14 +74,19 @@ def test_a_wrong_passphrase_is_refused_and_not_repeated_in_the_message(tmp_path,
     assert not (tmp_path / "identity/machine.pem").exists()
 
 
-def test_the_installed_openssl_settings_choose_aes_128(tmp_path):
-    (tmp_path / "openssl.cnf").write_text(install.OPENSSL_CNF)
+@pytest.mark.parametrize(
+    ("model", "first"),
+    [("AMD EPYC 7B13", "TLS_AES_128_GCM_SHA256"), ("QEMU TCG CPU version 2.5+", "TLS_CHACHA20_POLY1305_SHA256")],
+)
+def test_openssl_is_told_what_suits_the_processor(tmp_path, model, first):
+    choice = tls_choice(f"processor\t: 0\nmodel name\t: {model}\n")
+    (tmp_path / "openssl.cnf").write_text(choice.configuration)
     code = "import ssl; print(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).get_ciphers()[0]['name'])"
-    environment = {**os.environ, "OPENSSL_CONF": str(tmp_path / "openssl.cnf")}
+    environment = {**os.environ, **choice.environment(tmp_path / "openssl.cnf")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, check=True, timeout=30, text=True
     )
-    assert done.stdout.strip() == "TLS_AES_128_GCM_SHA256"
+    assert done.stdout.strip() == first
 
 
 def test_the_mobility_service_imports_only_the_standard_library():
@@ -145,3 +151,37 @@ def test_tls_contexts_refuse_old_versions(tmp_path, authority):
     context = client_context(identity)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert context.check_hostname
+
+
+def test_a_console_is_a_command_and_no_service(tmp_path, control):
+    built, root = tmp_path / "package.tar.gz", tmp_path / "root"
+    package.build_package(built)
+    value = {**json.loads(config_file(tmp_path, control).read_text()), "kind": "console"}
+    (tmp_path / "console.json").write_text(json.dumps(value))
+    with pytest.raises(SystemExit) as ended:
+        install.main(
+            [
+                "--kind",
+                "console",
+                "--config",
+                str(tmp_path / "console.json"),
+                "--package",
+                str(built),
+                "--root",
+                str(root),
+            ]
+        )
+    assert not ended.value.code
+    launcher = root / "usr/local/bin/recovery-console"
+    assert os.access(launcher, os.X_OK)
+    assert not (root / "etc/systemd").exists()
+    help_text = subprocess.run(
+        [sys.executable, "-m", "lab.replication.console", "--help"],
+        cwd=root / "opt/recovery/current",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert "do" in help_text
+    assert "cd /opt/recovery/current" in launcher.read_text()

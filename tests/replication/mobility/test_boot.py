@@ -1,5 +1,6 @@
 """The archive in front of an initramfs, how a change-log disk is divided, and the script that runs at boot."""
 
+import json
 import shutil
 import stat
 import subprocess
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from lab.replication.mobility import boot, device_mapper
 from lab.replication.mobility.boot.cpio import archive, leading_archive
 from lab.replication.mobility.boot.layout import FIRST_BYTE, MIB, SMALLEST_AREA, Area, ChangeLogTooSmall, Layout, divide
-from lab.replication.mobility.boot.prepare import CHANGE_LOG_NAME, install, without_capture
+from lab.replication.mobility.boot.prepare import CHANGE_LOG_NAME, install, sizes_of_first_time, without_capture
 
 SCRIPT = Path(boot.__file__).parent / "mobility.sh"
 FILES = {
@@ -186,3 +187,15 @@ def test_the_kernels_structures_have_their_sizes() -> None:
     for command in (device_mapper._SUSPEND, device_mapper._TABLE_LOAD, device_mapper._TABLE_STATUS):
         assert command >> 16 & 0x3FFF == device_mapper._HEADER.size
         assert command >> 8 & 0xFF == 0xFD
+
+
+def test_a_disk_that_has_grown_does_not_move_the_areas(tmp_path: Path) -> None:
+    state, disks = tmp_path / "capture.json", [("system", "s1"), ("data", "d1")]
+    assert sizes_of_first_time(state, disks, "changes") is None
+    written = {"disks": disks, "change_log": "changes", "sizes": [900 * MIB, 256 * MIB]}
+    state.write_text(json.dumps(written))
+    assert sizes_of_first_time(state, disks, "changes") == written["sizes"]
+    assert sizes_of_first_time(state, disks[:1], "changes") is None, "other disks are divided anew"
+    assert sizes_of_first_time(state, disks, "other") is None
+    state.write_text(json.dumps({"disks": disks, "change_log": "changes"}))
+    assert sizes_of_first_time(state, disks, "changes") is None, "an older installation did not write them down"

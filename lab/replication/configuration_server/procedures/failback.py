@@ -38,6 +38,7 @@ class Reprotect:
             f"master-target-{servers.master_target.name}",
             fabrics=self.readiness.fabrics_of_failback(machine, Operation.REPROTECT),
         )
+        self.readiness.room(machine, Operation.REPROTECT, servers.master_target)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
         """The original has to be off: its disks become the target, and it must not write to them."""

@@ -10,6 +10,7 @@ from lab.replication.common.config import Endpoint
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
+from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import FORWARD, Session, new_stream_id
@@ -42,6 +43,7 @@ class PushInstall:
         order = {
             "configuration_server": self.own_endpoint.to_json(),
             **(machine.settings.push_install or {}),
+            "support": self.workshop.targets.of_machine(machine).matrix.target,
             "machine": machine.name,
         }
         async with steps.step("push-install"):
@@ -60,6 +62,8 @@ class Enable:
         """Require everything that takes part."""
         only(arguments)
         self.readiness.target(machine, Operation.ENABLE)
+        matrix = self.workshop.targets.of_machine(machine).matrix
+        self.readiness.supported(machine, Operation.ENABLE, matrix)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
         """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""
@@ -168,18 +172,24 @@ class ApplyPolicy:
         workshop, settings = self.workshop, machine.settings
         session = self.readiness.session(machine, Operation.APPLY_POLICY)
         policy = workshop.machines.policy(settings.policy)
-        forward = session.direction == FORWARD
-        cards = (*settings.replica_nics, *settings.test_nics) if forward else ()
         target = workshop.targets.of(session)
         async with steps.step(f"open-stream-at-{target.label}"):
             await target.reopen(session, policy)
         async with steps.step("open-stream-at-process-server"):
             await workshop.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
-            mode = "copy" if forward else "checksum"
-            await workshop.calls.start_replication(
-                session, policy, settings.disks, mode=mode, cards=cards, group=workshop.group_order(session)
-            )
+            await tell_agent(workshop, machine, session, policy)
+
+
+async def tell_agent(workshop: Workshop, machine: Machine, session: Session, policy: Policy) -> None:
+    """Give the agent of a running session a new order: what it replicates already goes on."""
+    settings = machine.settings
+    forward = session.direction == FORWARD
+    cards = (*settings.replica_nics, *settings.test_nics) if forward else ()
+    mode = "copy" if forward else "checksum"
+    await workshop.calls.start_replication(
+        session, policy, settings.disks, mode=mode, cards=cards, group=workshop.group_order(session)
+    )
 
 
 async def discard_sessions(workshop: Workshop, machine: Machine, steps: Steps, *, stop_agent: bool = False) -> None:
@@ -202,4 +212,5 @@ def fresh_attributes(session: Session | None) -> dict[str, Any]:
         "application_problem": None,
         "recovery_point": None,
         "drained": None,
+        "grown_disks": None,
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from lab.replication.configuration_server.capacity import MASTER_TARGET_FULL, Capacity
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.deployment import Deployment
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
@@ -13,8 +14,9 @@ from lab.replication.configuration_server.fabric_client import Fabrics
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
-from lab.replication.configuration_server.settings import VMWARE, AzureSettings
+from lab.replication.configuration_server.settings import VMWARE, AzureSettings, Server
 from lab.replication.configuration_server.states import Operation, allowed_operations
+from lab.replication.support.matrix import UNSUPPORTED_SYSTEM, Matrix
 from lab.replication.vault.setup import Step, StepTooEarly, require_before
 
 
@@ -27,6 +29,7 @@ class Readiness:
     sessions: SessionTable
     fabrics: Fabrics
     deployment: Deployment
+    capacity: Capacity = field(default_factory=Capacity)
 
     def need(self, machine: Machine, operation: Operation, *components: str, fabrics: tuple[str, ...] = ()) -> None:
         """Require registered components, configured fabrics and the policy.
@@ -61,6 +64,8 @@ class Readiness:
         else:
             self._set_up(machine, operation, azure)
         self.need(machine, operation, *needed, fabrics=fabrics)
+        if azure is None:
+            self.room(machine, operation, settings.site.master_target)
 
     def _set_up(self, machine: Machine, operation: Operation, azure: AzureSettings) -> None:
         """Require the steps of seed L60 that come before, and the server that was added to the vault (seed L51)."""
@@ -89,6 +94,28 @@ class Readiness:
             message = f"from Azure {machine.name} can only fail back to VMware, not to a {settings.failback.to} machine"
             raise refusal(machine, operation, message, reason="not-supported")
         return (settings.failback_fabric,)
+
+    def supported(self, machine: Machine, operation: Operation, matrix: Matrix) -> None:
+        """Require a machine of the support matrix, as far as its agent has said what it is (seed L126, L127).
+
+        Raises:
+            OperationRefused: its system or its disks are not supported.
+        """
+        facts = self.registry.system(machine.agent)
+        problem = None if facts is None else matrix.refusal_of(facts)
+        problem = problem or matrix.refusal_of_disks([disk.size for disk in machine.settings.disks])
+        if problem is not None:
+            raise refusal(machine, operation, f"{machine.name}: {problem}", reason=UNSUPPORTED_SYSTEM)
+
+    def room(self, machine: Machine, operation: Operation, target: Server) -> None:
+        """Require room for a machine's replica disks at a master target (V2S-MT-COUNT).
+
+        Raises:
+            OperationRefused: it has too many already.
+        """
+        problem = self.capacity.refusal(machine, target, self.machines.all())
+        if problem is not None:
+            raise refusal(machine, operation, problem, reason=MASTER_TARGET_FULL)
 
     def session(self, machine: Machine, operation: Operation) -> Session:
         """Return the present session.

@@ -14,6 +14,7 @@ from lab.replication.configuration_server.sessions import FORWARD, Point, Sessio
 from lab.replication.configuration_server.settings import AzureSettings
 from lab.replication.configuration_server.targets.protocol import Order
 from lab.replication.configuration_server.vault_client import VaultClient
+from lab.replication.support.matrix import AZURE, Matrix, load_matrix
 
 OFF = "off"
 
@@ -26,6 +27,15 @@ class AzureTarget:
     sessions: SessionTable
 
     label = "vault"
+
+    @property
+    def matrix(self) -> Matrix:
+        """What is supported towards Azure."""
+        return load_matrix(AZURE)
+
+    def refusal_of_growth(self) -> str:
+        """Snapshots of another size cannot be put back, and a point has to have all of its disk."""
+        return "a replica in Azure does not grow: disable the machine's replication and enable it again"
 
     def session(self, machine: Machine, stream: str) -> Session:
         """Return a new session to the vault."""
@@ -51,6 +61,10 @@ class AzureTarget:
     async def reopen(self, session: Session, policy: Policy) -> None:
         """Tell the vault about the policy. Raises JobError."""
         await self.vault.change(session.stream, {**_described(session), **policy.retention.to_json()})
+
+    async def grow(self, session: Session) -> None:  # noqa: ARG002
+        """Refuse. Raises JobError."""
+        raise JobError("not-supported", self.refusal_of_growth())
 
     async def destination(self, session: Session, policy: Policy) -> Mapping[str, Any]:  # noqa: ARG002
         """Return a new signature for the stream's container. Raises JobError."""

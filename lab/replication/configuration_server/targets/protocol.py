@@ -11,6 +11,7 @@ from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import Point, Session
 from lab.replication.configuration_server.settings import Card
+from lab.replication.support.matrix import Matrix
 
 PickPoint = Callable[[], Awaitable[Point]]
 """Chooses the recovery point; asked as late as possible, because retention may remove one meanwhile."""
@@ -39,6 +40,13 @@ class Target(Protocol):
     def label(self) -> str:
         """Who holds the data there, as steps of jobs name it."""
 
+    @property
+    def matrix(self) -> Matrix:
+        """What is supported for machines that are replicated to here."""
+
+    def refusal_of_growth(self) -> str | None:
+        """Return why replica disks cannot grow here, None when they can."""
+
     def session(self, machine: Machine, stream: str) -> Session:
         """Return a new forward session of a machine to here."""
 
@@ -47,6 +55,9 @@ class Target(Protocol):
 
     async def reopen(self, session: Session, policy: Policy) -> None:
         """Tell about a policy or a process server that has changed."""
+
+    async def grow(self, session: Session) -> None:
+        """Make replica disks as large as the session says; those that are stay."""
 
     async def destination(self, session: Session, policy: Policy) -> Mapping[str, Any]:
         """Return what ``open-stream`` tells a process server about where the data goes."""

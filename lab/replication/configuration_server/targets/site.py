@@ -26,6 +26,7 @@ from lab.replication.configuration_server.targets.site_machines import (
     remove_machine,
     stop_machine,
 )
+from lab.replication.support.matrix import SECONDARY_SITE, Matrix, load_matrix
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class SiteTarget:
     sessions: SessionTable
 
     label = "master-target"
+
+    @property
+    def matrix(self) -> Matrix:
+        """What is supported towards a secondary site."""
+        return load_matrix(SECONDARY_SITE)
+
+    def refusal_of_growth(self) -> None:
+        """Replica disks can grow."""
 
     def session(self, machine: Machine, stream: str) -> Session:
         """Return a new session to the machine's master target."""
@@ -69,6 +78,11 @@ class SiteTarget:
     async def reopen(self, session: Session, policy: Policy) -> None:
         """Open the stream again; its data stays. Raises JobError."""
         await self.calls.open_at_master_target(session, policy, fresh=False)
+
+    async def grow(self, session: Session) -> None:
+        """Have the fabric grow the disks. Raises JobError."""
+        for disk in session.disks:
+            await self._fabric(session).grow_disk(disk.disk, disk.size)
 
     async def destination(self, session: Session, policy: Policy) -> Mapping[str, Any]:
         """Return the address of the master target. Raises JobError."""

@@ -41,7 +41,10 @@ def prepare(disks: Sequence[tuple[str, str]], change_log_serial: str) -> Layout:
         CannotCapture: no initramfs-tools, no dm-log-writes module, no such disk.
     """
     log = device_by_serial(change_log_serial)
-    layout = divide(device_bytes(log), [device_bytes(device_by_serial(serial)) for _, serial in disks])
+    sizes = sizes_of_first_time(STATE, disks, change_log_serial)
+    if sizes is None:
+        sizes = [device_bytes(device_by_serial(serial)) for _, serial in disks]
+    layout = divide(device_bytes(log), sizes)
     lines = [
         f"{name} {serial} {areas.a.first_sector} {areas.a.sectors} {areas.b.first_sector}\n"
         for (name, serial), areas in zip(disks, layout.disks, strict=True)
@@ -57,12 +60,25 @@ def prepare(disks: Sequence[tuple[str, str]], change_log_serial: str) -> Layout:
     if not DMSETUP_HOOK.exists():
         raise CannotCapture("the package dmsetup (with its initramfs hook) is not installed")
     STATE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(STATE, json.dumps({"disks": list(disks), "change_log": change_log_serial}).encode())
+    write_atomically(
+        STATE, json.dumps({"disks": list(disks), "change_log": change_log_serial, "sizes": sizes}).encode()
+    )
     install(archive(files), initramfs(platform.release()))
     HOOK.parent.mkdir(parents=True, exist_ok=True)
     HOOK.write_text(HOOK_TEXT, encoding="utf-8")
     HOOK.chmod(0o755)
     return layout
+
+
+def sizes_of_first_time(state: Path, disks: Sequence[tuple[str, str]], change_log_serial: str) -> list[int] | None:
+    """Return the sizes (bytes) by which the change log of these disks was divided, None if it was not yet.
+
+    A disk that has grown since must not move the areas: the spool behind them would be lost at the next boot.
+    """
+    known = json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
+    same = known.get("disks") == [list(disk) for disk in disks] and known.get("change_log") == change_log_serial
+    sizes: list[int] | None = known.get("sizes") if same else None
+    return sizes
 
 
 def remove() -> None:

@@ -1,0 +1,63 @@
+"""``lab emulate``: emulated products by hand, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab.commands.terminal import console
+from lab.errors import BadInput, LabError
+
+LOCAL = "local"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this family."""
+    family = typer.Typer(help="Start an emulated product in the foreground.", no_args_is_help=True)
+    family.command()(esxi)
+    family.callback()(_emulate)
+    app.add_typer(family, name="emulate")
+
+
+def _emulate() -> None:
+    """Start an emulated product in the foreground."""
+
+
+def esxi(
+    host: Annotated[str, typer.Option(help="Where its machines run: only 'local', QEMU on this machine.")] = LOCAL,
+    home: Annotated[Path | None, typer.Option(help="Folder of its datastore, certificate and password.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0: any free one.")] = 0,
+    lab: Annotated[str, typer.Option(help="Lab whose networks its port groups LAB.NETWORK are.")] = "",
+    password_file: Annotated[Path | None, typer.Option(help="File with root's password.")] = None,
+    *,
+    vcenter: Annotated[bool, typer.Option("--vcenter", help="A vCenter with one host.")] = False,
+    free_licence: Annotated[bool, typer.Option("--free-licence", help="Refuse every change.")] = False,
+) -> None:
+    """Start an emulated ESXi host or vCenter; it ends with Ctrl-C, and its machines with it."""
+    from lab.doctor.acceleration import assess
+    from lab.doctor.facts import newest_kernel
+    from lab.emulators.esxi.backend import BackendError
+    from lab.emulators.esxi.run import CannotStart, Choices, Serving, serve_until_signal
+    from lab.emulators.esxi.service import Licence
+    from lab.home import home as lab_home
+
+    if host != LOCAL:
+        raise BadInput(f"--host is {LOCAL}, not {host!r}: an emulated host's machines run on this machine")
+    cache = lab_home()
+    mode = assess(cache, *newest_kernel([cache, Path("/boot")])).acceleration.value
+    licence = Licence.FREE if free_licence else Licence.FULL
+    choices = Choices(home or cache / "emulated-esxi", mode, port, lab, vcenter, licence, password_file)
+
+    def ready(found: Serving) -> None:
+        console().print(f"url:         {found.url}", markup=False)
+        console().print(f"certificate: {found.certificate}", markup=False)
+        console().print(f"user:        {found.user}", markup=False)
+        console().print(f"password:    in {found.password_source}", markup=False)
+        console().print("end: Ctrl-C")
+
+    try:
+        serve_until_signal(choices, ready)
+    except (CannotStart, BackendError) as error:
+        raise LabError(str(error)) from error

@@ -1,0 +1,1 @@
+"""An emulated ESXi host or vCenter: SOAP and datastore files over real QEMU machines (decision 0010)."""

@@ -1,0 +1,119 @@
+"""ESXi hosts of a lab: a real one that the topology names, or an emulated one that lives and dies with the lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lab.emulators.esxi.backend import BackendError
+from lab.emulators.esxi.qemu.process import Spawner
+from lab.emulators.esxi.run import ENDPOINT, switches
+from lab.errors import BadInput, LabError
+from lab.hypervisors.esxi import EsxiHypervisor, Placement, Target, Trust, connect
+from lab.networks.protocol import NetworkError
+from lab.provision.home import LabFolder
+from lab.provision.processes import spawn
+from lab.provision.state import EsxiAccess
+from lab.topology.model import EsxiHost, Topology
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
+
+PROCESS = "emulated-esxi"
+START_SECONDS = 60.0
+
+
+def esxi_host_of(topology: Topology) -> EsxiHost | None:
+    """Return the ESXi host that holds a topology's machines, None when libvirt does.
+
+    Raises:
+        BadInput: hosts of several kinds, or several ESXi hosts.
+    """
+    found = [host for host in topology.hosts.values() if isinstance(host, EsxiHost)]
+    if found and len(topology.hosts) > 1:
+        names = ", ".join(sorted(topology.hosts))
+        raise BadInput(f"{topology.source}: a lab with an ESXi host has no other host so far, but there are: {names}")
+    return found[0] if found else None
+
+
+def access_to(host: EsxiHost, topology: Topology, folder: LabFolder, acceleration: str) -> EsxiAccess:
+    """Return how a host is reached; an emulated one is started as a process of the lab. Raises LabError."""
+    if host.emulated:
+        return _start(folder, acceleration)
+    split = urlsplit(host.endpoint or "")
+    if host.password_variable not in os.environ:
+        raise LabError(f"host {split.hostname}: the environment has no {host.password_variable} with its password")
+    return EsxiAccess(
+        host=split.hostname or "",
+        port=split.port or 443,
+        user=host.user,
+        password_variable=host.password_variable,
+        certificate=(topology.source.parent / (host.certificate or Path())).resolve(),
+        datastore=host.datastore,
+    )
+
+
+def open_esxi(access: EsxiAccess, lab: str, store: Path) -> EsxiHypervisor:
+    """Open the driver. Raises HypervisorError, LabError without the password."""
+    # The host's own certificate is what the file holds, so it is pinned.
+    trust = Trust(access.certificate, pinned=True)
+    target = Target(access.host, access.port, access.user, password_of(access), trust)
+    return connect(target, lab, store, Placement(datastore=access.datastore))
+
+
+def password_of(access: EsxiAccess) -> str:
+    """Return the password, which is in no state file. Raises LabError."""
+    try:
+        if access.password_file is not None:
+            return access.password_file.read_text(encoding="utf-8").strip()
+        return os.environ[access.password_variable]
+    except (OSError, KeyError) as error:
+        where = access.password_file or f"the environment variable {access.password_variable}"
+        raise LabError(f"host {access.host}: there is no password in {where}") from error
+
+
+def remove_emulated(folder: LabFolder) -> list[str]:
+    """Remove what an emulated host of the lab left behind; its process has been ended. Raises LabError."""
+    home = folder.path / "esxi"
+    if not home.is_dir():
+        return []
+    try:
+        spawner = Spawner(home.resolve())
+        removed = [f"QEMU process {pid}" for pid in spawner.prepare()]
+        spawner.close()
+        networks = switches(folder.name, home)
+        removed += networks.leftovers()
+        networks.remove_all()
+    except (BackendError, NetworkError) as error:
+        raise LabError(f"emulated host of {folder.name}: {error}") from error
+    shutil.rmtree(home, ignore_errors=True)
+    return [*removed, "datastore of the emulated host"]
+
+
+def _start(folder: LabFolder, acceleration: str) -> EsxiAccess:
+    home = folder.path / "esxi"
+    argv = [sys.executable, "-m", "lab.emulators.esxi", "--home", str(home)]
+    argv += ["--acceleration", acceleration, "--lab", folder.name]
+    process = spawn(folder, PROCESS, argv, os.environ)
+    said, log = home / ENDPOINT, folder.processes / f"{PROCESS}.log"
+
+    def answers_or_ended() -> bool:
+        return said.exists() or not process.alive
+
+    try:
+        wait_until(answers_or_ended, Deadline.after(START_SECONDS), "emulated ESXi host", every=0.05)
+    except DeadlineExceeded as error:
+        raise LabError(str(error)) from error
+    if not said.exists():
+        raise LabError(f"the emulated ESXi host did not start: {log.read_text(errors='replace')[-1000:].strip()}")
+    endpoint = json.loads(said.read_text(encoding="utf-8"))
+    return EsxiAccess(
+        host="127.0.0.1",
+        port=endpoint["port"],
+        user=endpoint["user"],
+        password_file=home / "password",
+        certificate=Path(endpoint["certificate"]),
+        emulated=True,
+    )

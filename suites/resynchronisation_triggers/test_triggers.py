@@ -1,0 +1,150 @@
+"""What makes a resynchronisation necessary is noticed by itself, named, and mended: lost power, a disk that has grown.
+
+Eight to twelve minutes without acceleration: two resynchronisations of all disks and one test failover. It begins with
+a protected machine (after suites/failback) and leaves it protected; its data disk is larger afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.stacks import REPLICATION_SECONDS, Protected
+from fixtures.workloads import Workload
+from lab.provision.blueprint import disk_id
+from lab.stacks.protocol import Event, MachineState, Operation, RecoveryPoint, Stack
+from lab.waiting import Deadline
+from reports.evidence import EvidenceRecorder
+
+pytestmark = pytest.mark.needs_lone
+
+BOOT_SECONDS = 600.0
+NOTICE_SECONDS = 300.0
+FAILOVER_SECONDS = 900.0
+MIB = 1 << 20
+GROWTH = 16 * MIB
+
+
+class Happenings:
+    """The events of one machine since this was made."""
+
+    def __init__(self, stack: Stack, machine: str) -> None:
+        self._stack = stack
+        self._machine = machine
+        self._seen: list[Event] = []
+        self._last = 0
+        self._read()
+        self._seen.clear()
+
+    def wait(self, kind: str, seconds: float) -> Mapping[str, Any]:
+        """Return the data of the first event of a kind."""
+        deadline = Deadline.after(seconds)
+        while not (found := self.of(kind)):
+            assert not deadline.expired, f"no {kind} of {self._machine}; there were {[e.kind for e in self._seen]}"
+            self._read(deadline.clamp(15.0))
+        return found[0].data
+
+    def of(self, kind: str) -> Sequence[Event]:
+        """Return the events of a kind that were read until now."""
+        return [event for event in self._seen if event.kind == kind]
+
+    def _read(self, wait: float = 0) -> None:
+        """Read all pages; only the first read waits."""
+        while events := self._stack.events(self._last, wait=wait):
+            self._last, wait = events[-1].id, 0
+            self._seen += [event for event in events if event.machine == self._machine]
+
+
+def mended(stack: Stack, role: Protected, happenings: Happenings) -> None:
+    """Wait for the end of the resynchronisation that nobody has asked for."""
+    happenings.wait("resynchronisation-complete", REPLICATION_SECONDS)
+    stack.wait_status(role.name, lambda status: not status.resynchronising, "end of it", Deadline.after(NOTICE_SECONDS))
+    asked = [event for event in happenings.of("job") if event.data["operation"] == Operation.RESYNCHRONISE]
+    assert not asked, "somebody has asked for it"
+
+
+def assert_equal(stack: Stack, role: Protected, evidence: EvidenceRecorder, name: str) -> None:
+    """Compare the data disk with its replica while nothing changes."""
+    prepare_digests(role)
+    with frozen(role.machine.ssh, mount_of(role.data_disk)):
+        point_now(stack, role)
+        source, replica = digests(role, role.data_disk)
+    evidence.attach(name, as_evidence(source, replica))
+    assert not source.differing(replica)
+
+
+@pytest.fixture
+def role(stack: Stack, other_role: Protected, workloads: dict[str, Workload]) -> Protected:
+    """A protected machine whose writer has ended: it would die with its machine."""
+    if stack.machine(other_role.name).state is not MachineState.PROTECTED:
+        pytest.fail("this begins with a protected machine")
+    workloads[other_role.name].stop()
+    return other_role
+
+
+@pytest.mark.requirement("LAB-RESYNC", "LAB-RECOVERY")
+def test_lost_power_is_noticed_and_mended(stack: Stack, role: Protected, evidence: EvidenceRecorder) -> None:
+    stream = stack.machine(role.name).attributes["stream"]
+    before = point_now(stack, role)
+    happenings = Happenings(stack, role.name)
+    role.machine.power_off()
+    role.machine.power_on()
+    role.machine.wait_ready(Deadline.after(BOOT_SECONDS))
+    required = happenings.wait("resynchronisation-required", NOTICE_SECONDS)
+    evidence.attach("required.txt", f"{dict(required)}\n")
+    assert required["cause"] == "forced-shutdown"
+    mended(stack, role, happenings)
+    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
+    assert before.id in {point.id for point in stack.recovery_points(role.name)}, "a point from before is gone"
+    assert_equal(stack, role, evidence, "digests-after-lost-power.txt")
+
+
+@pytest.mark.requirement("LAB-RESYNC", "V2A-POLICY-APPLIES")
+def test_a_disk_that_has_grown_is_noticed_and_its_replica_grows(
+    stack: Stack, role: Protected, evidence: EvidenceRecorder
+) -> None:
+    host, disk = role.lab.hypervisor, role.data_disk
+    stream = stack.machine(role.name).attributes["stream"]
+    before = point_now(stack, role)
+    old = host.disk(disk_id(role.name, disk)).size_bytes
+    happenings = Happenings(stack, role.name)
+    host.grow_disk(disk_id(role.name, disk), old + GROWTH)
+    required = happenings.wait("resynchronisation-required", NOTICE_SECONDS)
+    evidence.attach("required.txt", f"{dict(required)}\n")
+    assert required["cause"] == "disk-resized"
+    mended(stack, role, happenings)
+    replica = next(each for each in host.disks() if each.id.name == f"{role.name}-{disk.name}-replica")
+    assert replica.size_bytes == old + GROWTH
+    assert replica.attached_to == role.master_target.name
+    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
+    write_behind(role, old)
+    assert_equal(stack, role, evidence, "digests-after-growth.txt")
+    look_at_point_before(stack, role, before)
+
+
+def write_behind(role: Protected, old: int) -> None:
+    """Write where the disk had no place before, past the file system on it; the mapping has to have grown too."""
+    device = f"/dev/mapper/mobility-{role.data_disk.name}"
+    size = int(role.machine.ssh.check("blockdev", "--getsize64", device))
+    assert size == old + GROWTH, f"{device} still ends at {size}"
+    last = f"seek={size // MIB - 1}"
+    role.machine.ssh.check(
+        "dd", "if=/dev/urandom", f"of={device}", "bs=1M", last, "count=1", "oflag=direct", "conv=notrunc,fsync"
+    )
+
+
+def look_at_point_before(stack: Stack, role: Protected, point: RecoveryPoint) -> None:
+    """Start a copy from a point that is older than the growth."""
+    assert point.id in {each.id for each in stack.recovery_points(role.name)}
+    try:
+        deadline = Deadline.after(FAILOVER_SECONDS)
+        stack.run(role.name, Operation.TEST_FAILOVER, deadline, {"recovery_point": point.id})
+        role.test_machine.wait_ready(deadline)
+        role.test_machine.ssh.check("ls", mount_of(role.data_disk))
+    finally:
+        if stack.machine(role.name).test_machine:
+            stack.run(role.name, Operation.CLEANUP_TEST_FAILOVER, Deadline.after(FAILOVER_SECONDS))
+        role.lab.forget(f"{role.name}-test")

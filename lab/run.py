@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -123,12 +124,16 @@ def _up_and_test(
         f"--alluredir={run_dir.resolve() / 'allure-results'}",
         "-p", "no:cacheprovider", "-v", *pytest_arguments,
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=SUITES.parent, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as child:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            child.wait()
-            return INTERRUPTED
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # Of its own: other runs of pytest by this user remove the oldest of the common folders, and a run takes long.
+    with tempfile.TemporaryDirectory(prefix="recovery-lab-suites-") as scratch:
+        command.append(f"--basetemp={scratch}/pytest")
+        with subprocess.Popen(command, cwd=SUITES.parent, env=environment) as child:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                child.wait()
+                return INTERRUPTED
 
 
 def _measure(ledger: Ledger, name: str, value: float, unit: str, context: str) -> None:

@@ -9,6 +9,7 @@ from fixtures.options import (
     ORDER,
     not_meant,
     pausing_plan,
+    public_address,
     refuse_unknown_subjects,
     second_process_server,
     why_not,
@@ -112,6 +113,14 @@ def test_a_way_back_is_needed_or_must_not_be_there(edited) -> None:
     assert why_not(Item("needs_no_way_back"), none) is None
     assert "VMware" in (why_not(Item("needs_way_back"), none) or "")
     assert "have a way back" in (why_not(Item("needs_no_way_back"), there) or "")
+
+
+def test_a_public_address_is_a_card_on_the_internet(edited) -> None:
+    azure = "        - {network: azure, address: 10.50.0.11}\n"
+    with_one = edited(azure, azure + "        - {network: internet, address: 203.0.113.51}\n", AZURE)
+    assert why_not(Item("needs_public_address"), with_one) is None
+    assert public_address(with_one, "app1") == "203.0.113.51"
+    assert "no replica has a card" in (why_not(Item("needs_public_address"), edited()) or "")
 
 
 def test_the_kind_of_the_route_decides(edited) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from fixtures.stacks import Protected
+from fixtures.options import public_address
+from fixtures.stacks import SSH_PORT, Protected
+from lab.measure.peers import call
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Topology
 from reports.evidence import EvidenceRecorder
@@ -50,6 +52,21 @@ def test_the_workload_runs_in_azure(failed_over: Protected, topology: Topology) 
     assert all(attachment.disk.name.startswith("azure-") for attachment in machine.disks)
     assert not failed_over.running, "the source runs beside its replica"
     assert failed_over.replica.ssh.check("ls", str(failed_over.data_disk.mount))
+
+
+@pytest.mark.needs_public_address
+@pytest.mark.requirement("V2A-FO-REPLICA")
+def test_the_workload_answers_at_its_public_address(failed_over: Protected, topology: Topology) -> None:
+    """Called from the internet's side; that network has no way to the private address, so it proves the card."""
+    address = public_address(topology, failed_over.name)
+    if address is None:
+        pytest.fail(f"the replica that has a public address has to be that of {failed_over.name}")
+    caller = failed_over.process_server.ssh
+    settings = topology.machines[failed_over.name].replica
+    assert settings is not None
+    private = next(str(card.address) for card in settings.interfaces if str(card.address) != address)
+    assert call(caller, address, SSH_PORT, plain=True).tcp
+    assert not call(caller, private, SSH_PORT, plain=True).tcp, f"{private} is reached without the public address"
 
 
 @pytest.mark.requirement("P2A-FB-NOPHYS", "LAB-REFUSAL")

@@ -83,11 +83,13 @@ class SiteSettings:
 
 @dataclass(frozen=True)
 class AzureSettings:
-    """Azure: through which server added to the vault the machine is known, and whether it gets a public address."""
+    """Azure: through which server added to the vault the machine is known, and what it is there.
+
+    A public address of its replica is a card like any other, on a network of kind ``internet``.
+    """
 
     server: str
     source: str
-    public_address: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,14 +206,11 @@ def _target(reader: Reader) -> SiteSettings | AzureSettings:
         if reader.has(key):
             raise BadRequest(f"settings.{key}: is for a secondary site; this machine goes to 'azure'")
     inner = reader.inner("azure")
-    inner.only("server", "source", "public_address")
+    inner.only("server", "source")
     source = inner.text("source")
     if source not in SOURCES:
         raise BadRequest(f"settings.azure.source: one of {', '.join(SOURCES)} is expected, not {source!r}")
-    public = inner.value.get("public_address", False)
-    if not isinstance(public, bool):
-        raise BadRequest("settings.azure.public_address: true or false is expected")
-    return AzureSettings(inner.name("server"), source, public)
+    return AzureSettings(inner.name("server"), source)
 
 
 def _failback(reader: Reader) -> Failback:

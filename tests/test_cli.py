@@ -52,6 +52,19 @@ def test_wrong_input_is_exit_code_2_and_one_message(lab, tmp_path: Path) -> None
     assert "Traceback" not in err
 
 
+def test_a_damaged_lab_does_not_hide_the_others(lab, tmp_path: Path) -> None:
+    for name, state in (("a-damaged", "{"), ("b-left", None)):
+        folder = tmp_path / "labs" / name
+        folder.mkdir(parents=True)
+        if state is not None:
+            (folder / "state.json").write_text(state)
+    code, out, err = lab("status")
+    assert re.search(r"a-damaged\s+damaged", out)
+    assert re.search(r"b-left\s+left over", out)
+    assert code == 1
+    assert "state of lab a-damaged is damaged" in err
+
+
 def test_failures_are_exit_code_1_with_their_hint(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def broken() -> None:
         raise LabError("app1 [did] not boot", hint="lab ssh app1")

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import churn, esxi, groups, lab_up, last_run, oracle, replication
+from lab.bench import azure, churn, esxi, groups, lab_up, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -31,12 +31,21 @@ NAMES = (
     churn.NAME,
     groups.NAME,
     oracle.NAME,
+    azure.UPLOAD,
+    azure.START,
     esxi.READS,
     esxi.LIST,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
 _WIDTH_OF_A_PIPE = 160
+ALONE: dict[str, Callable[[int], Row]] = {
+    groups.NAME: groups.group_cut,
+    oracle.NAME: oracle.oracle_speed,
+    azure.UPLOAD: azure.azure_upload,
+    azure.START: azure.azure_kernel_start,
+}
+"""Rows that need no lab."""
 ON_MACHINES = frozenset({lab_up.NAME, replication.NAME, churn.NAME})
 Report = Callable[[list[Row]], None]
 
@@ -63,10 +72,8 @@ def bench(
     try:
         if chosen & ON_MACHINES:
             _on_machines(load_topology(topology), chosen, times, console, report)
-        if groups.NAME in chosen:
-            report([groups.group_cut(times)])
-        if oracle.NAME in chosen:
-            report([oracle.oracle_speed(times)])
+        for name in (name for name in ALONE if name in chosen):
+            report([ALONE[name](times)])
         if chosen & {esxi.READS, esxi.LIST}:
             report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:

@@ -112,7 +112,7 @@ def _turn(stack: Stack, lab: Lab, name: str, board: Board) -> Turn:
 
 def _peer(lab: Lab, name: str) -> float:
     topology, source = lab.topology, lab.machine(name).ssh
-    master_target = topology.stack.protect[name].master_target
+    master_target = topology.master_target_of(name)
     address = address_towards(topology, topology.machines[name].interfaces, master_target)
     devices = [device_by_serial(source, disk_serial(disk.name)) for disk in protected_disks(topology, name)]
     with lent_key(source, lab.machine(master_target).ssh, address):

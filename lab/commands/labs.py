@@ -66,8 +66,14 @@ def status() -> None:
 
     home = Home.default()
     table = plain_table("lab", "phase", "machine", "power", "ssh")
+    damaged: list[LabError] = []
     for lab_name in home.lab_names():
-        state = load_state(home.lab(lab_name))
+        try:
+            state = load_state(home.lab(lab_name))
+        except LabError as error:
+            damaged.append(error)
+            table.add_row(lab_name, "damaged", "", "", f"lab down {lab_name}")
+            continue
         if state is None:
             table.add_row(lab_name, "left over", "", "", f"lab down {lab_name}")
             continue
@@ -77,6 +83,8 @@ def status() -> None:
             table.add_row(lab_name, state.phase.value, machine.name, machine.power.value, f"127.0.0.1:{port}")
         hypervisor.close()
     console().print(table)
+    if damaged:
+        raise damaged[0]
 
 
 def ssh(

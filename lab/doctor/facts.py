@@ -38,11 +38,14 @@ def gather(cache_dir: Path, uris: Iterable[str] | None = None) -> Facts:
     )
 
 
+KERNELS = ("vmlinuz-*", "*.vmlinuz", "images/*.vmlinuz")
+"""Of ``/boot``, of a cache of images, of a lab's home; no deeper: trees of images that are being built are there."""
+
+
 def newest_kernel(folders: Iterable[Path]) -> tuple[Path | None, Path | None]:
     """Return the newest readable kernel of the first folder that has one, and the initrd that belongs to it."""
     for folder in folders:
-        kernels = [*folder.glob("vmlinuz-*"), *folder.glob("**/*.vmlinuz")]
-        readable = [kernel for kernel in kernels if os.access(kernel, os.R_OK)]
+        readable = [kernel for kind in KERNELS for kernel in folder.glob(kind) if os.access(kernel, os.R_OK)]
         if readable:
             kernel = max(readable, key=lambda path: path.stat().st_mtime_ns)
             initrds = (kernel.with_suffix(".initrd"), folder / f"initrd.img-{kernel.name.removeprefix('vmlinuz-')}")

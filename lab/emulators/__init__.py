@@ -1,1 +1,1 @@
-"""Stand-ins that speak a real product's protocol, each over something real where the product has it."""
+"""Stand-ins for what this machine does not have, each with the real product's protocol; a certificate names them."""

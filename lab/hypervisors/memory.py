@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
+from lab.hypervisors.model import (
+    Disk,
+    DiskAttachment,
+    DiskId,
+    Endpoint,
+    Machine,
+    MachineSpec,
+    NetworkSource,
+    PowerState,
+)
 from lab.hypervisors.protocols import Conflict, NotFound
 from lab.waiting import Deadline
 
@@ -22,6 +31,7 @@ class MemoryHypervisor:
         self._specs: dict[str, MachineSpec] = {}
         self._power: dict[str, PowerState] = {}
         self._disks: dict[DiskId, int] = {}
+        self._sources: dict[DiskId, NetworkSource] = {}
 
     def define(self, spec: MachineSpec) -> Machine:
         """Make a machine, powered off. Raises Conflict, NotFound for a missing disk."""
@@ -91,6 +101,18 @@ class MemoryHypervisor:
         with self._lock:
             return self.create_disk(disk, self.disk(source).size_bytes)
 
+    def create_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> Disk:
+        """Make a disk and remember its source. Raises Conflict."""
+        with self._lock:
+            made = self.create_disk(disk, size_bytes)
+            self._sources[disk] = source
+            return made
+
+    def source(self, disk: DiskId) -> NetworkSource | None:
+        """Return what a disk was made over."""
+        with self._lock:
+            return self._sources.get(disk)
+
     def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
         """Make a disk larger. Raises NotFound, Conflict when it is larger already."""
         with self._lock:
@@ -133,6 +155,7 @@ class MemoryHypervisor:
         with self._lock:
             self._refuse_attached(disk)
             del self._disks[disk]
+            self._sources.pop(disk, None)
 
     def endpoint(self, name: str) -> Endpoint:
         """Return an address at which nobody answers. Raises NotFound, Conflict without a management card."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 SEED_SERIAL = "lab-seed"
 """Serial by which a guest finds its seed image."""
@@ -39,6 +40,14 @@ class DiskAttachment:
 
     disk: DiskId
     serial: str
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """Bytes that an NBD server on this host serves read-only: the export ``name`` on a unix socket."""
+
+    socket: Path
+    name: str
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from lab.hypervisors.model import (
     InventoryEvent,
     Machine,
     MachineSpec,
+    NetworkSource,
     PowerState,
     SnapshotId,
 )
@@ -120,11 +121,25 @@ class Reach(Protocol):
         """Return the file that records its serial console from power-on. Raises NotFound."""
 
 
+class Overlays(Protocol):
+    """Disks that begin as bytes which are served from elsewhere, without a copy of them."""
+
+    def create_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> Disk:
+        """Make a disk whose content starts as the source's; writes stay on this host.
+
+        The source has to be served whenever the disk is in use. Raises Conflict, HypervisorError when it is not.
+        """
+
+
 class Hypervisor(Machines, Power, Disks, Reach, Protocol):
     """A driver with every ability above."""
 
     def close(self) -> None:
         """Release the connection; machines keep running."""
+
+
+class CloudHypervisor(Hypervisor, Overlays, Protocol):
+    """A driver that can also start machines from bytes that are elsewhere."""
 
 
 class Snapshots(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
 
 from lab.networks.naming import device_name, namespace_name
 from lab.networks.protocol import NetworkError, TapWiring
@@ -46,6 +47,15 @@ class BridgeSwitches:
         if bridge not in self._links():
             run_ip("-n", self.namespace, "link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
             run_ip("-n", self.namespace, "link", "set", bridge, "alias", network, "up")
+
+    def answer_at(self, network: str, address: IPv4Interface) -> None:
+        """Give the namespace an address on a network, so that a process in it can serve the machines there."""
+        self.ensure(network)
+        bridge = self._bridge(network)
+        shown = json.loads(run_ip("-n", self.namespace, "-j", "address", "show", "dev", bridge) or "[]")
+        known = {item["local"] for link in shown for item in link.get("addr_info", ())}
+        if str(address.ip) not in known:
+            run_ip("-n", self.namespace, "address", "add", str(address), "dev", bridge)
 
     def wire(self, network: str, machine: str) -> TapWiring:
         """Return the tap that libvirt makes for this card."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
+from lab.errors import BadInput
 from lab.topology.part import Part
 from lab.topology.stack import StackSettings
 from lab.topology.units import Name, Size, Subject
@@ -32,6 +33,11 @@ class Scenario(StrEnum):
     def to_secondary_site(self) -> bool:
         """Whether the target is a second site of one's own and not Azure."""
         return self.value.endswith("S")
+
+    @property
+    def over_configuration_server(self) -> bool:
+        """Whether a configuration server replicates to Azure (VMware and physical machines)."""
+        return self in (Scenario.V2A, Scenario.P2A)
 
 
 class Role(StrEnum):
@@ -149,9 +155,13 @@ class ManagementNetwork(Part):
 
 
 class SwitchNetwork(Part):
-    """A switch between machines. ``isolated``: test failover lands here, nothing else is connected to it."""
+    """A switch between machines. ``isolated``: test failover lands here, nothing else is connected to it.
 
-    kind: Literal["switch"]
+    ``internet``, ``expressroute`` and ``vpn`` are switches that lead to Azure (seed L68): the public endpoints on the
+    internet, public peering, or a site-to-site VPN, over which replication to Azure is not supported.
+    """
+
+    kind: Literal["switch", "internet", "expressroute", "vpn"]
     subnet: IPv4Network
     isolated: bool = False
 
@@ -173,6 +183,21 @@ class Interface(Part):
     address: IPv4Address | None = None
     routes: tuple[Route, ...] = ()
     host_access: bool = False
+
+
+class Azure(Part):
+    """Azure as the machines see it: over which network they reach it, and the addresses of its endpoints there.
+
+    Replica machines run on ``host``. Without a connection string in the environment variable that
+    ``connection_string`` names, the storage is Azurite, and the certificate says so.
+    """
+
+    host: Name
+    route: Name
+    vault_address: IPv4Address
+    storage_address: IPv4Address
+    source: Literal["vmware", "physical"]
+    connection_string: str | None = Field(default=None, pattern="^[A-Z][A-Z0-9_]*$")
 
 
 class Disk(Part):
@@ -229,6 +254,7 @@ class Topology(Part):
     stand_ins: tuple[StandIn, ...] = ()
     hosts: dict[Name, Host] = Field(min_length=1)
     sites: dict[Name, Site] = Field(min_length=1)
+    azure: Azure | None = None
     images: dict[Name, Image] = Field(min_length=1)
     networks: dict[Name, Network] = Field(min_length=1)
     machines: dict[Name, Machine] = Field(min_length=1)
@@ -254,6 +280,13 @@ class Topology(Part):
         content = self.model_dump(mode="json", by_alias=True)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def master_target_of(self, machine: str) -> str:
+        """Return the master target that writes a machine's replica. Raises BadInput when it goes to Azure."""
+        target = self.stack.protect[machine].master_target
+        if target is None:
+            raise BadInput(f"{self.source}: {machine} is replicated to Azure, where no master target takes part")
+        return target
 
     @property
     def libvirt_uris(self) -> frozenset[str]:

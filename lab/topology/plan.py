@@ -170,12 +170,12 @@ def _replicas(topology: Topology, *, test: bool) -> tuple[PlannedMachine, ...]:
 
 
 def _replica(topology: Topology, name: str, machine: Machine, replica: Replica, *, test: bool) -> PlannedMachine:
-    site = topology.machines[topology.stack.protect[name].master_target].site
+    host, site = _recovery_place(topology, name)
     own_name = f"{name}-{'test' if test else 'replica'}"
     interfaces = replica.test_interfaces if test else replica.interfaces
     return PlannedMachine(
         name=own_name,
-        host=topology.sites[site].host,
+        host=host,
         site=site,
         roles=(),
         image=None,
@@ -185,6 +185,15 @@ def _replica(topology: Topology, name: str, machine: Machine, replica: Replica, 
         interfaces=tuple(_interface(topology, own_name, interface) for interface in interfaces),
         source=name,
     )
+
+
+def _recovery_place(topology: Topology, name: str) -> tuple[str, str]:
+    """Return the host and the site of a replica."""
+    target = topology.stack.protect[name].master_target
+    if target is None:
+        return (topology.azure.host if topology.azure else "", "azure")
+    site = topology.machines[target].site
+    return topology.sites[site].host, site
 
 
 def _disk(disk: Disk) -> PlannedDisk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.addresses import address_findings
+from lab.topology.azure_rules import azure_findings
 from lab.topology.findings import Finding, Location, dangling, named_twice
 from lab.topology.model import Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
@@ -21,6 +22,7 @@ REQUIRED_ROLES: dict[Scenario, tuple[Role, ...]] = {
     Scenario.H2A_VMM: (Role.PROTECTED, Role.VMM_SERVER),
     Scenario.H2S: (Role.PROTECTED, Role.VMM_SERVER),
 }
+_ROLE_OF = {"process_server": Role.PROCESS_SERVER, "master_target": Role.MASTER_TARGET}
 AGENT_SCENARIOS = frozenset({Scenario.V2A, Scenario.P2A, Scenario.V2S, Scenario.P2S})
 
 
@@ -32,6 +34,7 @@ def check(topology: Topology) -> Iterator[Finding]:
         yield from _disks(topology, name, machine)
     yield from address_findings(topology)
     yield from stack_findings(topology)
+    yield from azure_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)
@@ -94,7 +97,9 @@ def _protection(topology: Topology, name: str, protection: Protection) -> Iterat
     here: Location = ("stack", "protect", name)
     yield from dangling("machine", name, topology.machines, here)
     yield from dangling("policy", protection.policy, topology.stack.policies, (*here, "policy"))
-    yield from _relay(topology, protection, here)
+    yield from _server(topology, "process_server", protection.process_server, here)
+    if protection.master_target is not None:
+        yield from _server(topology, "master_target", protection.master_target, here)
     if protection.failback:
         yield from _relay(topology, protection.failback, (*here, "failback"))
     machine = topology.machines.get(name)
@@ -109,7 +114,7 @@ def _protection(topology: Topology, name: str, protection: Protection) -> Iterat
 
 
 def _sides(topology: Topology, machine: Machine, protection: Protection, here: Location) -> Iterator[Finding]:
-    target = topology.machines.get(protection.master_target)
+    target = topology.machines.get(protection.master_target or "")
     if target and target.site == machine.site:
         message = f"master target '{protection.master_target}' is at the site of the machine it protects"
         yield Finding((*here, "master_target"), message)
@@ -119,10 +124,14 @@ def _sides(topology: Topology, machine: Machine, protection: Protection, here: L
 
 
 def _relay(topology: Topology, relay: Relay, here: Location) -> Iterator[Finding]:
-    for key, role in (("process_server", Role.PROCESS_SERVER), ("master_target", Role.MASTER_TARGET)):
-        name = getattr(relay, key)
-        holders = topology.machines_with(role)
-        if name in topology.machines and name not in holders:
-            yield Finding((*here, key), f"{name} does not have role '{role}' (machines that do: {', '.join(holders)})")
-        else:
-            yield from dangling("machine", name, holders, (*here, key))
+    yield from _server(topology, "process_server", relay.process_server, here)
+    yield from _server(topology, "master_target", relay.master_target, here)
+
+
+def _server(topology: Topology, key: str, name: str, here: Location) -> Iterator[Finding]:
+    role = _ROLE_OF[key]
+    holders = topology.machines_with(role)
+    if name in topology.machines and name not in holders:
+        yield Finding((*here, key), f"{name} does not have role '{role}' (machines that do: {', '.join(holders)})")
+    else:
+        yield from dangling("machine", name, holders, (*here, key))

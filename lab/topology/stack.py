@@ -50,10 +50,15 @@ class Relay(Part):
     master_target: Name
 
 
-class Protection(Relay):
-    """How one machine is protected, and over which servers it comes back."""
+class Protection(Part):
+    """How one machine is protected, and over which servers it comes back.
+
+    Without ``master_target`` it goes to Azure, where the vault does what a master target does.
+    """
 
     policy: Name
+    process_server: Name
+    master_target: Name | None = None
     failback: Relay | None = None
 
 

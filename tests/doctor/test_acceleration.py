@@ -98,3 +98,12 @@ def test_newest_kernel_and_its_initrd(tmp_path: Path) -> None:
         (full / name).touch()
     assert newest_kernel([empty, full]) == (full / "vmlinuz-6.1", full / "initrd.img-6.1")
     assert newest_kernel([empty]) == (None, None)
+
+
+def test_a_tree_that_is_being_built_is_not_looked_into(tmp_path: Path) -> None:
+    kernel = tmp_path / "images" / "debian-12-abc.vmlinuz"
+    half = tmp_path / "images" / "build-x" / "root" / "boot" / "later.vmlinuz"
+    for path in (kernel, half):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert newest_kernel([tmp_path]) == (kernel, None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.hypervisors.model import DiskId
-from lab.hypervisors.protocols import Hypervisor
+from lab.hypervisors.protocols import CloudHypervisor
 
 LIBVIRT_URI = "qemu:///system"
 
@@ -14,8 +14,8 @@ LIBVIRT_URI = "qemu:///system"
 class Backend:
     """A driver of one lab, and its neighbour: a driver of another lab on the same host."""
 
-    host: Hypervisor
-    neighbour: Hypervisor
+    host: CloudHypervisor
+    neighbour: CloudHypervisor
     file_of: Callable[[DiskId], Path] | None
     """Where the content of a disk is, or None when the backend keeps no content."""
     needs_a_guest: bool

@@ -1,15 +1,18 @@
 """What every hypervisor driver promises, run over all of them."""
 
+import shutil
 import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from backends import Backend
 from esxi_backends import EMULATED
 
-from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic, PowerState
+from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, NetworkSource, Nic, PowerState
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
-from lab.waiting import Deadline, DeadlineExceeded
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 MIB = 1 << 20
 REAL = [pytest.param(name, marks=pytest.mark.qemu) for name in ("libvirt", "esxi-qemu")]
@@ -322,3 +325,47 @@ def test_removing_everything_leaves_the_neighbour_alone(backend: Backend) -> Non
     assert backend.remove_all() == []
     assert list(backend.host.machines()) == []
     assert [machine.name for machine in backend.neighbour.machines()] == ["m1"]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[NetworkSource]:
+    """Eight MiB that an NBD server serves read-only; the host's QEMU may open the socket."""
+    content, socket_path = tmp_path / "content.raw", tmp_path / "nbd"
+    content.write_bytes(b"begin" + bytes(8 * MIB - 5))
+    command = ["qemu-nbd", "-r", "-t", "-f", "raw", "-x", "system", "-k", str(socket_path), str(content)]
+    with subprocess.Popen(command) as server:
+        wait_until(socket_path.exists, Deadline.after(10), "socket of qemu-nbd", every=0.05)
+        yield NetworkSource(socket_path, "system")
+        server.terminate()
+
+
+needs_nbd = pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="needs qemu-nbd: apt-get install qemu-utils")
+
+
+@needs_nbd
+def test_an_overlay_begins_as_what_is_served_and_is_written_here(
+    backend: Backend, served: NetworkSource, tmp_path: Path
+) -> None:
+    made = backend.host.create_overlay(SYSTEM, served, 8 * MIB)
+    assert (made.id, made.size_bytes, made.attached_to) == (SYSTEM, 8 * MIB, None)
+    assert [disk.id for disk in backend.host.disks()] == [SYSTEM]
+    backend.host.define(spec("m1", SYSTEM))
+    assert backend.host.disk(SYSTEM).attached_to == "m1"
+    with pytest.raises(Conflict):
+        backend.host.create_overlay(SYSTEM, served, 8 * MIB)
+    backend.host.undefine("m1")
+    if backend.file_of is not None:
+        copy = tmp_path / "copy.raw"
+        command = ["qemu-img", "convert", "-O", "raw", str(backend.file_of(SYSTEM)), str(copy)]
+        subprocess.run(command, check=True, timeout=30)
+        assert copy.read_bytes().startswith(b"begin")
+    backend.host.delete_disk(SYSTEM)
+    assert list(backend.host.disks()) == []
+
+
+def test_an_overlay_over_nothing_leaves_nothing(backend: Backend, tmp_path: Path) -> None:
+    if backend.file_of is None:
+        return
+    with pytest.raises(HypervisorError, match="m1-system"):
+        backend.host.create_overlay(SYSTEM, NetworkSource(tmp_path / "nobody", "system"), 8 * MIB)
+    assert list(backend.host.disks()) == []

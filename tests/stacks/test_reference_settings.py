@@ -32,7 +32,7 @@ def test_the_configuration_server_accepts_what_the_topology_says(topology, docum
     settings = parse_settings(document)
     assert [disk.name for disk in settings.disks] == ["system", "data"]
     assert settings.change_log.serial == "changes"
-    assert (settings.primary_fabric, settings.recovery_fabric) == ("primary", "recovery")
+    assert (settings.primary_fabric, settings.site.recovery_fabric) == ("primary", "recovery")
     assert parse_policy(policy_document(topology.stack.policies["standard"])).rpo_threshold_s == 60
 
 

@@ -24,6 +24,7 @@ from lab.hypervisors.model import (
     Endpoint,
     Machine,
     MachineSpec,
+    NetworkSource,
     PowerState,
 )
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
@@ -118,6 +119,11 @@ class LibvirtHypervisor:
     def clone_disk(self, source: DiskId, disk: DiskId) -> Disk:
         """Copy a raw disk as it is now. Raises NotFound, Conflict."""
         self.storage.clone(source, disk)
+        return self.disk(disk)
+
+    def create_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> Disk:
+        """Make a disk over an NBD export of this host. Raises Conflict, HypervisorError."""
+        self.storage.network_overlay(disk, source, size_bytes)
         return self.disk(disk)
 
     def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import libvirt
 
 from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt.session import Session, translated
 from lab.hypervisors.libvirt.xml import pool_xml, volume_xml
-from lab.hypervisors.model import DiskId
-from lab.hypervisors.protocols import Conflict
+from lab.hypervisors.model import DiskId, NetworkSource
+from lab.hypervisors.protocols import Conflict, HypervisorError
 
 SUFFIX = ".img"
 BUILD = 0
+CREATE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,31 @@ class Storage:
         document = volume_xml(f"{disk.name}{SUFFIX}", size_bytes, backing=image, backing_format=image_format)
         with translated(f"disk {disk.name} from {image.name}"):
             self.pool().createXML(document, BUILD)
+
+    def network_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> None:
+        """Make a disk whose content starts as what an NBD server serves. Raises Conflict, HypervisorError."""
+        if disk in self.sizes():
+            raise Conflict(f"disk {disk.name}: exists already")
+        pool = self.pool()
+        # libvirt looks for a backing image on the file system, so it cannot be asked to make this one.
+        backing = f"nbd+unix:///{quote(source.name)}?socket={quote(str(source.socket))}"
+        command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing]
+        try:
+            subprocess.run(
+                [*command, str(self.path(disk)), str(size_bytes)],
+                check=True,
+                capture_output=True,
+                timeout=CREATE_SECONDS,
+            )
+        except subprocess.CalledProcessError as error:
+            self.path(disk).unlink(missing_ok=True)
+            problem = error.stderr.decode(errors="replace").strip()
+            raise HypervisorError(f"disk {disk.name} over {source.name}: {problem}") from error
+        except subprocess.TimeoutExpired as error:
+            self.path(disk).unlink(missing_ok=True)
+            raise HypervisorError(f"disk {disk.name} over {source.name}: no answer") from error
+        with translated(f"pool {self.pool_name}"):
+            pool.refresh(0)
 
     def clone(self, source: DiskId, disk: DiskId) -> None:
         """Copy a raw disk, which may be in use. Raises NotFound, Conflict."""

@@ -19,6 +19,15 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def commit_file(temporary: Path, final: Path) -> None:
     """Give the synced file ``temporary`` its final name, durably; both are in one directory."""
     temporary.replace(final)

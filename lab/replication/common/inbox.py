@@ -97,6 +97,10 @@ class Inbox:
         sequence = self.done + 1
         return (sequence, self._path(sequence)) if sequence <= self.received else None
 
+    def document(self, sequence: int) -> Path | None:
+        """Return a document that waits, or None."""
+        return self._path(sequence) if self.done < sequence <= self.received else None
+
     def finish(self, sequence: int) -> None:
         """Note durably that the oldest document was passed on, and delete it."""
         write_json(self._progress, {"done": sequence})

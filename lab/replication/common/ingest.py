@@ -36,7 +36,7 @@ def receive(body: Body, inbox: Inbox, stream: str, sequence: int, room: int) -> 
         if inbox.known(sequence):
             return Response(OK, {"sequence": sequence})
         _store(body, part, room)
-        _verify(part, stream, sequence)
+        verify_received(part, stream, sequence)
         new = inbox.admit(part, sequence)
     except Gap as gap:
         raise Refused(CONFLICT, "gap", str(gap), expected=gap.expected) from gap
@@ -68,7 +68,12 @@ def _store(body: Body, part: Path, room: int) -> None:
         os.fsync(file.fileno())
 
 
-def _verify(part: Path, stream: str, sequence: int) -> Head:
+def verify_received(part: Path, stream: str, sequence: int) -> Head:
+    """Read all of a received file and return its head.
+
+    Raises:
+        ChangeSetError: it is damaged, or another document than it should be.
+    """
     with part.open("rb") as file:
         head = verify_document(file, Zstd()).head
     if (head.stream, head.sequence) != (stream, sequence):

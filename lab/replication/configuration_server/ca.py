@@ -22,10 +22,11 @@ OPERATOR = "operator"
 CONSOLE = "console"
 """May do what an operator may, at the location of the configuration server only (seed L141)."""
 FABRIC = "fabric"
+VAULT = "vault"
 MOBILITY = "mobility"
 """No server of the stack, but members of a group listen for each other (seed L67)."""
 COMPONENT_KINDS = (MOBILITY, "process-server", "master-target")
-SERVER_KINDS = ("process-server", "master-target", FABRIC, CONFIGURATION_SERVER)
+SERVER_KINDS = ("process-server", "master-target", FABRIC, VAULT, CONFIGURATION_SERVER)
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
 LIFETIME = dt.timedelta(days=825)
 CLOCK_MARGIN = dt.timedelta(days=1)
@@ -183,7 +184,7 @@ def _names(holder: Holder) -> Sequence[x509.GeneralName]:
 
 
 def _purposes(kind: str) -> list[x509.ObjectIdentifier]:
-    if kind == FABRIC:
+    if kind in (FABRIC, VAULT):
         return [ExtendedKeyUsageOID.SERVER_AUTH]
     client = [ExtendedKeyUsageOID.CLIENT_AUTH]
     return [*client, ExtendedKeyUsageOID.SERVER_AUTH] if kind in (*SERVER_KINDS, MOBILITY) else client

@@ -29,21 +29,31 @@ class Calls:
             f"process-server-{process_server}", "push-install", dict(arguments), self.deadlines.push_install
         )
 
-    async def open_at_process_server(self, session: Session, policy: Policy, *, first: int | None = None) -> None:
-        """Open a stream at its process server; ``first`` is its next document when it comes from another one."""
-        target = session.master_target
+    async def open_at_process_server(
+        self, session: Session, policy: Policy, destination: Mapping[str, Any], *, first: int | None = None
+    ) -> None:
+        """Open a stream at its process server.
+
+        Args:
+            session: the stream.
+            policy: says the port.
+            destination: where the data goes from there; it may hold a secret.
+            first: its next document, when it comes from another process server.
+        """
         await self._to_process_server(
             session,
             "open-stream",
             machine=session.machine,
             data_port=policy.process_server_port,
-            master_target={
-                "name": target.name,
-                "address": self._address("master-target", target),
-                "port": policy.master_target_port,
-            },
+            **destination,
             **({} if first is None else {"first": first}),
         )
+
+    def master_target_address(self, session: Session, policy: Policy) -> dict[str, Any]:
+        """Return how a process server finds the master target of a session. Raises JobError."""
+        target = session.at_master_target
+        address = self._address("master-target", target)
+        return {"master_target": {"name": target.name, "address": address, "port": policy.master_target_port}}
 
     async def seal(self, session: Session) -> None:
         """Have a process server take in nothing new of a stream."""
@@ -171,7 +181,7 @@ class Calls:
     async def _to_master_target(
         self, session: Session, command: str, seconds: float | None = None, **arguments: Any
     ) -> dict[str, Any]:
-        component = f"master-target-{session.master_target.name}"
+        component = f"master-target-{session.at_master_target.name}"
         return await self._call(component, command, {"stream": session.stream, **arguments}, seconds)
 
     async def _to_agent(self, session: Session, command: str, **arguments: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lab.replication.configuration_server.machines import Machine
-from lab.replication.configuration_server.settings import Server
+from lab.replication.configuration_server.settings import Server, SiteSettings
 from lab.replication.configuration_server.states import State
 
 MASTER_TARGET_FULL = "master-target-full"
@@ -62,6 +62,7 @@ class Capacity:
 def holds(machine: Machine, target: Server) -> bool:
     """Whether disks of a machine are at a master target now, or are on their way to it or from it."""
     if machine.state in _FORWARD:
-        return machine.settings.master_target.name == target.name
+        goes_to = machine.settings.target
+        return isinstance(goes_to, SiteSettings) and goes_to.master_target.name == target.name
     failback = machine.settings.failback
     return machine.state in _REVERSE and failback is not None and failback.master_target.name == target.name

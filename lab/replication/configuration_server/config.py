@@ -54,6 +54,9 @@ class ServerConfig:
     deadlines: Deadlines
     scripts_dir: Path = SCRIPTS_DIR
     script_user: str = SCRIPT_USER
+    vault: Endpoint | None = None
+    """Where the vault is, when machines are replicated to Azure; its certificate is for ``vault_addresses`` too."""
+    vault_addresses: tuple[str, ...] = ()
     site_networks: tuple[str, ...] = ()
     """Networks such as 10.20.0.0/24 that only machines of this server's site are on: a console may be there."""
     replica_disks: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +84,8 @@ class ServerConfig:
                 deadlines=_deadlines(value.get("deadlines", {})),
                 scripts_dir=Path(value.get("scripts_dir", SCRIPTS_DIR)),
                 script_user=str(value.get("script_user", SCRIPT_USER)),
+                vault=Endpoint.from_json(value["vault"]) if value.get("vault") else None,
+                vault_addresses=tuple(str(address) for address in value.get("vault_addresses", ())),
                 site_networks=tuple(str(ip_network(network)) for network in value.get("site_networks", ())),
                 replica_disks={str(name): int(most) for name, most in value.get("replica_disks", {}).items()},
             )

@@ -52,6 +52,9 @@ CREATE TABLE IF NOT EXISTS plan_steps (
   run INTEGER NOT NULL REFERENCES plan_runs (id), position INTEGER NOT NULL, stage INTEGER NOT NULL,
   "group" INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, timeout_s INTEGER NOT NULL,
   job TEXT, started_ns INTEGER, ended_ns INTEGER, detail TEXT, PRIMARY KEY (run, position));
+CREATE TABLE IF NOT EXISTS vault_setup (step TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
+  made_ns INTEGER NOT NULL, PRIMARY KEY (step, name));
+CREATE TABLE IF NOT EXISTS vault_cursor (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL);
 """
 
 

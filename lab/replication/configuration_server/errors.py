@@ -78,6 +78,35 @@ class JobError(Exception):
         self.kind = kind
 
 
+class Unavailable(ControlError):
+    """Something that the call depends on is not there, or does not do its part."""
+
+    status = 502
+    kind = "unavailable"
+
+
+class SetupRefused(ControlError):
+    """A step of the set-up came too early, and nothing has changed (seed L60).
+
+    Args:
+        step: what was asked for.
+        missing: the steps that have to come first.
+        message: the same for people.
+    """
+
+    status = 409
+    kind = "step-too-early"
+
+    def __init__(self, step: str, missing: Sequence[str], message: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.missing = tuple(missing)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error object of the answer."""
+        return {**super().to_json(), "step": self.step, "missing": list(self.missing)}
+
+
 class ComponentUnreachable(JobError):
     """A component did not take a command in time."""
 

@@ -14,6 +14,7 @@ from lab.replication.configuration_server.ca import (
     CONSOLE,
     FABRIC,
     OPERATOR,
+    VAULT,
     Authority,
     Holder,
     key_pem,
@@ -61,6 +62,9 @@ def _wanted(config: ServerConfig) -> Iterable[tuple[Path, Path, Holder]]:
     for site, endpoint in config.fabrics.items():
         holder = Holder(FABRIC, site, (endpoint.address,))
         yield issued / f"{FABRIC}-{site}.pem", issued / f"{FABRIC}-{site}.key", holder
+    if config.vault is not None:
+        holder = Holder(VAULT, config.name, tuple({config.vault.address, *config.vault_addresses}))
+        yield issued / f"{VAULT}.pem", issued / f"{VAULT}.key", holder
 
 
 def _issue(authority: Authority, registry: Registry, certificate: Path, key_file: Path, holder: Holder) -> bool:

@@ -12,6 +12,7 @@ from lab.replication.configuration_server.access import json_body, operator_of
 from lab.replication.configuration_server.component_api import wait_seconds
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.deployment import Deployment
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.groups.table import GroupTable
@@ -42,6 +43,7 @@ class OperatorApi:
     jobs: JobRunner
     views: Views
     groups: GroupTable
+    deployment: Deployment
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -56,8 +58,22 @@ class OperatorApi:
             web.post("/v1/machines/{name}/operations/{operation}", self.operate),
             web.post("/v1/machines/{name}/cut", self.cut),
             web.get("/v1/jobs/{id}", self.job),
+            web.get("/v1/vault", self.show_vault),
+            web.put("/v1/vault/{step}/{name}", self.set_up_vault),
             web.get("/v1/events", self.list_events),
         ]
+
+    async def show_vault(self, request: web.Request) -> web.Response:
+        """Return what was set up with the vault, step by step."""
+        operator_of(request)
+        return web.json_response({"setup": self.deployment.done()})
+
+    async def set_up_vault(self, request: web.Request) -> web.Response:
+        """Do a step of the set-up; one that is too early is refused (seed L60)."""
+        operator_of(request)
+        step, name = request.match_info["step"], name_in(request.match_info["name"])
+        await self.deployment.set_up(step, name, await json_body(request))
+        return web.json_response({"step": step, "name": name})
 
     async def components(self, request: web.Request) -> web.Response:
         """List the components."""

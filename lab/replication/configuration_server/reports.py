@@ -28,9 +28,10 @@ MACHINE_REPORTS = (
     "resynchronisation-complete",
     DISKS_GROWN,
 )
-LINKS = ("process_server", "master_target")
+LINKS = ("process_server", "master_target", "storage")
 OK = "ok"
 MASTER_TARGET_REPORTS = ("recovery-point", "recovery-points-removed")
+VAULT_REPORTS = (*MASTER_TARGET_REPORTS, "resynchronisation-required")
 KINDS = (*MASTER_TARGET_REPORTS, "health", "group-round", *MACHINE_REPORTS)
 
 
@@ -71,6 +72,26 @@ class Reports:
                 component=f"{kind}-{name}",
             )
 
+    def take_from_vault(self, value: object) -> None:
+        """Take an event that was fetched from the vault.
+
+        Raises:
+            BadRequest: it is malformed.
+            Forbidden: it is about a stream that does not go to Azure.
+        """
+        reader = Reader.of(value, "event")
+        what, data = reader.text("kind"), reader.inner("data")
+        session = self.sessions.find(reader.text("stream"))
+        if session is None or not session.azure:
+            raise Forbidden("no such stream goes to Azure")
+        if what not in VAULT_REPORTS:
+            raise BadRequest(f"event.kind: one of {', '.join(VAULT_REPORTS)} is expected, not {what!r}")
+        with self.database.transaction():
+            if session.open:
+                self._apply(what, session, data)
+            place = {"machine": session.machine, "stream": session.stream}
+            self.events.add(what, dict(data.value), **place, component="vault")
+
     def settle(self, name: str) -> None:
         """Move a machine on when its copy is complete and a recovery point exists."""
         machine = self.machines.find(name)
@@ -99,7 +120,7 @@ class Reports:
         owners = {
             "mobility": session.machine,
             "process-server": session.process_server.name,
-            "master-target": session.master_target.name,
+            "master-target": session.master_target.name if session.master_target else None,
         }
         others = (what in MASTER_TARGET_REPORTS and kind != "master-target") or (
             what == DISKS_GROWN and kind != MOBILITY

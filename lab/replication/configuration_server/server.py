@@ -22,6 +22,7 @@ from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.config import ServerConfig
 from lab.replication.configuration_server.console_place import consoles_at_home
 from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.deployment import Deployment
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
 from lab.replication.configuration_server.groups.api import GroupApi
@@ -52,6 +53,11 @@ from lab.replication.configuration_server.sessions import SessionTable
 from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.site.routes import Site
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.targets.azure import AzureTarget
+from lab.replication.configuration_server.targets.choice import Targets
+from lab.replication.configuration_server.targets.site import SiteTarget
+from lab.replication.configuration_server.vault_client import VaultClient
+from lab.replication.configuration_server.vault_follower import VaultFollower
 from lab.replication.configuration_server.views import Views
 
 MOST_BODY = 1 << 20
@@ -69,10 +75,15 @@ class ConfigurationServer:
         self._machines = MachineTable(self._database)
         self._sessions = SessionTable(self._database)
         self._groups = GroupTable(self._database)
-        self._fabrics = _fabrics(config, client_context(config.identity_dir))
+        context = client_context(config.identity_dir)
+        self._fabrics = _fabrics(config, context)
+        self._vault = _vault(config, context)
+        self._deployment = Deployment(self._database, self._events, self._vault)
+        self._calls = Calls(self._commands, self._registry, config.deadlines)
         points_news = Signal()
+        self._workshop = self._make_workshop(points_news)
         self._reports = Reports(self._database, self._machines, self._sessions, self._events, points_news, self._groups)
-        procedures = self._procedures(points_news)
+        procedures = self._procedures()
         self._jobs = JobRunner(self._database, self._machines, self._events, procedures, self._reports.settle)
         self._plans = PlanTable(self._database, self._events)
         self._scripts = Scripts(config.scripts_dir, config.script_user)
@@ -92,6 +103,7 @@ class ConfigurationServer:
         growth = GrowthWatch(self._jobs)
         self._watch = Watch(self._machines, self._views, self._alerts, config.deadlines.watch, growth.look)
         self._watching: asyncio.Task[None] | None = None
+        self._follower = self._make_follower()
         self._runner = web.AppRunner(self._application(), access_log=None)
 
     @property
@@ -113,16 +125,22 @@ class ConfigurationServer:
         listen = self._config.listen
         await web.TCPSite(self._runner, listen.address, listen.port, ssl_context=context).start()
         self._watching = asyncio.get_running_loop().create_task(self._watch.run())
+        if self._follower is not None:
+            self._follower.start()
 
     async def close(self) -> None:
         """Stop serving; jobs that run are left as they are and are interrupted at the next start."""
         await self._stop_watching()
+        if self._follower is not None:
+            await self._follower.stop()
         await self._plan_runner.close()
         await self._jobs.close()
         self._commands.close()
         self._events.news.notify()
         await self._runner.cleanup()
         await self._fabrics.close()
+        if self._vault is not None:
+            await self._vault.close()
         self._database.close()
 
     async def _stop_watching(self) -> None:
@@ -153,6 +171,7 @@ class ConfigurationServer:
             jobs=self._jobs,
             views=self._views,
             groups=self._groups,
+            deployment=self._deployment,
         )
         groups = GroupApi(self._database, self._groups, self._machines, self._sessions, self._events, self._jobs)
         plans = PlanApi(self._plans, self._plan_runner, self._scripts)
@@ -173,12 +192,28 @@ class ConfigurationServer:
             jobs=self._jobs,
         )
 
-    def _procedures(self, points_news: Signal) -> Mapping[Operation, Procedure]:
-        calls = Calls(self._commands, self._registry, self._config.deadlines)
-        workshop = Workshop(calls, self._fabrics, self._machines, self._sessions, self._groups, points_news)
-        readiness = Readiness(
-            self._registry, self._machines, self._sessions, self._fabrics, Capacity(self._config.replica_disks)
+    def _make_workshop(self, points_news: Signal) -> Workshop:
+        site = SiteTarget(self._calls, self._fabrics, self._sessions)
+        azure = AzureTarget(self._vault, self._sessions) if self._vault is not None else None
+        return Workshop(
+            calls=self._calls,
+            fabrics=self._fabrics,
+            targets=Targets(site, azure),
+            machines=self._machines,
+            sessions=self._sessions,
+            groups=self._groups,
+            news=points_news,
         )
+
+    def _make_follower(self) -> VaultFollower | None:
+        if self._vault is None:
+            return None
+        return VaultFollower(self._vault, self._deployment, self._reports, self._workshop, self._jobs)
+
+    def _procedures(self) -> Mapping[Operation, Procedure]:
+        workshop = self._workshop
+        capacity = Capacity(self._config.replica_disks)
+        readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics, self._deployment, capacity)
         own = Endpoint(self._config.addresses[0], self._config.listen.port)
         return {
             Operation.PUSH_INSTALL: protect.PushInstall(workshop, readiness, own),
@@ -205,3 +240,9 @@ class ConfigurationServer:
 def _fabrics(config: ServerConfig, context: ssl.SSLContext) -> Fabrics:
     seconds = config.deadlines.fabric
     return Fabrics({site: FabricClient(site, endpoint, context, seconds) for site, endpoint in config.fabrics.items()})
+
+
+def _vault(config: ServerConfig, context: ssl.SSLContext) -> VaultClient | None:
+    if config.vault is None:
+        return None
+    return VaultClient(config.vault, context, config.deadlines.fabric, config.deadlines.drain)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lab.replication.configuration_server.database import Database
+from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.settings import Server
 from lab.replication.retention import APPLICATION_CONSISTENT
 
@@ -31,16 +32,31 @@ class TargetDisk:
 
 @dataclass(frozen=True)
 class Session:
-    """One stream: one machine in one direction, with the servers and disks it had from the start."""
+    """One stream: one machine in one direction, with the servers and disks it had from the start.
+
+    ``azure``: the data goes to a vault; then there is neither a master target nor a fabric.
+    """
 
     stream: str
     machine: str
     direction: str
     process_server: Server
-    master_target: Server
+    master_target: Server | None
     fabric: str
     disks: tuple[TargetDisk, ...] = ()
     open: bool = True
+    azure: bool = False
+
+    @property
+    def at_master_target(self) -> Server:
+        """The master target.
+
+        Raises:
+            JobError: the data goes to Azure.
+        """
+        if self.master_target is None:
+            raise JobError("no-master-target", f"stream {self.stream} goes to Azure")
+        return self.master_target
 
     def with_disks(self, disks: Sequence[TargetDisk]) -> Session:
         """Return the session with the disks that were found for it."""
@@ -179,10 +195,11 @@ def _session(row: Any) -> Session:
         machine=row["machine"],
         direction=row["direction"],
         process_server=Server(**value["process_server"]),
-        master_target=Server(**value["master_target"]),
+        master_target=Server(**value["master_target"]) if value["master_target"] else None,
         fabric=value["fabric"],
         disks=tuple(TargetDisk(**disk) for disk in value["disks"]),
         open=row["state"] == "open",
+        azure=bool(value.get("azure", False)),
     )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.replication.configuration_server.errors import BadRequest
+from lab.replication.configuration_server.errors import BadRequest, JobError
 from lab.replication.configuration_server.parsing import Reader
+from lab.replication.vault.setup import SOURCES
 
 MIB = 1 << 20
+VMWARE = "vmware"
 MOST_DISKS = 16
 MOST_BYTES = 1 << 44
 SERIAL_LENGTH = 20
@@ -63,10 +65,29 @@ class Card:
 
 @dataclass(frozen=True)
 class Failback:
-    """The servers of the way back (seed L142)."""
+    """The servers of the way back (seed L142); ``to`` is what the machine becomes there (seed L90)."""
 
     process_server: Server
     master_target: Server
+    to: str = VMWARE
+    fabric: str | None = None
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """A secondary site: who writes the replica, and the fabric that makes machines of it."""
+
+    master_target: Server
+    recovery_fabric: str
+
+
+@dataclass(frozen=True)
+class AzureSettings:
+    """Azure: through which server added to the vault the machine is known, and whether it gets a public address."""
+
+    server: str
+    source: str
+    public_address: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,8 +96,7 @@ class Settings:
 
     policy: str
     process_server: Server
-    master_target: Server
-    recovery_fabric: str
+    target: SiteSettings | AzureSettings
     primary_fabric: str
     disks: tuple[ProtectedDisk, ...]
     cpus: int
@@ -88,9 +108,31 @@ class Settings:
     group: str | None = None
     push_install: dict[str, Any] | None = None
 
+    @property
+    def site(self) -> SiteSettings:
+        """The secondary site.
+
+        Raises:
+            JobError: the machine is replicated to Azure.
+        """
+        if isinstance(self.target, SiteSettings):
+            return self.target
+        raise JobError("no-secondary-site", "this machine is replicated to Azure, not to a site")
+
+    @property
+    def azure(self) -> AzureSettings | None:
+        """How the machine is replicated to Azure, None when it is not."""
+        return self.target if isinstance(self.target, AzureSettings) else None
+
+    @property
+    def failback_fabric(self) -> str:
+        """The fabric at which the machine comes back."""
+        return (self.failback.fabric if self.failback else None) or self.primary_fabric
+
 
 _KEYS = (
     "policy",
+    "azure",
     "process_server",
     "master_target",
     "recovery_fabric",
@@ -133,8 +175,7 @@ def parse_settings(value: object) -> Settings:
     return Settings(
         policy=reader.name("policy"),
         process_server=_server(reader, "process_server"),
-        master_target=_server(reader, "master_target"),
-        recovery_fabric=reader.name("recovery_fabric"),
+        target=_target(reader),
         primary_fabric=reader.name("primary_fabric"),
         disks=_disks(reader.objects("disks")),
         cpus=reader.integer("cpus", 1, MOST_CPUS),
@@ -156,9 +197,30 @@ def _server(reader: Reader, key: str) -> Server:
     return Server(inner.name("name"), inner.address("address") if inner.has("address") else None)
 
 
+def _target(reader: Reader) -> SiteSettings | AzureSettings:
+    if not reader.has("azure"):
+        return SiteSettings(_server(reader, "master_target"), reader.name("recovery_fabric"))
+    for key in ("master_target", "recovery_fabric"):
+        if reader.has(key):
+            raise BadRequest(f"settings.{key}: is for a secondary site; this machine goes to 'azure'")
+    inner = reader.inner("azure")
+    inner.only("server", "source", "public_address")
+    source = inner.text("source")
+    if source not in SOURCES:
+        raise BadRequest(f"settings.azure.source: one of {', '.join(SOURCES)} is expected, not {source!r}")
+    public = inner.value.get("public_address", False)
+    if not isinstance(public, bool):
+        raise BadRequest("settings.azure.public_address: true or false is expected")
+    return AzureSettings(inner.name("server"), source, public)
+
+
 def _failback(reader: Reader) -> Failback:
-    reader.only("process_server", "master_target")
-    return Failback(_server(reader, "process_server"), _server(reader, "master_target"))
+    reader.only("process_server", "master_target", "to", "fabric")
+    to = reader.text("to") if reader.has("to") else VMWARE
+    if to not in SOURCES:
+        raise BadRequest(f"settings.failback.to: one of {', '.join(SOURCES)} is expected, not {to!r}")
+    fabric = reader.name("fabric") if reader.has("fabric") else None
+    return Failback(_server(reader, "process_server"), _server(reader, "master_target"), to, fabric)
 
 
 def _change_log(reader: Reader) -> ChangeLog:

@@ -77,11 +77,9 @@ class Views:
         )
 
     def _silent(self, machine: Machine, session: Session) -> dict[str, float | None]:
-        names = (
-            machine.agent,
-            f"process-server-{session.process_server.name}",
-            f"master-target-{session.master_target.name}",
-        )
+        names = [machine.agent, f"process-server-{session.process_server.name}"]
+        if session.master_target is not None:
+            names.append(f"master-target-{session.master_target.name}")
         return {name: self._silence(name) for name in names}
 
     def _silence(self, component: str) -> float | None:

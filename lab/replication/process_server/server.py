@@ -14,12 +14,14 @@ from lab.replication.common.dataserver import STREAM, DataServer, Refused, Reque
 from lab.replication.common.durable import JSON, read_json, write_json
 from lab.replication.common.inbox import Inbox
 from lab.replication.common.ingest import receive
-from lab.replication.common.link import Unreachable
 from lab.replication.common.outbox import Outbox
+from lab.replication.common.storage_access import StorageAccess
 from lab.replication.common.tls import client_context, server_context
+from lab.replication.process_server.forwarding import Forwarder, MasterTargetForwarder, NotTaken
 from lab.replication.process_server.push import push_install
 from lab.replication.process_server.settings import StreamSettings
 from lab.replication.process_server.statistics import Statistics
+from lab.replication.process_server.storage import StorageForwarder
 from lab.replication.process_server.stream import CACHE, CachedStream
 from lab.waiting import Deadline
 
@@ -86,8 +88,9 @@ class ProcessServer:
             stream.close()
 
     def open_stream(self, arguments: JSON) -> JSON:
-        """Open a stream, or give an open one another port or master target; its cache stays.
+        """Open a stream, or give an open one another port or target; its cache stays.
 
+        A new signature for the storage it already goes to interrupts nothing.
         ``first`` is for a stream that comes from another process server: the number of its next document.
         """
         settings = StreamSettings.from_json(arguments)
@@ -95,15 +98,23 @@ class ProcessServer:
             self._forget_earlier_stay(settings.stream, int(arguments.get("first") or 0))
             known = self._streams.get(settings.stream)
             if known is None or known.settings != settings:
-                if known is not None:
-                    known.close()
-                directory = self._path(settings.stream)
-                directory.mkdir(parents=True, exist_ok=True)
-                write_json(directory / "stream.json", settings.to_json())
-                known = self._add(settings)
+                known = self._replace(known, settings)
             known.inbox.unseal()
         self._listen()
         return known.status()
+
+    def _replace(self, known: CachedStream | None, settings: StreamSettings) -> CachedStream:
+        directory = self._path(settings.stream)
+        directory.mkdir(parents=True, exist_ok=True)
+        # Only root may read it: it may hold a signature.
+        write_json(directory / "stream.json", settings.to_json())
+        renewed = settings.renewal_of(known.settings) if known is not None else None
+        if known is not None and renewed is not None:
+            known.renew(settings, renewed)
+            return known
+        if known is not None:
+            known.close()
+        return self._add(settings)
 
     def seal_stream(self, arguments: JSON) -> JSON:
         """Take in nothing new of a stream that moves to another process server; the agent keeps it meanwhile."""
@@ -146,19 +157,25 @@ class ProcessServer:
         return self._directory / stream
 
     def _add(self, settings: StreamSettings) -> CachedStream:
+        forwarder = self._forwarder(settings)
         stream = CachedStream(
             self._path(settings.stream),
             settings,
-            self._client_context,
+            forwarder,
             statistics=self._statistics,
-            noted=lambda problem: self._report_health(settings, problem),
+            noted=lambda problem: self._report_health(settings, forwarder.name, problem),
         )
         self._streams[settings.stream] = stream
         stream.start()
         return stream
 
-    def _report_health(self, settings: StreamSettings, problem: str) -> None:
-        data = {"master_target": problem or "ok"}
+    def _forwarder(self, settings: StreamSettings) -> Forwarder:
+        if isinstance(settings.target, StorageAccess):
+            return StorageForwarder(self._path(settings.stream), settings.target)
+        return MasterTargetForwarder(settings.stream, settings.target, self._client_context)
+
+    def _report_health(self, settings: StreamSettings, target: str, problem: str) -> None:
+        data = {target: problem or "ok"}
         self._outbox.post("health", data, machine=settings.machine, stream=settings.stream)
 
     def _listen(self) -> None:
@@ -185,8 +202,8 @@ class ProcessServer:
         digests = request.body.read(MAX_DIGESTS)
         try:
             reply = stream.compare(request.query_string, digests, Deadline.after(COMPARE_S))
-        except (Unreachable, CommandFailed) as error:
-            raise Refused(UNAVAILABLE, "master-target-behind", str(error)) from error
+        except (NotTaken, CommandFailed) as error:
+            raise Refused(UNAVAILABLE, "target-behind", str(error)) from error
         return Response(reply.status, reply.body)
 
     def _report(self, request: Request) -> Response:

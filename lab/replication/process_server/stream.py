@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +15,13 @@ from lab.replication.common.compression import Zstd
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.inbox import Inbox
-from lab.replication.common.link import Body, Link, Reply, Unreachable, stream_path
+from lab.replication.common.link import Reply
+from lab.replication.common.storage_access import StorageAccess
 from lab.replication.document import DocumentReader
+from lab.replication.process_server.forwarding import Forwarder, NotTaken
 from lab.replication.process_server.settings import StreamSettings
 from lab.replication.process_server.statistics import DocumentRecord, Statistics
+from lab.replication.process_server.storage import StorageForwarder
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 log = logging.getLogger(__name__)
@@ -28,9 +30,9 @@ PIECE_BYTES = 256 << 10
 """A chunk for each small frame would cost more than what is in it."""
 CACHE = "cache"
 IDLE_S = 5.0
+UNKEPT_S = 0.5
+"""How often the other side is asked what it keeps while it does not keep everything."""
 STOP_S = 60.0
-TARGET_TIMEOUT_S = 180.0
-HTTP_OK = 200
 
 
 class Optimised:
@@ -76,14 +78,14 @@ class Optimised:
 class CachedStream:
     """A stream that is open here; lives in ``directory`` and survives restarts there.
 
-    ``noted`` hears of every new problem with the master target, and of its end (an empty text).
+    ``noted`` hears of every new problem with the other side, and of its end (an empty text).
     """
 
     def __init__(
         self,
         directory: Path,
         settings: StreamSettings,
-        context: ssl.SSLContext,
+        forwarder: Forwarder,
         *,
         statistics: Statistics,
         noted: Callable[[str], None],
@@ -95,9 +97,8 @@ class CachedStream:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self.inbox = Inbox(directory / CACHE, self._wake.set)
-        # Questions must not wait behind a document that is being sent.
-        self._bulk = Link(settings.master_target, context, TARGET_TIMEOUT_S)
-        self._questions = Link(settings.master_target, context, TARGET_TIMEOUT_S)
+        self._forwarder = forwarder
+        self._sent = self.inbox.done
         self._problem = ""
         self._thread = threading.Thread(target=self._forward_all, name=f"forward-{settings.stream}", daemon=True)
 
@@ -110,17 +111,21 @@ class CachedStream:
         self.inbox.retire()
         self._stop.set()
         self._wake.set()
-        self._bulk.abort()
-        self._questions.abort()
+        self._forwarder.abort()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
-        self._bulk.close()
-        self._questions.close()
+        self._forwarder.close()
 
     def delete(self) -> None:
         """Close, and delete what is cached."""
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def renew(self, settings: StreamSettings, access: StorageAccess) -> None:
+        """Go on with a new signature; nothing is interrupted."""
+        self.settings = settings
+        if isinstance(self._forwarder, StorageForwarder):
+            self._forwarder.renew(access)
 
     def status(self) -> JSON:
         """Return the stream's numbers: ``expected`` is the sequence that has to come next."""
@@ -135,7 +140,7 @@ class CachedStream:
         }
 
     def drain(self, deadline: Deadline) -> int:
-        """Wait until the master target has applied all that was received before now; return its last sequence.
+        """Wait until the other side has applied (or keeps) all that was received before now; return its number.
 
         Raises:
             CommandFailed: it did not happen in time, or the stream is closed.
@@ -148,15 +153,14 @@ class CachedStream:
         return last
 
     def compare(self, query: str, digests: bytes, deadline: Deadline) -> Reply:
-        """Ask the master target which chunks differ, once it has applied what came before.
+        """Ask the other side which chunks differ, once it has applied what came before.
 
         Raises:
-            Unreachable: it does not answer.
+            NotTaken: it does not answer.
             CommandFailed: what came before was not applied in time.
         """
         self.drain(deadline)
-        path = f"{stream_path(self.settings.stream, 'compare')}?{query}"
-        return self._questions.send("POST", path, Body(lambda: [digests], len(digests)))
+        return self._forwarder.compare(query, digests)
 
     def _applied(self, sequence: int) -> bool:
         if self._stop.is_set():
@@ -164,35 +168,50 @@ class CachedStream:
         if self.inbox.done < sequence:
             return False
         try:
-            reply = self._questions.call("GET", stream_path(self.settings.stream))
-        except Unreachable as error:
+            return self._forwarder.applied(sequence)
+        except NotTaken as error:
             self._problem = str(error)
             return False
-        return reply.status == HTTP_OK and int(reply.json.get("applied", -1)) >= sequence
 
     def _forward_all(self) -> None:
         backoff = Backoff(self._stop)
         while not self._stop.is_set():
             self._wake.clear()
-            oldest = self.inbox.oldest()
-            if oldest is None:
-                self._wake.wait(IDLE_S)
-            elif self._forward(*oldest):
-                backoff.reset()
-            else:
+            if not self._forward_next():
                 backoff.pause()
+                continue
+            backoff.reset()
+            if self._sent == self.inbox.received:
+                self._wake.wait(IDLE_S if self.inbox.done == self._sent else UNKEPT_S)
 
-    def _forward(self, sequence: int, path: Path) -> bool:
-        document = Optimised(path)
+    def _forward_next(self) -> bool:
+        """Pass on a document if one waits, and forget those that the other side keeps; return whether that worked."""
+        sequence = self._sent + 1
         try:
-            received_ns = path.stat().st_mtime_ns
-            body = Body(document.parts, None)
-            reply = self._bulk.send("PUT", stream_path(self.settings.stream, sequence), body)
-        except (OSError, ValueError) as error:
-            return self._failed(sequence, str(error))
-        if not reply.created_or_known:
-            return self._failed(sequence, f"HTTP {reply.status} {reply.body[:200]!r}")
+            path = self.inbox.document(sequence)
+            if path is not None:
+                self._forward(sequence, path)
+                self._sent = sequence
+            if self.inbox.done < self._sent:
+                self._follow()
+        except (NotTaken, OSError, ValueError) as error:
+            self._note(f"document {sequence} waits: {error}")
+            return False
         self._note("")
+        return True
+
+    def _follow(self) -> None:
+        standing = self._forwarder.standing(self.inbox.done, self._sent)
+        for sequence in range(self.inbox.done + 1, standing.kept + 1):
+            self.inbox.finish(sequence)
+        if standing.sent < self._sent:
+            log.warning("stream %s: documents after %d are sent again", self.settings.stream, standing.sent)
+        self._sent = standing.sent
+
+    def _forward(self, sequence: int, path: Path) -> None:
+        document = Optimised(path)
+        received_ns = path.stat().st_mtime_ns
+        self._forwarder.send(sequence, document.parts)
         self._statistics.add(
             DocumentRecord(
                 stream=self.settings.stream,
@@ -204,15 +223,10 @@ class CachedStream:
                 wire_bytes=document.wire_bytes,
             )
         )
-        self.inbox.finish(sequence)
-        return True
-
-    def _failed(self, sequence: int, problem: str) -> bool:
-        self._note(f"document {sequence} waits: {problem}")
-        return False
 
     def _note(self, problem: str) -> None:
         if problem != self._problem and not self._stop.is_set():
-            log.warning("stream %s: %s", self.settings.stream, problem or "the master target answers again")
+            where = self._forwarder.name.replace("_", " ")
+            log.warning("stream %s: %s", self.settings.stream, problem or f"the {where} answers again")
             self._noted(problem)
         self._problem = problem

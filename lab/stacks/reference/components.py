@@ -54,6 +54,16 @@ def configuration_server_config(topology: Topology, fabric_ports: dict[str, int]
             if settings.replica_disks is not None
         },
         "fabrics": {site: {"address": HOST_FROM_MACHINE, "port": port} for site, port in fabric_ports.items()},
+        **_vault(topology),
+    }
+
+
+def _vault(topology: Topology) -> JSON:
+    if topology.azure is None:
+        return {}
+    return {
+        "vault": {"address": str(topology.azure.vault_address), "port": PORT},
+        "vault_addresses": ["127.0.0.1"],
     }
 
 

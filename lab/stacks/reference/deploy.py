@@ -16,6 +16,7 @@ from lab.provision.board import Board
 from lab.provision.lab import Lab, LabMachine
 from lab.provision.processes import spawn
 from lab.replication.package import build_package
+from lab.stacks.reference.azure import VAULT, start_azure
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
     CONSOLE,
@@ -59,6 +60,9 @@ def deploy(lab: Lab, board: Board) -> Credentials:
     passphrase = pairing_passphrase(lab.topology)
     ports = {site: _free_port() for site in lab.topology.sites}
     _install_configuration_server(lab, board, package, passphrase, ports)
+    azure = lab.topology.azure
+    if azure is not None:
+        start_azure(lab, board, azure, _free_port())
     for site, port in ports.items():
         _start_fabric(lab, board, site, port)
     _install_servers(lab, board, package, passphrase)
@@ -87,8 +91,8 @@ def _install_configuration_server(
     environment = ("env", "PYTHONPATH=/opt/recovery/current", f"OPENSSL_CONF={ETC}/openssl.cnf")
     module = ("python3", "-m", "lab.replication.configuration_server", "init", "--config", config)
     machine.ssh.check(*environment, *module, seconds=INSTALL_SECONDS)
-    holders = ("operator", CONSOLE, *(f"fabric-{site}" for site in ports))
-    for name in ("ca.pem", *(f"{holder}.{suffix}" for holder in holders for suffix in ("pem", "key"))):
+    issued = ["operator", CONSOLE, *(f"fabric-{site}" for site in ports), *([VAULT] if lab.topology.azure else [])]
+    for name in ("ca.pem", *(f"{holder}.{suffix}" for holder in issued for suffix in ("pem", "key"))):
         _keep(lab.folder.stack / name, machine.ssh.get(f"{ETC}/issued/{name}"))
     _register_scripts(machine, lab.topology)
     unit = f"recovery-{CONFIGURATION_SERVER}.service"

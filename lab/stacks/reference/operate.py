@@ -9,6 +9,7 @@ from typing import Any
 
 from lab.provision.lab import Lab
 from lab.stacks.protocol import NotFound
+from lab.stacks.reference.azure import set_up_vault
 from lab.stacks.reference.client import ReferenceStack
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
@@ -41,6 +42,8 @@ def operated(lab: Lab) -> Iterator[ReferenceStack]:
     ):
         for name, policy in topology.stack.policies.items():
             _hand_over(stack, name, policy_document(policy))
+        if topology.azure is not None:
+            set_up_vault(stack, topology, topology.azure)
         for name in topology.stack.groups:
             _hand_over_group(stack, settings, name, group_document(topology, name))
         for name, plan in topology.stack.plans.items():

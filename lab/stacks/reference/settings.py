@@ -101,7 +101,7 @@ def machine_settings(
         "policy": protection.policy,
         **_relays(topology, machine, protection, replica),
         "primary_fabric": machine.site,
-        "recovery_fabric": topology.machines[protection.master_target].site,
+        **_target(topology, protection),
         "disks": protected_disks(machine),
         "change_log": {"size": log.size, "serial": disk_serial(log.name)},
         "cpus": machine.cpus,
@@ -141,19 +141,36 @@ def _protected(topology: Topology, name: str) -> tuple[Machine, Protection, Repl
 
 def _relays(topology: Topology, machine: Machine, protection: Protection, replica: Replica) -> dict[str, Any]:
     """Return the servers of both directions: the way back begins where the replica is."""
-    forward = _relay(topology, machine.interfaces, protection)
+    forward = _servers(topology, machine.interfaces, protection.process_server, protection.master_target)
     if protection.failback is None:
         return forward
-    return {**forward, "failback": _relay(topology, replica.interfaces, protection.failback)}
+    back: Relay = protection.failback
+    servers = _servers(topology, replica.interfaces, back.process_server, back.master_target)
+    return {**forward, "failback": servers}
 
 
-def _relay(topology: Topology, source: Sequence[Interface], relay: Relay) -> dict[str, Any]:
+def _target(topology: Topology, protection: Protection) -> dict[str, Any]:
+    """Return what says where the machine is replicated to, but for the master target."""
+    if protection.master_target is not None:
+        return {"recovery_fabric": topology.machines[protection.master_target].site}
+    source = topology.azure.source if topology.azure else "physical"
+    return {"azure": {"server": server_name(topology), "source": source}}
+
+
+def server_name(topology: Topology) -> str:
+    """Return the name under which the topology's machines are added to the vault."""
+    return f"{topology.name}-servers"
+
+
+def _servers(
+    topology: Topology, source: Sequence[Interface], process_server: str, master_target: str | None
+) -> dict[str, Any]:
     """Each server by the address at which the one before it calls."""
-    process_server = topology.machines[relay.process_server].interfaces
-    return {
-        "process_server": _server(topology, source, relay.process_server),
-        "master_target": _server(topology, process_server, relay.master_target),
-    }
+    found = {"process_server": _server(topology, source, process_server)}
+    if master_target is not None:
+        caller = topology.machines[process_server].interfaces
+        found["master_target"] = _server(topology, caller, master_target)
+    return found
 
 
 def _server(topology: Topology, caller: Sequence[Interface], name: str) -> dict[str, str]:

@@ -162,11 +162,13 @@ class World:
         self._thread.start()
         self.config = _server_config(folder, deadlines)
         self.config.passphrase_file.write_text(PASSPHRASE + "\n")
+        self.config = self.configured(self.config)
         initialise(self.config)
         self.hosts = {"primary": _primary_host(), "recovery": _recovery_host()}
         self.fabrics = {site: self._fabric(site) for site in self.hosts}
         endpoints = {site: Endpoint("127.0.0.1", fabric.port) for site, fabric in self.fabrics.items()}
         self.config = replace(self.config, fabrics=endpoints)
+        self.before_start()
         self.server = self._start_server()
         self.config = replace(self.config, listen=Endpoint("127.0.0.1", self.server.port))
         self.stand_ins: list[StandIn] = []
@@ -177,6 +179,13 @@ class World:
             self.config.issued_dir,
             {name: settings_of(name) for name in MACHINES},
         )
+
+    def configured(self, config: ServerConfig) -> ServerConfig:
+        """What a world with more parts adds to the configuration."""
+        return config
+
+    def before_start(self) -> None:
+        """What a world with more parts does here."""
 
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)

@@ -10,14 +10,14 @@ from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.fabric_client import FabricClient
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
-from lab.replication.configuration_server.procedures.failover import require_off, stop_machine
-from lab.replication.configuration_server.procedures.parts import Workshop, remove_machine
+from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.protect import discard_sessions, fresh_attributes
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.selection import Selector, selector_of
 from lab.replication.configuration_server.sessions import REVERSE, Session, TargetDisk, new_stream_id
 from lab.replication.configuration_server.settings import Failback as FailbackServers
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.targets.site_machines import require_off
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Reprotect:
             Operation.REPROTECT,
             f"process-server-{servers.process_server.name}",
             f"master-target-{servers.master_target.name}",
-            fabrics=(machine.settings.primary_fabric, machine.settings.recovery_fabric),
+            fabrics=self.readiness.fabrics_of_failback(machine, Operation.REPROTECT),
         )
         self.readiness.room(machine, Operation.REPROTECT, servers.master_target)
 
@@ -45,7 +45,7 @@ class Reprotect:
         workshop, settings = self.workshop, machine.settings
         policy = workshop.machines.policy(settings.policy)
         await discard_sessions(workshop, machine, steps)
-        fabric = workshop.fabrics[settings.primary_fabric]
+        fabric = workshop.fabrics[settings.failback_fabric]
         async with steps.step("power-off-original"):
             await fabric.power(machine.name, "off")
             await require_off(fabric, machine.name)
@@ -57,7 +57,7 @@ class Reprotect:
         async with steps.step("open-stream-at-master-target"):
             await workshop.calls.open_at_master_target(session, policy, fresh=False)
         async with steps.step("open-stream-at-process-server"):
-            await workshop.calls.open_at_process_server(session, policy)
+            await workshop.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             # The original's own network configuration is on the replica's disk already.
             await workshop.calls.start_replication(
@@ -78,7 +78,7 @@ class Reprotect:
             direction=REVERSE,
             process_server=servers.process_server,
             master_target=servers.master_target,
-            fabric=machine.settings.primary_fabric,
+            fabric=machine.settings.failback_fabric,
         )
 
     async def _with_disks(self, machine: Machine, session: Session, fabric: FabricClient) -> Session:
@@ -87,7 +87,7 @@ class Reprotect:
         for disk in machine.settings.disks:
             name = names[disk.serial]
             await fabric.detach_disk(name)
-            serial = await fabric.attach_disk(name, session.master_target.name)
+            serial = await fabric.attach_disk(name, session.at_master_target.name)
             disks.append(TargetDisk(disk.index, disk.name, disk.size, name, serial))
         complete = session.with_disks(disks)
         self.workshop.sessions.update(complete)
@@ -139,9 +139,8 @@ class Failback:
 
     async def _stop_and_roll(self, machine: Machine, session: Session, selector: Selector, steps: Steps) -> None:
         workshop = self.workshop
-        replica_site = machine.settings.recovery_fabric
         await steps.attempt("cut", workshop.cut_and_publish(session))
-        stop = stop_machine(workshop.fabrics[replica_site], machine.replica_name)
+        stop = workshop.targets.of_machine(machine).stop_machine(machine, machine.replica_name)
         await steps.attempt("stop-replica-machine", stop)
         last = await workshop.end_replication(machine, session, selector, steps)
         point = await workshop.settled_point(session, selector, last)
@@ -177,8 +176,7 @@ class CommitFailback:
             await workshop.calls.close_at_master_target(session)
         workshop.sessions.close(session.stream)
         async with steps.step("remove-replica-machine"):
-            fabric = workshop.fabrics[machine.settings.recovery_fabric]
-            await remove_machine(fabric, machine, machine.replica_name)
+            await workshop.targets.of_machine(machine).remove_machine(machine, machine.replica_name)
         forgotten = (
             "replica_machine",
             "original_disks",

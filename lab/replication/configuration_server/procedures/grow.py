@@ -29,7 +29,10 @@ class GrowDisks:
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Require a disk that has grown."""
         only(arguments)
-        self.readiness.session(machine, Operation.GROW_DISKS)
+        session = self.readiness.session(machine, Operation.GROW_DISKS)
+        problem = self.workshop.targets.of(session).refusal_of_growth()
+        if problem is not None:
+            raise refusal(machine, Operation.GROW_DISKS, f"{machine.name}: {problem}", reason="not-supported")
         if not machine.attributes.get("grown_disks"):
             raise refusal(machine, Operation.GROW_DISKS, f"no disk of {machine.name} has outgrown its replica")
 
@@ -44,13 +47,12 @@ class GrowDisks:
         before = self.readiness.session(machine, Operation.GROW_DISKS)
         session = _grown(before, machine.attributes["grown_disks"])
         policy = workshop.machines.policy(machine.settings.policy)
-        fabric = workshop.fabrics[session.fabric]
+        target = workshop.targets.of(session)
         async with steps.step("grow-replica-disks"):
-            for disk in session.disks:
-                await fabric.grow_disk(disk.disk, disk.size)
+            await target.grow(session)
         self._remember(machine, session)
-        async with steps.step("open-stream-at-master-target"):
-            await workshop.calls.open_at_master_target(session, policy, fresh=False)
+        async with steps.step(f"open-stream-at-{target.label}"):
+            await target.reopen(session, policy)
         async with steps.step("start-replication"):
             await tell_agent(workshop, workshop.machines.get(machine.name), session, policy)
         return {"grown_disks": None}

@@ -57,8 +57,8 @@ class Move:
             return
         if left["name"] == session.process_server.name:
             async with steps.step("give-back"):
-                await self._open_at_master_target(session, policy)
-                await self.workshop.calls.open_at_process_server(session, policy)
+                await self.workshop.targets.of(session).reopen(session, policy)
+                await self.workshop.open_at_process_server(session, policy)
             await self._start(machine, session, policy, steps)
         else:
             earlier = replace(session, process_server=Server(**left))
@@ -72,13 +72,15 @@ class Move:
             async with steps.step("drain-old-process-server"):
                 await workshop.calls.seal(before)
                 last = await workshop.calls.drain(before)
-            async with steps.step("open-stream-at-master-target"):
-                await workshop.calls.open_at_master_target(after, policy, fresh=False)
+            target = workshop.targets.of(after)
+            async with steps.step(f"open-stream-at-{target.label}"):
+                await target.reopen(after, policy)
             async with steps.step("open-stream-at-new-process-server"):
-                await workshop.calls.open_at_process_server(after, policy, first=last + 1)
+                await workshop.open_at_process_server(after, policy, first=last + 1)
         except JobError:
-            await steps.attempt("give-back-to-master-target", self._open_at_master_target(before, policy))
-            await steps.attempt("give-back", workshop.calls.open_at_process_server(before, policy))
+            target = workshop.targets.of(before)
+            await steps.attempt(f"give-back-to-{target.label}", target.reopen(before, policy))
+            await steps.attempt("give-back", workshop.open_at_process_server(before, policy))
             raise
         await self._start(machine, after, policy, steps)
         self._remember(machine, after)
@@ -90,9 +92,6 @@ class Move:
             await workshop.calls.start_replication(
                 session, policy, settings.disks, mode="copy", cards=cards, group=workshop.group_order(session)
             )
-
-    async def _open_at_master_target(self, session: Session, policy: Policy) -> None:
-        await self.workshop.calls.open_at_master_target(session, policy, fresh=False)
 
     def _remember(self, machine: Machine, session: Session) -> None:
         """The settings follow the session: both say where the data goes."""

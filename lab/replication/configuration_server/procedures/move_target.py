@@ -58,6 +58,9 @@ class MoveTarget:
 
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Require a master target that is registered and has room, and no resynchronisation."""
+        if machine.settings.azure is not None:
+            message = f"{machine.name} is replicated to Azure, where no master target takes part"
+            raise refusal(machine, Operation.MOVE, message, reason="not-supported")
         wanted = _wanted(machine, arguments)
         self.readiness.need(machine, Operation.MOVE, f"master-target-{wanted.name}")
         self.readiness.session(machine, Operation.MOVE)
@@ -77,16 +80,16 @@ class MoveTarget:
         earlier = machine.attributes.get("moving_target_from")
         before = replace(session, master_target=Server(**earlier)) if earlier else session
         after = replace(session, master_target=_wanted(machine, arguments))
-        if before.master_target.name == after.master_target.name:
+        if before.at_master_target.name == after.at_master_target.name:
             if earlier:
                 await self._close_at_new(before, session, steps)
                 async with steps.step("give-back"):
                     await self._restore(machine, before, policy)
         else:
-            workshop.machines.remember(machine.name, moving_target_from=vars(before.master_target))
+            workshop.machines.remember(machine.name, moving_target_from=vars(before.at_master_target))
             after = await self._hand_over(machine, before, after, policy, steps)
             workshop.machines.remember(
-                machine.name, moving_target_from=None, left_master_target=vars(before.master_target)
+                machine.name, moving_target_from=None, left_master_target=vars(before.at_master_target)
             )
         await self._go_on(machine, self.readiness.session(machine, Operation.MOVE), policy, steps)
         return {"moving_target_from": None, "left_master_target": None, "broken_links": None}
@@ -120,15 +123,15 @@ class MoveTarget:
         await fabric.delete_disk(disk)
         size = await calls.hand_over_size(before)
         await fabric.create_disk(disk, (size // MIB + 1) * MIB)
-        archive = await calls.hand_over(before, await fabric.attach_disk(disk, before.master_target.name))
+        archive = await calls.hand_over(before, await fabric.attach_disk(disk, before.at_master_target.name))
         await fabric.detach_disk(disk)
-        await calls.take_over(after, await fabric.attach_disk(disk, after.master_target.name), archive, first)
+        await calls.take_over(after, await fabric.attach_disk(disk, after.at_master_target.name), archive, first)
         await fabric.detach_disk(disk)
         await fabric.delete_disk(disk)
 
     async def _with_disks(self, session: Session) -> Session:
         """Plug the replica disks into the session's master target; those that are there already stay."""
-        fabric, target = self.workshop.fabrics[session.fabric], session.master_target.name
+        fabric, target = self.workshop.fabrics[session.fabric], session.at_master_target.name
         there = {item["disk"] for item in (await fabric.machine(target) or {}).get("disks", ())}
         disks = []
         for disk in session.disks:
@@ -138,7 +141,7 @@ class MoveTarget:
         return session.with_disks(disks)
 
     async def _close_at_new(self, before: Session, after: Session, steps: Steps) -> None:
-        if after.master_target.name != before.master_target.name:
+        if after.at_master_target.name != before.at_master_target.name:
             closing = self.workshop.calls.close_at_master_target(after)
             await steps.attempt("close-stream-at-new-master-target", closing)
 
@@ -147,22 +150,22 @@ class MoveTarget:
         restored = await self._with_disks(before)
         self._remember(machine, restored)
         await self.workshop.calls.open_at_master_target(restored, policy, fresh=False)
-        await self.workshop.calls.open_at_process_server(restored, policy)
+        await self.workshop.open_at_process_server(restored, policy)
         self.workshop.machines.remember(machine.name, moving_target_from=None)
 
     async def _go_on(self, machine: Machine, session: Session, policy: Policy, steps: Steps) -> None:
         """Let the process server send to the master target that the session has; it may have been told before."""
         workshop = self.workshop
         async with steps.step("open-stream-at-process-server"):
-            await workshop.calls.open_at_process_server(session, policy)
+            await workshop.open_at_process_server(session, policy)
         left = workshop.machines.get(machine.name).attributes.get("left_master_target")
-        if left is not None and left["name"] != session.master_target.name:
+        if left is not None and left["name"] != session.at_master_target.name:
             old = replace(session, master_target=Server(**left))
             await steps.attempt("close-stream-at-old-master-target", workshop.calls.close_at_master_target(old))
 
     def _remember(self, machine: Machine, session: Session) -> None:
         """The settings follow the session: both say where the replica is."""
-        target = {key: value for key, value in vars(session.master_target).items() if value is not None}
+        target = {key: value for key, value in vars(session.at_master_target).items() if value is not None}
         document = self.workshop.machines.get(machine.name).document
         with self.workshop.sessions.together():
             self.workshop.sessions.update(session)
@@ -178,4 +181,4 @@ def _wanted(machine: Machine, arguments: Mapping[str, Any]) -> Server:
     only(arguments, KEY)
     if arguments.get(KEY) is None:
         raise BadRequest("master_target: where the machine moves to has to be said")
-    return parse_settings({**machine.document, KEY: arguments[KEY]}).master_target
+    return parse_settings({**machine.document, KEY: arguments[KEY]}).site.master_target

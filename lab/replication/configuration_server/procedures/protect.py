@@ -11,11 +11,10 @@ from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
-from lab.replication.configuration_server.procedures.parts import Workshop, replica_disk
+from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
-from lab.replication.configuration_server.sessions import FORWARD, Session, TargetDisk, new_stream_id
+from lab.replication.configuration_server.sessions import FORWARD, Session, new_stream_id
 from lab.replication.configuration_server.states import Operation
-from lab.replication.support.matrix import SECONDARY_SITE, load_matrix
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class PushInstall:
         order = {
             "configuration_server": self.own_endpoint.to_json(),
             **(machine.settings.push_install or {}),
-            "support": SECONDARY_SITE,
+            "support": self.workshop.targets.of_machine(machine).matrix.target,
             "machine": machine.name,
         }
         async with steps.step("push-install"):
@@ -62,63 +61,27 @@ class Enable:
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Require everything that takes part."""
         only(arguments)
-        settings = machine.settings
-        self.readiness.need(
-            machine,
-            Operation.ENABLE,
-            machine.agent,
-            f"process-server-{settings.process_server.name}",
-            f"master-target-{settings.master_target.name}",
-            fabrics=(settings.recovery_fabric, settings.primary_fabric),
-        )
-        self.readiness.supported(machine, Operation.ENABLE, load_matrix(SECONDARY_SITE))
-        self.readiness.room(machine, Operation.ENABLE, settings.master_target)
+        self.readiness.target(machine, Operation.ENABLE)
+        matrix = self.workshop.targets.of_machine(machine).matrix
+        self.readiness.supported(machine, Operation.ENABLE, matrix)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
         """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""
         workshop, settings = self.workshop, machine.settings
         policy = workshop.machines.policy(settings.policy)
         await discard_sessions(workshop, machine, steps)
-        session = self._session(machine)
+        target = workshop.targets.of_machine(machine)
+        session = target.session(machine, new_stream_id())
         workshop.sessions.add(session)
         workshop.machines.remember(machine.name, **fresh_attributes(session))
-        async with steps.step("create-replica-disks"):
-            session = await self._with_disks(machine, session)
-        async with steps.step("open-stream-at-master-target"):
-            await workshop.calls.open_at_master_target(session, policy, fresh=True)
+        session = await target.prepare(machine, session, policy, steps)
         async with steps.step("open-stream-at-process-server"):
-            await workshop.calls.open_at_process_server(session, policy)
+            await workshop.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             cards = (*settings.replica_nics, *settings.test_nics)
             await workshop.calls.start_replication(
                 session, policy, settings.disks, mode="copy", cards=cards, group=workshop.group_order(session)
             )
-
-    def _session(self, machine: Machine) -> Session:
-        settings = machine.settings
-        return Session(
-            stream=new_stream_id(),
-            machine=machine.name,
-            direction=FORWARD,
-            process_server=settings.process_server,
-            master_target=settings.master_target,
-            fabric=settings.recovery_fabric,
-        )
-
-    async def _with_disks(self, machine: Machine, session: Session) -> Session:
-        fabric = self.workshop.fabrics[session.fabric]
-        disks = []
-        for disk in machine.settings.disks:
-            name = replica_disk(machine, disk)
-            # Copies skip empty blocks, so an old disk of that name would show through.
-            await fabric.detach_disk(name)
-            await fabric.delete_disk(name)
-            await fabric.create_disk(name, disk.size)
-            serial = await fabric.attach_disk(name, session.master_target.name)
-            disks.append(TargetDisk(disk.index, disk.name, disk.size, name, serial))
-        complete = session.with_disks(disks)
-        self.workshop.sessions.update(complete)
-        return complete
 
 
 @dataclass(frozen=True)
@@ -141,10 +104,7 @@ class Disable:
         """Servers that are gone do not keep a machine protected; disks that cannot be removed fail the job."""
         await discard_sessions(self.workshop, machine, steps, stop_agent=True)
         async with steps.step("delete-replica-disks"):
-            fabric = self.workshop.fabrics[machine.settings.recovery_fabric]
-            for disk in machine.settings.disks:
-                await fabric.detach_disk(replica_disk(machine, disk))
-                await fabric.delete_disk(replica_disk(machine, disk))
+            await self.workshop.targets.of_machine(machine).delete_replica(machine)
         return {**fresh_attributes(None), "test_failover": None}
 
 
@@ -212,10 +172,11 @@ class ApplyPolicy:
         workshop, settings = self.workshop, machine.settings
         session = self.readiness.session(machine, Operation.APPLY_POLICY)
         policy = workshop.machines.policy(settings.policy)
-        async with steps.step("open-stream-at-master-target"):
-            await workshop.calls.open_at_master_target(session, policy, fresh=False)
+        target = workshop.targets.of(session)
+        async with steps.step(f"open-stream-at-{target.label}"):
+            await target.reopen(session, policy)
         async with steps.step("open-stream-at-process-server"):
-            await workshop.calls.open_at_process_server(session, policy)
+            await workshop.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             await tell_agent(workshop, machine, session, policy)
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from lab.replication.configuration_server.capacity import MASTER_TARGET_FULL, Capacity
 from lab.replication.configuration_server.components import Registry
+from lab.replication.configuration_server.deployment import Deployment
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
 from lab.replication.configuration_server.fabric_client import Fabrics
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
-from lab.replication.configuration_server.settings import Server
+from lab.replication.configuration_server.settings import VMWARE, AzureSettings, Server
 from lab.replication.configuration_server.states import Operation, allowed_operations
 from lab.replication.support.matrix import UNSUPPORTED_SYSTEM, Matrix
+from lab.replication.vault.setup import Step, StepTooEarly, require_before
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Readiness:
     machines: MachineTable
     sessions: SessionTable
     fabrics: Fabrics
+    deployment: Deployment
     capacity: Capacity = field(default_factory=Capacity)
 
     def need(self, machine: Machine, operation: Operation, *components: str, fabrics: tuple[str, ...] = ()) -> None:
@@ -44,6 +47,53 @@ class Readiness:
             self.machines.policy(machine.settings.policy)
         except Unknown as error:
             raise refusal(machine, operation, str(error)) from error
+
+    def target(self, machine: Machine, operation: Operation) -> None:
+        """Require what protection needs: agent, process server, fabrics, and the other side.
+
+        Raises:
+            OperationRefused: something is missing.
+        """
+        settings = machine.settings
+        azure = settings.azure
+        fabrics: tuple[str, ...] = (settings.primary_fabric,)
+        needed = [machine.agent, f"process-server-{settings.process_server.name}"]
+        if azure is None:
+            needed.append(f"master-target-{settings.site.master_target.name}")
+            fabrics = (settings.site.recovery_fabric, *fabrics)
+        else:
+            self._set_up(machine, operation, azure)
+        self.need(machine, operation, *needed, fabrics=fabrics)
+        if azure is None:
+            self.room(machine, operation, settings.site.master_target)
+
+    def _set_up(self, machine: Machine, operation: Operation, azure: AzureSettings) -> None:
+        """Require the steps of seed L60 that come before, and the server that was added to the vault (seed L51)."""
+        done = self.deployment.done()
+        mobility = {Step.MOBILITY} if self.registry.find(machine.agent) is not None else set()
+        try:
+            require_before(Step.ENABLE, {*done, *mobility})
+        except StepTooEarly as error:
+            raise refusal(machine, operation, str(error), reason="step-too-early") from error
+        if azure.server not in done[Step.SERVERS]:
+            known = ", ".join(done[Step.SERVERS])
+            raise refusal(machine, operation, f"{azure.server} was not added to the vault; known are {known}")
+        if machine.settings.policy not in done[Step.POLICY]:
+            raise refusal(machine, operation, f"policy {machine.settings.policy} is not in the vault")
+
+    def fabrics_of_failback(self, machine: Machine, operation: Operation) -> tuple[str, ...]:
+        """Return the fabrics that the way back needs.
+
+        Raises:
+            OperationRefused: from Azure a machine only comes back as a VMware machine (seed L79, L90).
+        """
+        settings = machine.settings
+        if settings.azure is None:
+            return (settings.failback_fabric, settings.site.recovery_fabric)
+        if settings.failback is not None and settings.failback.to != VMWARE:
+            message = f"from Azure {machine.name} can only fail back to VMware, not to a {settings.failback.to} machine"
+            raise refusal(machine, operation, message, reason="not-supported")
+        return (settings.failback_fabric,)
 
     def supported(self, machine: Machine, operation: Operation, matrix: Matrix) -> None:
         """Require a machine of the support matrix, as far as its agent has said what it is (seed L126, L127).
@@ -91,7 +141,7 @@ class Readiness:
             raise refusal(machine, operation, f"{machine.name}: {error}") from error
 
 
-def refusal(machine: Machine, operation: Operation, message: str, reason: str = "not-ready") -> OperationRefused:
+def refusal(machine: Machine, operation: Operation, message: str, *, reason: str = "not-ready") -> OperationRefused:
     """Return the error for an operation whose needs are not met."""
     allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
     return OperationRefused(reason, operation, machine.state, allowed, message)

@@ -9,17 +9,13 @@ from typing import Any
 from lab.replication.configuration_server.errors import BadRequest
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
-from lab.replication.configuration_server.procedures.parts import (
-    Workshop,
-    copy_disks,
-    create_machine,
-    remove_machine,
-    roll_copies,
-)
+from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only
 from lab.replication.configuration_server.selection import selector_of
+from lab.replication.configuration_server.sessions import Point
 from lab.replication.configuration_server.settings import Card
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.targets.protocol import Order
 
 
 @dataclass(frozen=True)
@@ -36,23 +32,19 @@ class StartTestFailover:
         _cards(machine, arguments)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> Mapping[str, Any]:
-        """Clone, roll the clones, start a machine on them."""
+        """Make a machine of a point while replication goes on."""
         workshop = self.workshop
         session = self.readiness.session(machine, Operation.TEST_FAILOVER)
-        fabric = workshop.fabrics[session.fabric]
+        target = workshop.targets.of(session)
         name = machine.test_name
         workshop.machines.remember(machine.name, test_machine=name, test_failover="in-progress")
         async with steps.step("remove-leftovers"):
-            await remove_machine(fabric, machine, name)
-        async with steps.step("copy-replica-disks"):
-            copies = await copy_disks(workshop, machine, session, name)
-        # Looked up after the copy: retention may have removed the point that was there at the start.
-        point = await workshop.settled_point(session, selector_of(arguments), None)
-        if point.sequence != copies.applied:
-            async with steps.step("roll-copies"):
-                await roll_copies(workshop, session, copies, point)
-        async with steps.step("start-test-machine"):
-            await create_machine(fabric, machine, name, copies.disks, _cards(machine, arguments))
+            await target.remove_machine(machine, name)
+
+        async def pick() -> Point:
+            return await workshop.settled_point(session, selector_of(arguments), None)
+
+        point = await target.start_machine(Order(machine, session, name, pick, _cards(machine, arguments)), steps)
         return {"test_failover": "running", "test_recovery_point": point.id}
 
 
@@ -76,8 +68,7 @@ class CleanupTestFailover:
         """Remove everything that the test failover made."""
         worked = "test_recovery_point" in machine.attributes
         async with steps.step("remove-test-machine"):
-            fabric = self.workshop.fabrics[machine.settings.recovery_fabric]
-            await remove_machine(fabric, machine, machine.test_name)
+            await self.workshop.targets.of_machine(machine).remove_machine(machine, machine.test_name)
         return {
             "test_machine": None,
             "test_recovery_point": None,

@@ -1,0 +1,1 @@
+"""Where a machine is replicated to: a secondary site, or Azure. One Protocol, and an implementation for each."""

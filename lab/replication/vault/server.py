@@ -1,0 +1,248 @@
+"""The HTTPS service of a vault. Only configuration servers call it, and it calls nobody on-premises (seed L65)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from lab.hypervisors.protocols import CloudHypervisor, Conflict, HypervisorError, NotFound
+from lab.replication.common.durable import JSON
+from lab.replication.common.tls import UnknownPeer, peer_of, server_context
+from lab.replication.vault.compute import Compute
+from lab.replication.vault.config import VaultConfig
+from lab.replication.vault.exports import Exports
+from lab.replication.vault.items import Items
+from lab.replication.vault.ledger import Ledger
+from lab.replication.vault.setup import SOURCES, Step, StepTooEarly, require_before
+from lab.replication.vault.storage import Storage, StorageError, WentBack
+from lab.waiting import DeadlineExceeded
+
+log = logging.getLogger(__name__)
+
+CALLER = "configuration-server"
+MOST_BODY = 1 << 18
+LONGEST_WAIT_S = 30.0
+LOOK_S = 0.2
+MERGE_S = 900.0
+HERE = tuple(step for step in Step if step is not Step.MOBILITY)
+STATUS: Mapping[type[Exception], tuple[int, str]] = {
+    StepTooEarly: (409, "step-too-early"),
+    NotFound: (404, "not-found"),
+    Conflict: (409, "conflict"),
+    DeadlineExceeded: (504, "deadline-exceeded"),
+    HypervisorError: (502, "hypervisor-error"),
+    StorageError: (502, "storage-error"),
+    WentBack: (503, "storage-went-back"),
+    KeyError: (400, "bad-request"),
+    TypeError: (400, "bad-request"),
+    ValueError: (400, "bad-request"),
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class VaultServer:
+    """A running vault; ``start`` and ``close`` once each, inside an event loop."""
+
+    def __init__(self, config: VaultConfig, storage: Storage, hypervisor: CloudHypervisor, exports: Exports) -> None:
+        self._config = config
+        self._storage = storage
+        self._ledger = Ledger(config.state_dir / "vault.db")
+        self._compute = Compute(hypervisor, exports)
+        self._items = Items(
+            config.state_dir / "streams",
+            storage,
+            self._compute,
+            self._ledger,
+            settle_s=config.settle_s,
+            access_s=config.access_s,
+        )
+        self._runner = web.AppRunner(self._application(), access_log=None)
+        self._closing = False
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, useful when the configuration says 0."""
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Serve.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        await asyncio.to_thread(self._items.start)
+        await self._runner.setup()
+        context = server_context(self._config.identity_dir, require_client=True)
+        listen = self._config.listen
+        await web.TCPSite(self._runner, listen.address, listen.port, ssl_context=context).start()
+
+    async def close(self) -> None:
+        """Stop serving, merging, and what machines read."""
+        self._closing = True
+        await self._runner.cleanup()
+        await asyncio.to_thread(self._items.close)
+        await asyncio.to_thread(self._compute.close)
+        self._storage.close()
+        self._ledger.close()
+
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[_only_configuration_servers], client_max_size=MOST_BODY)
+        setup = "/v1/setup/{step}/{name}"
+        item, machine = "/v1/items/{stream}", "/v1/machines/{machine}"
+        application.add_routes(
+            [
+                web.get("/v1/setup", self._show_setup),
+                web.put(setup, self._put_setup),
+                web.put(item, self._enable),
+                web.patch(item, self._change),
+                web.get(item, _answering(lambda r: self._items.known(_stream(r)).status())),
+                web.delete(item, _answering(lambda r: self._items.disable(_stream(r)))),
+                web.post(item + "/access", _answering(lambda r: self._items.access(_stream(r)))),
+                web.post(item + "/wait", self._wait),
+                web.post(item + "/forget-points", self._forget),
+                web.post("/v1/machines", self._create_machine),
+                web.get(machine, _answering(lambda r: self._items.machine(r.match_info["machine"]))),
+                web.delete(machine, _answering(lambda r: self._items.delete_machine(r.match_info["machine"]))),
+                web.post(machine + "/power", self._power),
+                web.get("/v1/jobs", _answering(lambda _: {"jobs": self._ledger.jobs()})),
+                web.get("/v1/events", self._events),
+            ]
+        )
+        return application
+
+    async def _show_setup(self, _: web.Request) -> web.Response:
+        return await _threaded(lambda: {"setup": self._ledger.setup()})
+
+    async def _put_setup(self, request: web.Request) -> web.Response:
+        value, name = await _body(request), request.match_info["name"]
+        return await _threaded(lambda: self._set_up(request.match_info["step"], name, value))
+
+    def _set_up(self, wanted: str, name: str, value: JSON) -> JSON:
+        step = Step(wanted)
+        if step in (Step.MOBILITY, Step.ENABLE, Step.TEST_FAILOVER):
+            raise ValueError(f"{step} is not set up here")
+        self._require(step)
+        if step is Step.GOAL and value.get("source") not in SOURCES:
+            raise ValueError(f"source: one of {', '.join(SOURCES)} is expected, not {value.get('source')!r}")
+        if step is Step.VAULT:
+            # Also the proof that the storage answers: without it there is no vault to go on with.
+            self._storage.open_stream("vault-check")
+        self._ledger.put_setup(step, name, value)
+        return {"step": step, "name": name}
+
+    async def _enable(self, request: web.Request) -> web.Response:
+        value, stream = await _body(request), _stream(request)
+
+        def enable() -> JSON:
+            self._require(Step.ENABLE)
+            server, policies = value.pop("server"), self._ledger.setup()[Step.POLICY]
+            if server not in self._ledger.setup()[Step.SERVERS]:
+                raise NotFound(f"{server} was not added to the vault (seed L51)")
+            if value.pop("policy") not in policies:
+                raise NotFound(f"the vault has no such policy; known are {', '.join(policies)}")
+            return self._items.enable({**value, "stream": stream})
+
+        return await _threaded(enable)
+
+    async def _change(self, request: web.Request) -> web.Response:
+        value, stream = await _body(request), _stream(request)
+
+        def change() -> JSON:
+            self._items.known(stream)
+            return self._items.enable({**value, "stream": stream})
+
+        return await _threaded(change)
+
+    async def _wait(self, request: web.Request) -> web.Response:
+        value, stream = await _body(request), _stream(request)
+        seconds = min(float(value.get("timeout_s", MERGE_S)), MERGE_S)
+        return await _threaded(lambda: self._items.wait_merged(stream, int(value["sequence"]), seconds))
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        value, stream = await _body(request), _stream(request)
+        return await _threaded(lambda: self._items.forget_points(stream, value.get("keep")))
+
+    async def _create_machine(self, request: web.Request) -> web.Response:
+        value = await _body(request)
+
+        def create() -> JSON:
+            self._require(Step.TEST_FAILOVER, also={Step.ENABLE} if self._ledger.items() else set())
+            return self._items.create_machine(value)
+
+        return await _threaded(create)
+
+    async def _power(self, request: web.Request) -> web.Response:
+        value, machine = await _body(request), request.match_info["machine"]
+        return await _threaded(lambda: self._items.switch(machine, value.get("action")))
+
+    async def _events(self, request: web.Request) -> web.Response:
+        """Answer as soon as there are events, or after ``wait`` seconds without."""
+        after = int(request.query.get("after", 0))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + min(float(request.query.get("wait", 0)), LONGEST_WAIT_S)
+        while True:
+            found = await asyncio.to_thread(self._ledger.events, after)
+            if found or self._closing or loop.time() >= end:
+                return web.json_response({"events": found})
+            # The writers are threads; looking is cheaper than waking this loop from each.
+            await asyncio.sleep(LOOK_S)
+
+    def _require(self, step: Step, *, also: set[Step] | None = None) -> None:
+        require_before(step, {*self._ledger.setup(), *(also or set())}, known_here=HERE)
+
+
+def _stream(request: web.Request) -> str:
+    return str(request.match_info["stream"])
+
+
+async def _threaded(work: Callable[[], JSON]) -> web.Response:
+    try:
+        return web.json_response(await asyncio.to_thread(work))
+    except tuple(STATUS) as error:
+        return _failure(error)
+
+
+def _answering(work: Callable[[web.Request], JSON]) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        return await _threaded(lambda: work(request))
+
+    return handler
+
+
+@web.middleware
+async def _only_configuration_servers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    transport = request.transport
+    certificate = transport.get_extra_info("peercert") if transport is not None else None
+    try:
+        peer = peer_of(certificate or {})
+    except UnknownPeer as error:
+        return web.json_response({"error": {"type": "forbidden", "message": str(error)}}, status=403)
+    if peer.kind != CALLER:
+        message = f"{peer.kind} {peer.name} may not call a vault"
+        return web.json_response({"error": {"type": "forbidden", "message": message}}, status=403)
+    try:
+        return await handler(request)
+    except ValueError as error:
+        return _failure(error)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    text = await request.text()
+    value = json.loads(text) if text.strip() else {}
+    if not isinstance(value, dict):
+        raise ValueError("the body is not a JSON object")  # noqa: TRY004 - it is the caller's value, not a type of ours
+    return value
+
+
+def _failure(error: Exception) -> web.Response:
+    status, kind = next(answer for known, answer in STATUS.items() if isinstance(error, known))
+    message = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+    log.warning("%s: %s", kind, message)
+    more = {"step": error.step, "missing": list(error.missing)} if isinstance(error, StepTooEarly) else {}
+    return web.json_response({"error": {"type": kind, "message": message, **more}}, status=status)

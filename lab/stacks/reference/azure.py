@@ -1,0 +1,99 @@
+"""The Azure side of the reference stack on a lab: storage, vault, and the order in which it is set up (seed L60)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+from lab.provision.azure import StorageFiles, relay_into, start_storage
+from lab.provision.board import Board
+from lab.provision.lab import Lab
+from lab.provision.processes import spawn
+from lab.stacks.reference.client import ReferenceStack
+from lab.stacks.reference.components import JSON, configuration_server_name
+from lab.stacks.reference.settings import server_name
+from lab.topology.model import Azure, Topology
+from lab.waiting import Deadline, wait_until
+
+VAULT_SECONDS = 60.0
+SETTLE_S = 30.0
+VAULT = "vault"
+
+
+def start_azure(lab: Lab, board: Board, azure: Azure, vault_port: int) -> None:
+    """Start storage and vault; the vault's certificate has been issued before.
+
+    Raises:
+        LabError: a part of it cannot be installed or started.
+        DeadlineExceeded: it does not serve in time.
+    """
+    board.step("azure storage", "starting")
+    storage = start_storage(lab, azure)
+    board.step("azure storage", "ready")
+    board.step("azure vault", "starting")
+    folder = lab.folder.stack / VAULT
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for suffix in ("pem", "key"):
+        (lab.folder.stack / f"{VAULT}.{suffix}").replace(folder / f"machine.{suffix}")
+    (folder / "ca.pem").write_bytes((lab.folder.stack / "ca.pem").read_bytes())
+    config = folder / "vault.json"
+    config.write_text(json.dumps(vault_config(lab, azure, storage, vault_port, folder)), encoding="utf-8")
+    argv = [sys.executable, "-m", "lab.replication.vault", "--config", str(config)]
+    process = spawn(lab.folder, VAULT, argv, dict(os.environ))
+    log = lab.folder.processes / f"{process.name}.log"
+    wait_until(
+        lambda: _listens(vault_port),
+        Deadline.after(VAULT_SECONDS),
+        "vault",
+        explain=lambda: log.read_text(errors="replace")[-1000:],
+    )
+    relay_into(lab, azure.route, azure.vault_address, vault_port)
+    board.step("azure vault", "ready")
+
+
+def vault_config(lab: Lab, azure: Azure, storage: StorageFiles, port: int, folder: Path) -> JSON:
+    """Return the configuration of the vault."""
+    return {
+        "name": f"{lab.topology.name}-vault",
+        "listen": {"address": "127.0.0.1", "port": port},
+        "identity_dir": str(folder),
+        "state_dir": str(folder / "state"),
+        "exports_dir": str(lab.folder.path / "exports"),
+        "settle_s": SETTLE_S,
+        "storage": {
+            "connection_string_file": str(storage.connection_string),
+            "ca_file": str(storage.ca) if storage.ca else None,
+            "public_url": storage.public_url,
+        },
+        "region": {
+            "kind": "libvirt",
+            "uri": lab.topology.hosts[azure.host].where,
+            "lab": lab.folder.name,
+            "store": str(lab.folder.path.parent),
+            "acceleration": lab.state.acceleration,
+        },
+    }
+
+
+def set_up_vault(stack: ReferenceStack, topology: Topology, azure: Azure) -> None:
+    """Do what is left of the set-up, in its order; policies are known to the configuration server already."""
+    server = configuration_server_name(topology)
+    steps: list[tuple[str, str, JSON]] = [
+        ("vault", f"{topology.name}-vault", {}),
+        ("goal", "azure", {"source": azure.source}),
+        ("configuration-server", server, {}),
+        ("servers", server_name(topology), {"kind": azure.source, "machines": sorted(topology.stack.protect)}),
+        *(("policy", name, dict(stack.policy(name))) for name in topology.stack.policies),
+    ]
+    done = stack.call("GET", "/v1/vault")["setup"]
+    for step, name, document in steps:
+        if name not in done.get(step, {}):
+            stack.call("PUT", f"/v1/vault/{step}/{name}", document)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,201 @@
+"""VMware and physical machines to Azure, as far as the servers decide it (domain 1.1-1.4)."""
+
+from __future__ import annotations
+
+import pytest
+from azure_world import STEPS, AzureWorld, azure_settings
+from control_stand_ins import SETTINGS, soon
+
+from lab.hypervisors.model import PowerState
+from lab.stacks.protocol import InvalidRequest, JobFailed, MachineState, OperationRefused
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = AzureWorld(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def protected(world):
+    world.add_single_server()
+    world.configure_azure()
+    world.set_up(*STEPS)
+    world.do("enable")
+    world.finish_first_copy()
+    world.wait(MachineState.PROTECTED)
+    return world
+
+
+@pytest.mark.requirement("V2A-SETUP-SEQ", "V2A-VAULT-ADD")
+def test_a_step_that_is_too_early_is_refused_and_changes_nothing(world):
+    world.add_single_server()
+    world.configure_azure()
+    for position, step in enumerate(STEPS):
+        for early in STEPS[position + 1 :]:
+            with pytest.raises(OperationRefused) as refused:
+                world.set_up(early)
+            assert step in str(refused.value)
+        with pytest.raises(OperationRefused):
+            world.do("enable")
+        assert world.stack.machine("app1").state is MachineState.UNPROTECTED
+        assert list(world.stack.call("GET", "/v1/vault")["setup"]) == list(STEPS[:position])
+        world.set_up(step)
+    assert world.storage._now.blobs == {}
+    assert world.process_server.commands == []
+    world.do("enable")
+    assert world.stack.machine("app1").state is MachineState.INITIAL_REPLICATION
+
+
+@pytest.mark.requirement("V2A-VAULT-ADD", "V2A-POLICY-APPLIES")
+def test_the_server_of_a_machine_has_to_be_in_the_vault(world):
+    world.add_single_server()
+    world.configure_azure(azure={"server": "other", "source": "physical"})
+    world.set_up(*STEPS)
+    with pytest.raises(OperationRefused, match="other was not added"):
+        world.do("enable")
+
+
+@pytest.mark.requirement("V2A-MOB-EACH")
+def test_without_a_mobility_service_nothing_is_enabled(world):
+    world.add("process-server", "ps1")
+    world.configure_azure()
+    world.set_up(*STEPS)
+    with pytest.raises(OperationRefused, match="mobility"):
+        world.do("enable")
+
+
+@pytest.mark.requirement("V2A-IR-COPY", "V2A-DELTA-AFTER-IR", "V2A-MT-FAILBACK", "V2A-CS-ONE")
+def test_the_process_server_is_told_of_the_storage_and_no_master_target_takes_part(protected):
+    opened = protected.process_server.last("open-stream")
+    assert "master_target" not in opened
+    assert set(opened["storage"]) == {"container", "signature", "expires_ns", "ca"}
+    assert protected.failback_target.commands == [], "forward, a master target has nothing to do"
+    status = protected.stack.machine("app1")
+    assert status.health.status == "healthy", status.health
+    assert status.recovery_points == 1
+
+
+def test_the_signature_of_a_container_is_shown_to_nobody(protected):
+    secret = protected.process_server.last("open-stream")["storage"]["signature"]
+    shown = [
+        protected.stack.call("GET", path) for path in ("/v1/machines/app1", "/v1/events", "/v1/vault", "/v1/jobs/1")
+    ]
+    assert secret not in str(shown)
+
+
+@pytest.mark.requirement("V2A-PFO-REFUSED")
+def test_planned_failover_is_refused(protected):
+    with pytest.raises(OperationRefused) as refused:
+        protected.do("planned-failover")
+    assert "not supported" in str(refused.value)
+    assert protected.stack.machine("app1").state is MachineState.PROTECTED
+
+
+@pytest.mark.requirement("V2A-TFO-GATE", "V2A-UFO", "V2A-FO-REPLICA", "V2A-FO-COMMIT")
+def test_from_test_failover_to_commit(protected):
+    world = protected
+    first = world.stack.recovery_points("app1")[0].id
+    world.do("test-failover")
+    test = world.cloud.machine("app1-test")
+    assert test.power is PowerState.ON
+    assert [nic.network for nic in test.nics] == ["bubble"]
+    assert [item.serial for item in test.disks] == ["system", "data", "changes"]
+    assert world.content("app1-test") == b"1"
+    second = world.upload(content=b"2")
+    world.stack.wait(
+        lambda: [point.id for point in world.stack.recovery_points("app1")], lambda ids: second in ids, "point", soon()
+    )
+    world.do("cleanup-test-failover")
+    assert [machine.name for machine in world.cloud.machines()] == []
+    assert list(world.cloud.disks()) == []
+    world.do("failover", recovery_point="latest")
+    replica = world.cloud.machine("app1-replica")
+    assert (replica.power, [nic.network for nic in replica.nics]) == (PowerState.ON, ["recovery"])
+    assert world.content("app1-replica") == b"2"
+    world.do("change-recovery-point", recovery_point=first)
+    assert world.content("app1-replica") == b"1"
+    world.do("commit")
+    assert world.stack.machine("app1").state is MachineState.FAILED_OVER
+    assert world.stack.recovery_points("app1") == []
+    assert world.content("app1-replica") == b"1", "the machine still has what it was made of"
+    kept = {len(blob.snapshots) for blob in world.storage._now.blobs.values()}
+    assert kept == {1}
+
+
+def test_what_only_the_process_server_had_is_merged_before_a_failover(protected):
+    protected.upload(content=b"9")
+    protected.do("failover", recovery_point="latest")
+    assert protected.content("app1-replica") == b"9"
+
+
+def test_a_point_that_the_storage_has_lost_is_made_again_for_a_failover(protected):
+    protected.storage.save()
+    protected.upload(content=b"8")
+    protected.stack.wait(
+        lambda: protected.stack.recovery_points("app1"), lambda points: len(points) == 2, "two points", soon()
+    )
+    protected.storage.lose()
+    protected.do("failover", recovery_point="latest")
+    assert protected.content("app1-replica") == b"8"
+
+
+@pytest.mark.requirement("V2A-FB-PREREQ", "P2A-FB-NOPHYS", "P2A-FB-VMWARE")
+def test_from_azure_a_machine_fails_back_to_vmware_only(world):
+    world.add_single_server()
+    world.configure_azure(failback={**SETTINGS["failback"], "to": "physical"})
+    world.set_up(*STEPS)
+    world.do("enable")
+    world.finish_first_copy()
+    world.wait(MachineState.PROTECTED)
+    world.do("failover")
+    world.do("commit")
+    with pytest.raises(OperationRefused, match="only fail back to VMware"):
+        world.do("reprotect")
+    assert world.stack.machine("app1").state is MachineState.FAILED_OVER
+
+
+@pytest.mark.requirement("V2A-FB-REVERSE", "V2A-FB-UFO", "V2A-FB-COMMIT", "V2A-FB-REENABLE", "V2A-MT-FAILBACK")
+def test_the_way_back_goes_over_the_master_target_on_premises(protected):
+    world = protected
+    world.do("failover")
+    world.do("commit")
+    world.hosts["primary"].power_off("app1")
+    world.do("reprotect")
+    assert world.failback_target.last("open-stream")["fresh"] is False
+    assert world.process_server.last("open-stream")["master_target"]["name"] == "ps1"
+    world.failback_target.answers["copy-barrier"] = lambda _: {"applied": 1}
+    world.agent.client.event("initial-replication-complete", {}, machine="app1", stream=world.stream())
+    world.point(world.failback_target, 1)
+    world.wait(MachineState.PROTECTED_REVERSE)
+    world.process_server.answers["drain"] = lambda _: {"last_sequence": 1}
+    world.do("failback")
+    assert world.hosts["primary"].power("app1") is PowerState.ON
+    assert world.cloud.power("app1-replica") is PowerState.OFF
+    world.do("commit-failback")
+    assert list(world.cloud.machines()) == []
+    assert world.storage._now.blobs == {}, "the replica in Azure is gone"
+    assert world.stack.machine("app1").state is MachineState.FAILED_BACK
+    world.do("enable")
+
+
+def test_disable_leaves_nothing_in_azure(protected):
+    protected.do("disable")
+    assert protected.storage._now.blobs == {}
+    assert protected.storage._now.logs.keys() <= {"vault-check"}
+
+
+def test_a_vault_that_is_away_fails_the_job_and_not_the_machine(protected):
+    protected.run(protected.vault.close())
+    with pytest.raises(JobFailed):
+        protected.do("test-failover")
+    assert protected.stack.machine("app1").state is MachineState.PROTECTED
+    protected.vault = protected._start_vault()
+
+
+def test_settings_name_one_target(world):
+    with pytest.raises(InvalidRequest, match="master_target"):
+        world.stack.call("PUT", "/v1/machines/app1", azure_settings("app1", master_target="mt1"))
+    with pytest.raises(InvalidRequest, match="source"):
+        world.stack.call("PUT", "/v1/machines/app1", azure_settings("app1", azure={"server": "a", "source": "hyperv"}))

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.options import ORDER, not_meant, pausing_plan, refuse_unknown_subjects, second_process_server, why_not
+from fixtures.options import (
+    NEEDS,
+    ORDER,
+    not_meant,
+    pausing_plan,
+    refuse_unknown_subjects,
+    second_process_server,
+    why_not,
+)
 from lab.topology.load import load_topology
 
 ROOT = Path(__file__).parents[1]
@@ -85,3 +93,37 @@ def test_a_topology_may_name_its_suites(edited) -> None:
 def test_between_them_the_topologies_run_every_suite() -> None:
     files = [load_topology(path) for path in (ROOT / "topologies").glob("*.yaml")]
     assert {subject for file in files for subject in file.suites or ORDER} == set(ORDER)
+
+
+AZURE = (ROOT / "topologies" / "physical-to-azure.yaml").read_text()
+
+
+def test_what_only_one_kind_of_target_can_serve(edited) -> None:
+    site, azure = edited(), edited(text=AZURE)
+    assert why_not(Item("needs_secondary_site"), site) is None
+    assert "no master target" in (why_not(Item("needs_secondary_site"), azure) or "")
+    assert why_not(Item("needs_azure"), azure) is None
+    assert "no machine is replicated to Azure" in (why_not(Item("needs_azure"), site) or "")
+
+
+def test_a_way_back_is_needed_or_must_not_be_there(edited) -> None:
+    there, none = edited(), edited(text=AZURE)
+    assert why_not(Item("needs_way_back"), there) is None
+    assert why_not(Item("needs_no_way_back"), none) is None
+    assert "VMware" in (why_not(Item("needs_way_back"), none) or "")
+    assert "have a way back" in (why_not(Item("needs_no_way_back"), there) or "")
+
+
+def test_the_kind_of_the_route_decides(edited) -> None:
+    internet, none = edited(text=AZURE), edited()
+    moved = "route: internet\n  vault_address: 203.0.113.10\n  storage_address: 203.0.113.11"
+    express = edited(
+        moved, "route: expressroute\n  vault_address: 198.51.100.10\n  storage_address: 198.51.100.11", AZURE
+    )
+    for marker, serves in (("needs_internet_route", internet), ("needs_expressroute", express)):
+        refused = [each for each in (internet, express, none) if why_not(Item(marker), each)]
+        assert refused == [each for each in (internet, express, none) if each is not serves]
+
+
+def test_every_marker_says_what_it_means_and_why_not() -> None:
+    assert all(need.meaning and need.reason for need in NEEDS.values())

@@ -37,6 +37,7 @@ def churn(lab: Lab, board: Board, seconds: float = SECONDS) -> list[Row]:
     """Protect all machines, write on all of them, and watch how old their newest recovery points are."""
     names = list(lab.topology.stack.protect)
     with deployed(lab, board) as stack:
+        stack.set_up()
         for name in names:
             _protect(stack, lab, name, board)
         with ThreadPoolExecutor(len(names), thread_name_prefix="scribble") as pool:

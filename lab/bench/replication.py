@@ -46,6 +46,7 @@ def replication(lab: Lab, board: Board, times: int) -> list[Row]:
     """Deploy, install, fill a data disk and measure in turn, the peer first. Raises LabError."""
     name = next(iter(lab.topology.stack.protect))
     with deployed(lab, board) as stack:
+        stack.set_up()
         install(stack, lab, name, board)
         _fill(lab.machine(name).ssh, data_disk(lab.topology, name), board)
         turns = [_turn(stack, lab, name, board) for _ in range(times)]

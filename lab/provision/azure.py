@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from lab.emulators.azurite.service import LOOPBACK, free_port, prepare
+from lab.emulators.azurite.account import NAME as ACCOUNT
+from lab.emulators.azurite.service import LOOPBACK, TLS, free_port, prepare
 from lab.errors import LabError
 from lab.home import home
 from lab.networks.bridge import BridgeSwitches
@@ -22,6 +23,8 @@ from lab.waiting import Deadline, wait_until
 HTTPS = 443
 READY_SECONDS = 30.0
 EMULATORS = "emulators"
+AZURITE = "azurite"
+CONNECTION_STRING = "connection-string"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class StorageFiles:
     stand_in: bool
 
 
+def storage_files(lab: Lab) -> StorageFiles:
+    """Return how the storage of a lab is reached, once it was started."""
+    azure = lab.topology.azure
+    folder = _folder(lab)
+    if azure is None or azure.connection_string is not None:
+        return StorageFiles(folder / CONNECTION_STRING, None, None, stand_in=False)
+    public = f"https://{azure.storage_address}/{ACCOUNT}"
+    return StorageFiles(folder / CONNECTION_STRING, folder / TLS / "ca.pem", public, stand_in=True)
+
+
 def start_storage(lab: Lab, azure: Azure) -> StorageFiles:
     """Start Azurite for a lab, or use the account that the environment names.
 
@@ -45,22 +58,21 @@ def start_storage(lab: Lab, azure: Azure) -> StorageFiles:
         LabError: Azurite cannot be installed, or the variable is not set.
         DeadlineExceeded: it does not serve.
     """
-    folder = lab.folder.stack / "storage"
+    folder = _folder(lab)
     folder.mkdir(mode=0o700, exist_ok=True)
-    secret = folder / "connection-string"
+    files = storage_files(lab)
     if azure.connection_string is not None:
         value = os.environ.get(azure.connection_string)
         if not value:
             raise LabError(f"the environment variable {azure.connection_string} has no connection string")
-        _keep(secret, value)
-        return StorageFiles(secret, None, None, stand_in=False)
+        _keep(files.connection_string, value)
+        return files
     azurite = prepare(home() / EMULATORS, folder, free_port(), (str(azure.storage_address),))
-    _keep(secret, azurite.connection_string)
-    process = spawn(lab.folder, "azurite", azurite.argv, azurite.environment)
+    _keep(files.connection_string, azurite.connection_string)
+    process = spawn(lab.folder, AZURITE, azurite.argv, azurite.environment)
     azurite.wait_ready(lambda: _end_of_log(lab, process))
     relay_into(lab, azure.route, azure.storage_address, azurite.port)
-    public = f"https://{azure.storage_address}/{azurite.account.name}"
-    return StorageFiles(secret, azurite.certificates.ca, public, stand_in=True)
+    return files
 
 
 def relay_into(lab: Lab, network: str, address: IPv4Address, port: int) -> None:
@@ -90,6 +102,10 @@ def relay_into(lab: Lab, network: str, address: IPv4Address, port: int) -> None:
         f"relay at {address}",
         explain=lambda: _end_of_log(lab, process),
     )
+
+
+def _folder(lab: Lab) -> Path:
+    return lab.folder.stack / "storage"
 
 
 def _end_of_log(lab: Lab, process: LabProcess) -> str:

@@ -52,6 +52,29 @@ def spawn(folder: LabFolder, name: str, argv: Sequence[str], environment: Mappin
     return process
 
 
+def kill_and_start_again(folder: LabFolder, name: str) -> tuple[LabProcess, LabProcess]:
+    """End a recorded process with SIGKILL, then start it as it was started before; return the old one and the new.
+
+    Raises:
+        LabError: it does not run.
+        DeadlineExceeded: it does not end.
+    """
+    old = next((process for process in recorded(folder) if process.name == name and process.alive), None)
+    if old is None:
+        raise LabError(f"process {name} of lab {folder.name} does not run")
+    kernel = Path("/proc") / str(old.pid)
+    argv = _words(kernel / "cmdline")
+    # May hold a secret: it goes from one process to the next and nowhere else.
+    environment = dict(word.split("=", 1) for word in _words(kernel / "environ") if "=" in word)
+    os.kill(old.pid, signal.SIGKILL)
+    wait_until(lambda: not old.alive, Deadline.after(END_SECONDS), f"end of {name}")
+    return old, spawn(folder, name, argv, environment)
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_bytes().decode(errors="surrogateescape").rstrip("\0").split("\0")
+
+
 def recorded(folder: LabFolder) -> list[LabProcess]:
     """Return the lab's processes, alive or not."""
     records = sorted(folder.processes.glob("*.json")) if folder.processes.is_dir() else []

@@ -23,7 +23,7 @@ from lab.provision.state import LabState, Phase, load_state, save_state
 from lab.topology.model import RecipeImage, Topology
 from lab.waiting import Deadline
 
-BOOT_SECONDS = {"tcg": 300.0, "kvm": 90.0}
+BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
 PUSH_KEY = "push"
 
 

@@ -93,7 +93,7 @@ class OperationRefused(StackError):
 
     Args:
         reason: ``operation-refused`` (not in this state), ``not-supported``, ``not-ready``, ``unsupported-system``,
-            ``master-target-full`` or ``job-running``.
+            ``master-target-full``, ``step-too-early`` or ``job-running``.
         operation: what was asked for.
         state: the state of the machine.
         allowed: what is legal now.
@@ -217,12 +217,34 @@ class Component:
     last_seen_ns: int | None
 
 
+@dataclass(frozen=True)
+class SetupStep:
+    """One step of setting up a deployment: its kind, what it is about, and what is said about it."""
+
+    kind: str
+    name: str
+    document: Mapping[str, Any]
+
+
 class Stack(Protocol):
     """A replication stack that was deployed."""
 
     @property
     def groups(self) -> Groups:
         """Its replication groups."""
+
+    @property
+    def setup_steps(self) -> Sequence[SetupStep]:
+        """What has to be set up before machines can be protected, in its order; nothing without a vault (seed L60)."""
+
+    def steps_done(self) -> Mapping[str, Sequence[str]]:
+        """Return the names of the steps that were done, by kind. Raises StackError."""
+
+    def do_step(self, step: SetupStep) -> None:
+        """Do one step. Raises OperationRefused when it is too early, InvalidRequest."""
+
+    def set_up(self) -> None:
+        """Do the steps that are left, in their order. Raises StackError."""
 
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""

@@ -18,10 +18,10 @@ def test_disable_removes_the_replica_and_fences_the_session(
     stack: Stack, other_role: Protected, topology: Topology
 ) -> None:
     stream = stack.machine(other_role.name).attributes["stream"]
+    assert other_role.replica_data.names(stream), "there is nothing to remove"
     stack.run(other_role.name, Operation.DISABLE, Deadline.after(300.0))
-    disks = {disk.id.name for disk in other_role.lab.hypervisor.disks()}
     assert stack.machine(other_role.name).state is MachineState.UNPROTECTED
-    assert not {name for name in disks if name.startswith(other_role.name) and "replica" in name}
+    assert not other_role.replica_data.names(stream)
     identity = "/etc/recovery/mobility"
     policy = topology.stack.policies[topology.stack.protect[other_role.name].policy]
     address = address_towards(topology, topology.machines[other_role.name].interfaces, other_role.process_server.name)

@@ -15,7 +15,7 @@ from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
-pytestmark = pytest.mark.needs_lone
+pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_way_back]
 
 FAILBACK_SECONDS = 900.0
 SECOND_EPOCH = 2

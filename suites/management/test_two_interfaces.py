@@ -153,6 +153,7 @@ def test_an_operation_of_the_console_is_a_job_like_any_other(
     assert "not-supported" in refused.stderr
 
 
+@pytest.mark.needs_secondary_site  # the process server is at another site than the configuration server
 @pytest.mark.requirement("V2S-VC-COLOC", "LAB-REFUSAL")
 def test_a_console_at_another_site_is_refused(
     lab: Lab, console: LabMachine, primary_role: Protected, evidence: EvidenceRecorder

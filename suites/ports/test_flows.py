@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.stacks import Protected
-from lab.machines.ssh import SshTransport
+from fixtures.strangers import IDENTITY, make_stranger
 from lab.measure.peers import Answer, call
 from lab.measure.ports import open_ports
 from lab.provision.lab import Lab, LabMachine
@@ -17,7 +17,6 @@ from reports.evidence import EvidenceRecorder
 
 SSH, MANAGEMENT, GROUP_CONSISTENCY = 22, 443, 20004
 SERVICE = "recovery-process-server"
-IDENTITY = "/etc/recovery/{kind}"
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def test_strangers_get_nothing(
     ports = [
         (servers[Role.CONFIGURATION_SERVER][0], MANAGEMENT),
         (primary_role.process_server, policy.process_server_port),
-        (primary_role.master_target, policy.master_target_port),
+        (servers[Role.MASTER_TARGET][0], policy.master_target_port),
     ]
     for server, port in ports:
         answer = call_server(topology, caller, server, port, path="/v1/components", **options)
@@ -106,6 +105,7 @@ def test_strangers_get_nothing(
         assert answer.refused, f"{server.name}:{port} answered {answer.http} to {how}"
 
 
+@pytest.mark.needs_secondary_site
 @pytest.mark.requirement("LAB-MUTUAL-TLS", "V2S-MT-RECV", "V2S-PS-XFER")
 def test_the_wrong_component_is_refused(
     topology: Topology, primary_role: Protected, policy: Policy, stack: Stack
@@ -152,6 +152,7 @@ def test_the_agent_was_pushed_by_the_process_server(protected: list[Protected], 
         assert "push-install" in journal
 
 
+@pytest.mark.needs_secondary_site
 @pytest.mark.requirement("V2S-MT-UA", "V2S-PS-PRIMARY", "V2S-CS-SECONDARY", "V2S-MT-SECONDARY", "V2S-SETUP")
 def test_components_stand_in_the_right_sites(
     stack: Stack, topology: Topology, primary_role: Protected, servers: dict[Role, list[LabMachine]]
@@ -164,15 +165,3 @@ def test_components_stand_in_the_right_sites(
     assert f"process-server-{primary_role.process_server.name}" in registered
     assert f"master-target-{primary_role.master_target.name}" in registered
     assert primary_role.master_target.host.service("recovery-master-target").is_running
-
-
-def make_stranger(ssh: SshTransport) -> str:
-    """Make a certificate that nobody in the stack has issued, and return its folder."""
-    folder = "/run/lab-stranger"
-    ssh.check("install", "-d", "-m", "700", folder)
-    ssh.check(
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-        "-subj", "/CN=mobility-stranger", "-addext", "subjectAltName=URI:urn:recovery:operator:stranger",
-        "-keyout", f"{folder}/machine.key", "-out", f"{folder}/machine.pem",
-    )  # fmt: skip
-    return folder

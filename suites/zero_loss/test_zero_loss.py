@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from fixtures.equality import mount_of, replica_device
+from fixtures.equality import mount_of
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.errors import LabError
@@ -35,7 +35,7 @@ from lab.topology.naming import disk_serial
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
-pytestmark = pytest.mark.needs_lone
+pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_way_back]
 
 FAILOVER_SECONDS = 900.0
 DISK_SECONDS = 120.0
@@ -71,7 +71,7 @@ def stopped(stack: Stack, primary_role: Protected, workloads: dict[str, Workload
     epoch = workload.next_epoch()
     workload.start(ssh, epoch)
     workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
-    send_digest_tool(primary_role.master_target.ssh)
+    primary_role.replica_data.prepare()
     send_digest_tool(primary_role.process_server.ssh)
     workload.stop()
     ssh.check("mount", "-o", "remount,ro", mount_of(primary_role.data_disk))
@@ -152,7 +152,7 @@ def roots(role: Protected) -> DiskRoots:
     disk = role.data_disk
     with lent(role, role.process_server) as device:
         source = digest(role.process_server.ssh, device)
-    replica: DiskDigest = digest(role.master_target.ssh, replica_device(role, disk))
+    replica: DiskDigest = role.replica_data.digest(disk)
     return DiskRoots(disk.name, source.root, replica.root, tuple(source.differing(replica)))
 
 

@@ -16,7 +16,7 @@ from lab.errors import LabError
 from lab.provision import processes
 from lab.provision.home import Home, LabFolder
 from lab.provision.lease import leased
-from lab.provision.processes import LabProcess, end_all, recorded, spawn, start_time
+from lab.provision.processes import LabProcess, end_all, kill_and_start_again, recorded, spawn, start_time
 from lab.waiting import Deadline, wait_until
 
 SLEEP = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
@@ -60,6 +60,19 @@ def test_a_process_gets_its_environment_and_no_other(folder: LabFolder) -> None:
     log = folder.processes / "env.log"
     wait_until(lambda: "ONLY" in log.read_text(), Deadline.after(10), "output", every=0.02)
     assert log.read_text().strip() == "['LC_ALL', 'ONLY']"
+
+
+def test_a_killed_process_is_started_as_it_was(folder: LabFolder) -> None:
+    code = "import os, time; print('ready', os.environ['SECRET'], flush=True); time.sleep(600)"
+    first = spawn(folder, "azurite", [sys.executable, "-c", code], {"SECRET": "a=b c"})
+    log = folder.processes / "azurite.log"
+    wait_until(lambda: log.read_text().count("ready a=b c") == 1, Deadline.after(10), "start", every=0.02)
+    old, new = kill_and_start_again(folder, "azurite")
+    assert (old, old.alive, new.alive) == (first, False, True)
+    wait_until(lambda: log.read_text().count("ready a=b c") == 2, Deadline.after(10), "start", every=0.02)
+    assert recorded(folder) == [new]
+    with pytest.raises(LabError, match="process fabric of lab"):
+        kill_and_start_again(folder, "fabric")
 
 
 def test_a_process_that_ignores_the_polite_way_is_killed(folder: LabFolder, monkeypatch: pytest.MonkeyPatch) -> None:

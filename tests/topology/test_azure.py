@@ -47,6 +47,16 @@ def test_one_management_server_has_the_three_roles(topology: Topology, errors: E
     assert "all three roles" in message
 
 
+def test_machines_in_azure_run_on_libvirt(errors: Edited) -> None:
+    esxi = 'hosts:\n  local: {kind: libvirt, uri: "qemu:///system"}\n'
+    message = errors(
+        esxi + "\nsites:\n  primary: {host: local}\n\nazure:\n  host: local\n",
+        esxi
+        + "  cluster: {kind: esxi, emulated: true}\n\nsites:\n  primary: {host: local}\n\nazure:\n  host: cluster\n",
+    )
+    assert "machines in Azure run on a libvirt host; 'cluster' is" in message
+
+
 @pytest.mark.requirement("V2A-NET-NOVPN")
 def test_replication_over_a_vpn_is_refused_before_anything_is_made(errors: Edited) -> None:
     assert "site-to-site VPN is not supported" in errors("route: internet", "route: vpn")

@@ -16,6 +16,8 @@ from lab.emulators.azurite.package import provide
 from lab.waiting import Deadline, wait_until
 
 LOOPBACK = "127.0.0.1"
+TLS = "tls"
+"""The folder of its certificates, in the folder that it was prepared in."""
 READY_SECONDS = 30.0
 END_SECONDS = 20.0
 PROBE_SECONDS = 2.0
@@ -74,7 +76,7 @@ def prepare(cache: Path, folder: Path, port: int, addresses: tuple[str, ...] = (
     """
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    certificates = write_certificates(folder / "tls", (LOOPBACK, *addresses))
+    certificates = write_certificates(folder / TLS, (LOOPBACK, *addresses))
     return Azurite(provide(cache), data, port, new_account(), certificates)
 
 

@@ -12,9 +12,9 @@ from lab.provision.azure import StorageFiles, relay_into, start_storage
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.provision.processes import spawn
-from lab.stacks.reference.client import ReferenceStack
+from lab.stacks.protocol import SetupStep
 from lab.stacks.reference.components import JSON, configuration_server_name
-from lab.stacks.reference.settings import server_name
+from lab.stacks.reference.settings import policy_document, server_name
 from lab.topology.model import Azure, Topology
 from lab.waiting import Deadline, wait_until
 
@@ -78,20 +78,19 @@ def vault_config(lab: Lab, azure: Azure, storage: StorageFiles, port: int, folde
     }
 
 
-def set_up_vault(stack: ReferenceStack, topology: Topology, azure: Azure) -> None:
-    """Do what is left of the set-up, in its order; policies are known to the configuration server already."""
-    server = configuration_server_name(topology)
-    steps: list[tuple[str, str, JSON]] = [
-        ("vault", f"{topology.name}-vault", {}),
-        ("goal", "azure", {"source": azure.source}),
-        ("configuration-server", server, {}),
-        ("servers", server_name(topology), {"kind": azure.source, "machines": sorted(topology.stack.protect)}),
-        *(("policy", name, dict(stack.policy(name))) for name in topology.stack.policies),
+def setup_steps(topology: Topology) -> list[SetupStep]:
+    """Return what is set up with the vault, in the order of seed L60; nothing when no machine goes to Azure."""
+    azure = topology.azure
+    if azure is None:
+        return []
+    machines = sorted(topology.stack.protect)
+    return [
+        SetupStep("vault", f"{topology.name}-vault", {}),
+        SetupStep("goal", "azure", {"source": azure.source}),
+        SetupStep("configuration-server", configuration_server_name(topology), {}),
+        SetupStep("servers", server_name(topology), {"kind": azure.source, "machines": machines}),
+        *(SetupStep("policy", name, policy_document(policy)) for name, policy in topology.stack.policies.items()),
     ]
-    done = stack.call("GET", "/v1/vault")["setup"]
-    for step, name, document in steps:
-        if name not in done.get(step, {}):
-            stack.call("PUT", f"/v1/vault/{step}/{name}", document)
 
 
 def _listens(port: int) -> bool:

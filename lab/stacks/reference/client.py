@@ -20,6 +20,7 @@ from lab.stacks.protocol import (
     MachineStatus,
     Operation,
     RecoveryPoint,
+    SetupStep,
     StackError,
 )
 from lab.stacks.reference import wire
@@ -41,10 +42,16 @@ class ReferenceStack:
         host_name: the name in the server's certificate: ``configuration-server.<name>.recovery``.
         identity_dir: has ``ca.pem``, ``operator.pem`` and ``operator.key``.
         settings: how each machine is to be protected (see ``settings.py``).
+        setup_steps: what is set up with a vault, in its order.
     """
 
     def __init__(
-        self, base_url: str, host_name: str, identity_dir: Path, settings: Mapping[str, Mapping[str, Any]]
+        self,
+        base_url: str,
+        host_name: str,
+        identity_dir: Path,
+        settings: Mapping[str, Mapping[str, Any]],
+        setup_steps: Sequence[SetupStep] = (),
     ) -> None:
         context = ssl.create_default_context(cafile=str(identity_dir / "ca.pem"))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -53,6 +60,7 @@ class ReferenceStack:
         self._http = httpx.Client(base_url=base_url, verify=context, timeout=ANSWER_S, trust_env=False)
         self._extensions = {"sni_hostname": host_name}
         self._settings = settings
+        self.setup_steps = tuple(setup_steps)
         self.groups = GroupCalls(self)
 
     def __enter__(self) -> Self:
@@ -70,6 +78,23 @@ class ReferenceStack:
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""
         return [wire.component(item) for item in self.call("GET", "/v1/components")["components"]]
+
+    def steps_done(self) -> Mapping[str, Sequence[str]]:
+        """Return the names of the steps of the set-up that were done, by kind. Raises StackError."""
+        if not self.setup_steps:
+            return {}
+        return {kind: list(names) for kind, names in self.call("GET", "/v1/vault")["setup"].items()}
+
+    def do_step(self, step: SetupStep) -> None:
+        """Do a step of the set-up. Raises OperationRefused (too early), InvalidRequest, StackError."""
+        self.call("PUT", f"/v1/vault/{step.kind}/{step.name}", step.document)
+
+    def set_up(self) -> None:
+        """Do the steps of the set-up that are left, in their order. Raises StackError."""
+        done = self.steps_done()
+        for step in self.setup_steps:
+            if step.name not in done.get(step.kind, ()):
+                self.do_step(step)
 
     def put_policy(self, name: str, policy: Mapping[str, Any]) -> Mapping[str, str]:
         """Store a policy; return the job of each machine that is told. Raises InvalidRequest, OperationRefused."""

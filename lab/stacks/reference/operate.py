@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.provision.lab import Lab
 from lab.stacks.protocol import NotFound
-from lab.stacks.reference.azure import set_up_vault
+from lab.stacks.reference.azure import setup_steps
 from lab.stacks.reference.client import ReferenceStack
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
@@ -38,12 +38,11 @@ def operated(lab: Lab) -> Iterator[ReferenceStack]:
             f"{CONFIGURATION_SERVER}.{server}.recovery",
             lab.folder.stack,
             settings,
+            setup_steps(topology),
         ) as stack,
     ):
         for name, policy in topology.stack.policies.items():
             _hand_over(stack, name, policy_document(policy))
-        if topology.azure is not None:
-            set_up_vault(stack, topology, topology.azure)
         for name in topology.stack.groups:
             _hand_over_group(stack, settings, name, group_document(topology, name))
         for name, plan in topology.stack.plans.items():

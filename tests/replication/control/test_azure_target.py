@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from azure_world import STEPS, AzureWorld, azure_settings
 from control_stand_ins import SETTINGS, soon
@@ -199,3 +201,49 @@ def test_settings_name_one_target(world):
         world.stack.call("PUT", "/v1/machines/app1", azure_settings("app1", master_target="mt1"))
     with pytest.raises(InvalidRequest, match="source"):
         world.stack.call("PUT", "/v1/machines/app1", azure_settings("app1", azure={"server": "a", "source": "hyperv"}))
+
+
+def test_a_disk_that_has_grown_is_not_grown_in_azure_and_the_way_out_is_named(protected):
+    disks = {"disks": [{"index": 1, "size": 8 << 20}]}
+    protected.agent.client.event("disks-grown", disks, machine="app1", stream=protected.stream())
+    with pytest.raises(OperationRefused, match="disable the machine's replication and enable it again") as refused:
+        protected.do("grow-disks")
+    assert refused.value.reason == "not-supported"
+    assert protected.stack.machine("app1").state is MachineState.PROTECTED
+
+
+def test_there_is_no_other_master_target_to_move_to(protected):
+    protected.add("master-target", "mt2")
+    with pytest.raises(OperationRefused, match="no master target takes part") as refused:
+        protected.do("move", master_target={"name": "mt2"})
+    assert refused.value.reason == "not-supported"
+
+
+def test_a_master_target_without_room_refuses_nobody_who_goes_to_azure(tmp_path):
+    class Full(AzureWorld):
+        def configured(self, config):
+            return replace(super().configured(config), replica_disks={"ps1": 1})
+
+    world = Full(tmp_path)
+    try:
+        world.add_single_server()
+        world.configure_azure()
+        world.set_up(*STEPS)
+        world.do("enable")
+        assert world.stack.machine("app1").state is MachineState.INITIAL_REPLICATION
+    finally:
+        world.close()
+
+
+@pytest.mark.requirement("GEN-P2A-OS")
+def test_azure_has_a_support_matrix_of_its_own(world):
+    unsupported = {"system": "sles", "version": "11.4", "kernel": "6.1.0", "architecture": "x86_64", "firmware": "bios"}
+    world.add("mobility", "app1", unsupported)
+    world.process_server = world.add("process-server", "ps1")
+    world.configure_azure(push_install={"address": "10.10.0.11", "user": "root"})
+    world.set_up(*STEPS)
+    with pytest.raises(OperationRefused, match="supported for target azure"):
+        world.do("enable")
+    world.process_server.answers["push-install"] = lambda _: {"version": "7", "rebooted": True}
+    world.do("push-install")
+    assert world.process_server.last("push-install")["support"] == "azure"

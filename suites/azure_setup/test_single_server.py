@@ -1,0 +1,37 @@
+"""One management server has all three roles, and may be a physical machine. A few seconds; it changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.provision.lab import Lab, LabMachine
+from lab.stacks.protocol import Stack
+from lab.topology.model import EsxiHost, Role, Scenario, Topology
+
+pytestmark = pytest.mark.needs_azure
+
+ROLES = (Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.MASTER_TARGET)
+
+
+@pytest.mark.requirement("V2A-CS-ONE", "V2A-PS-DEFAULT", "V2A-MT-DEFAULT", "P2A-SAME")
+def test_one_server_runs_all_three_roles(stack: Stack, lab: Lab, servers: dict[Role, list[LabMachine]]) -> None:
+    (server,) = servers[Role.CONFIGURATION_SERVER]
+    registered = {component.id for component in stack.components()}
+    for role in ROLES:
+        assert server.name in {machine.name for machine in servers[role]}, f"{role} is not on {server.name}"
+        service = lab.machine(server.name).host.service(f"recovery-{role.value}")
+        assert service.is_running, role
+        assert service.is_enabled, role
+    assert f"process-server-{server.name}" in registered
+    assert f"master-target-{server.name}" in registered
+
+
+@pytest.mark.requirement("P2A-CS-PHYS")
+def test_the_management_server_needs_no_vmware(topology: Topology, servers: dict[Role, list[LabMachine]]) -> None:
+    """What it runs on stands in for a physical server: nothing of VMware exists in this lab at all."""
+    if topology.scenario is not Scenario.P2A:
+        pytest.skip("for physical machines only; of VMware machines it is a VMware machine (V2A-CS-VMWARE)")
+    (server,) = servers[Role.CONFIGURATION_SERVER]
+    physical = {name for each in topology.stand_ins if "physical" in each.stands_in_for for name in each.machines}
+    assert server.name in physical
+    assert not [name for name, host in topology.hosts.items() if isinstance(host, EsxiHost)]

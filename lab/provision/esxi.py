@@ -41,7 +41,7 @@ def esxi_host_of(topology: Topology) -> EsxiHost | None:
 def access_to(host: EsxiHost, topology: Topology, folder: LabFolder, acceleration: str) -> EsxiAccess:
     """Return how a host is reached; an emulated one is started as a process of the lab. Raises LabError."""
     if host.emulated:
-        return _start(folder, acceleration)
+        return _start(folder, acceleration, vcenter=host.vcenter)
     split = urlsplit(host.endpoint or "")
     if host.password_variable not in os.environ:
         raise LabError(f"host {split.hostname}: the environment has no {host.password_variable} with its password")
@@ -92,10 +92,11 @@ def remove_emulated(folder: LabFolder) -> list[str]:
     return [*removed, "datastore of the emulated host"]
 
 
-def _start(folder: LabFolder, acceleration: str) -> EsxiAccess:
+def _start(folder: LabFolder, acceleration: str, *, vcenter: bool) -> EsxiAccess:
     home = folder.path / "esxi"
     argv = [sys.executable, "-m", "lab.emulators.esxi", "--home", str(home)]
     argv += ["--acceleration", acceleration, "--lab", folder.name]
+    argv += ["--vcenter"] if vcenter else []
     process = spawn(folder, PROCESS, argv, os.environ)
     said, log = home / ENDPOINT, folder.processes / f"{PROCESS}.log"
 

@@ -86,11 +86,13 @@ class EsxiHost(Part):
     """An ESXi host or vCenter: a real one (``endpoint``), or an emulated one that the lab starts and ends.
 
     ``certificate`` is a PEM file with the real host's own certificate, which is pinned; a relative path starts at the
-    topology file. The password is in the environment, under the name that ``password_variable`` says.
+    topology file. The password is in the environment, under the name that ``password_variable`` says. ``vcenter``
+    makes the emulated one a vCenter with one host; a real one is asked what it is.
     """
 
     kind: Literal["esxi"]
     emulated: bool = False
+    vcenter: bool = False
     endpoint: str | None = Field(default=None, pattern=r"^https://[^/@]+$")
     certificate: Path | None = None
     user: str = "root"
@@ -101,6 +103,8 @@ class EsxiHost(Part):
     def _one_or_the_other(self) -> Self:
         if self.emulated == (self.endpoint is not None):
             raise ValueError("an esxi host has either 'emulated: true' or an 'endpoint'")
+        if self.endpoint is not None and self.vcenter:
+            raise ValueError("'vcenter' is for an emulated esxi host: a real one is asked what it is")
         if self.endpoint is not None and self.certificate is None:
             raise ValueError("an esxi host with 'endpoint' needs 'certificate', the PEM file of the host's certificate")
         return self
@@ -108,7 +112,7 @@ class EsxiHost(Part):
     @property
     def where(self) -> str:
         """Where it is, in a word for people."""
-        return self.endpoint or "esxi (emulated)"
+        return self.endpoint or ("vcenter (emulated)" if self.vcenter else "esxi (emulated)")
 
 
 Host = Annotated[LibvirtHost | EsxiHost, Field(discriminator="kind")]

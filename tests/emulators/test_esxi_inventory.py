@@ -360,3 +360,27 @@ def test_a_configuration_file_says_what_the_configuration_did(note: str, options
 )
 def test_names_in_the_way_of_python(name: str, expected: str) -> None:
     assert snake(name) == expected
+
+
+def test_a_disk_in_a_machine_grows_by_its_machine_only(client: Client) -> None:
+    machine = client.create("a", controller(), new_disk(file="[datastore1] a/a.vmdk"))
+    disk = next(item for item in machine.config.hardware.device if isinstance(item, Device.VirtualDisk))
+    manager, name = client.content.virtualDiskManager, disk.backing.fileName
+    with pytest.raises(vim.fault.FileLocked):
+        client.result(manager.ExtendVirtualDisk_Task(name, client.datacenter, 16384, False))
+    for size, unit, refusal in ((4096, 0, "cannot become"), (16384, 3, "stays on its controller")):
+        disk.capacityInKB, disk.capacityInBytes, disk.unitNumber = size, size * 1024, unit
+        edit = Device.VirtualDeviceSpec(operation="edit", device=disk)
+        with pytest.raises(vim.fault.InvalidDeviceSpec, match=refusal):
+            client.result(machine.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[edit])))
+    found = next(item for item in machine.config.hardware.device if isinstance(item, Device.VirtualDisk))
+    assert (found.capacityInKB, found.unitNumber) == (8192, 0)
+
+
+def test_a_disk_in_no_machine_does_not_shrink(client: Client) -> None:
+    manager, name = client.content.virtualDiskManager, "[datastore1] free.vmdk"
+    spec = vim.VirtualDiskManager.FileBackedVirtualDiskSpec(diskType="thin", adapterType="lsiLogic", capacityKb=8192)
+    client.result(manager.CreateVirtualDisk_Task(name, client.datacenter, spec))
+    client.result(manager.ExtendVirtualDisk_Task(name, client.datacenter, 16384, False))
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        client.result(manager.ExtendVirtualDisk_Task(name, client.datacenter, 8192, False))

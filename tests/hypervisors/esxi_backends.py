@@ -144,6 +144,8 @@ VCSIM_GAPS = {
     "test_a_disk_goes_into_a_running_machine_and_stays_after_power_off": NO_SIZE,
     "test_an_attached_disk_is_neither_attached_again_nor_deleted": NO_SIZE,
     "test_a_deleted_disk_is_gone": NO_SIZE,
+    "test_a_disk_grows_where_it_is": NO_SIZE,
+    "test_a_disk_over_an_image_grows_too": NO_SIZE,
     "test_another_lab_sees_and_touches_nothing": NO_SIZE,
     "test_ssh_is_reached_by_the_management_card_only": "vcsim has no such port group and publishes no address",
 }

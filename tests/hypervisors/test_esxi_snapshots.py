@@ -15,7 +15,7 @@ from lab.emulators.esxi.memory import GRAIN, MemoryBackend
 from lab.emulators.esxi.qemu import QemuBackend
 from lab.hypervisors.esxi import EsxiHypervisor
 from lab.hypervisors.model import Area, DiskAttachment, DiskId, MachineSpec, PowerState, SnapshotId
-from lab.hypervisors.protocols import Conflict, NotFound, TrackingLost
+from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound, TrackingLost
 
 KIB, MIB = 1 << 10, 1 << 20
 DISK = DiskId("m1-system")
@@ -111,6 +111,31 @@ def test_tracking_survives_a_power_cycle(machine: Tracked) -> None:
     machine.write(2, 9 * MIB, 64 * KIB)
     second = machine.snapshot("second")
     assert machine.changed(second, since) == [(3 * MIB, 64 * KIB), (9 * MIB, 64 * KIB)]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_growing_a_disk_keeps_what_is_known_of_its_changes(machine: Tracked, running: bool) -> None:
+    first = machine.snapshot("first")
+    since = machine.id(first)
+    machine.remove(first)
+    machine.write(1, 3 * MIB, 64 * KIB)
+    if not running:
+        machine.host.power_off("m1")
+    assert machine.host.grow_disk(DISK, 48 * MIB).size_bytes == 48 * MIB
+    if not running:
+        machine.host.power_on("m1")
+    machine.write(2, 40 * MIB, 64 * KIB)
+    second = machine.snapshot("second")
+    assert machine.changed(second, since) == [(3 * MIB, 64 * KIB), (40 * MIB, 64 * KIB)]
+    assert machine.host.snapshots.read_area(second, DISK, Area(40 * MIB, 512)) == b"\2" * 512
+    assert machine.host.snapshots.read_area(second, DISK, Area(47 * MIB, 512)) == bytes(512)
+
+
+def test_a_disk_below_a_snapshot_does_not_grow(machine: Tracked) -> None:
+    machine.snapshot("first")
+    with pytest.raises(HypervisorError, match="snapshot"):
+        machine.host.grow_disk(DISK, 48 * MIB)
+    assert machine.host.disk(DISK).size_bytes == 32 * MIB
 
 
 def test_removing_a_snapshot_between_two_others_loses_nothing(machine: Tracked) -> None:

@@ -109,6 +109,9 @@ class Backend(Protocol):
     def copy_disk(self, source: Path, target: Path) -> None:
         """Copy what a frozen or unused layer shows to a new disk."""
 
+    def grow_disk(self, identity: str | None, descriptor: Path, size_bytes: int) -> None:
+        """Make a disk without overlays larger, in the machine that has it or in none; bitmaps stay exact."""
+
     def delete_disk(self, descriptor: Path) -> None:
         """Remove the files of a layer."""
 

@@ -136,7 +136,7 @@ def _storage(site: Site, names: Identities, datacenter: Datacenter, folder: Fold
 def _content(site: Site, prefix: str, root: Folder, collector: PropertyCollector, managers: Sequence[Managed]) -> Any:
     registry = site.registry
     session_manager, license_manager = managers
-    disks = VirtualDiskManager(registry, f"{prefix}vdiskmanager", site.folder, site.backend, site.in_use)
+    disks = VirtualDiskManager(registry, f"{prefix}vdiskmanager", site.folder, site.backend, site)
     return vim.ServiceInstanceContent(
         about=about(site),
         rootFolder=root.ref,

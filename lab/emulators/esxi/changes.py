@@ -14,6 +14,7 @@ from lab.emulators.esxi.backend import BackendError
 from lab.emulators.esxi.datastore import disk_faults
 from lab.emulators.esxi.devices import Change, apply_changes
 from lab.emulators.esxi.disk_files import chain
+from lab.emulators.esxi.growing import grow, refuse_edit
 from lab.waiting import Deadline
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ class Reconfiguration:
             for change in changes:
                 self._complete(change)
             hardware.publish_ssh(_Draft(self._machine, self._draft))  # type: ignore[arg-type]
-            if self._running:
-                for change in changes:
+            for change in changes:
+                if isinstance(change.device, Disk) and change.operation == "edit":
+                    grow(self._machine, change.device)
+                elif self._running:
                     self._plug(change)
         except Exception:
             for descriptor in self._made:
@@ -75,6 +78,8 @@ class Reconfiguration:
         device = change.device
         if isinstance(device, Disk) and change.operation == "add":
             self._complete_disk(device, create=change.file_operation == "create")
+        elif isinstance(device, Disk) and change.operation == "edit":
+            refuse_edit(self._machine, device)
         elif isinstance(device, Card) and change.operation in {"add", "edit"}:
             self._complete_card(device)
 

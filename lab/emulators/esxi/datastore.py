@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pyVmomi import vim, vmodl
 
@@ -19,6 +19,16 @@ from lab.emulators.esxi.registry import Call, Managed, Registry, mutation, opera
 
 InUse = Callable[[Path], bool]
 """Whether a running machine holds a file."""
+
+
+class Users(Protocol):
+    """Who uses a file."""
+
+    def in_use(self, file: Path) -> bool:
+        """Whether a running machine holds a file."""
+
+    def attached(self, descriptor: Path) -> bool:
+        """Whether any machine has a layer in one of its disks, running or not."""
 
 
 class DatastoreBrowser(Managed):
@@ -129,9 +139,10 @@ class VirtualDiskManager(Managed):
     kind = vim.VirtualDiskManager
 
     def __init__(
-        self, registry: Registry, identity: str, folder: DatastoreFolder, backend: Backend, in_use: InUse
+        self, registry: Registry, identity: str, folder: DatastoreFolder, backend: Backend, users: Users
     ) -> None:
-        self._folder, self._backend, self._in_use = folder, backend, in_use
+        self._folder, self._backend = folder, backend
+        self._in_use, self._attached = users.in_use, users.attached
         super().__init__(registry, identity)
 
     @mutation
@@ -154,6 +165,18 @@ class VirtualDiskManager(Managed):
         target = self._new(call.given.destName)
         with disk_faults(call.given.sourceName):
             self._backend.copy_disk(source, target)
+
+    @mutation
+    def extend_virtual_disk(self, call: Call) -> None:
+        """Make a disk larger that no machine has. Raises FileNotFound, FileLocked, InvalidArgument."""
+        name, size = call.given.name, call.given.newCapacityKb * 1024
+        target = self._folder.existing(name)
+        if self._attached(target):
+            raise vim.fault.FileLocked(file=name, msg=f"{name} is in a machine: reconfigure that")
+        with disk_faults(name):
+            if size < disk_files.read_layer(target).size_bytes:
+                raise vmodl.fault.InvalidArgument(invalidProperty="newCapacityKb", msg=f"{name} is larger already")
+            self._backend.grow_disk(None, target, size)
 
     @mutation
     def delete_virtual_disk(self, call: Call) -> None:

@@ -111,6 +111,19 @@ def create_flat(descriptor: Path, size_bytes: int) -> Layer:
     return layer
 
 
+def grow_flat(descriptor: Path, size_bytes: int) -> None:
+    """Make the data of a disk longer, unless it is already, and its descriptor say so. Raises BackendError."""
+    layer = read_layer(descriptor)
+    if layer.parent is not None:
+        raise BackendError(f"{descriptor.name} has a parent, so its size is not its own")
+    if size_bytes < layer.size_bytes or size_bytes % SECTOR:
+        raise BackendError(f"{descriptor.name}: {layer.size_bytes} bytes cannot become {size_bytes}")
+    with layer.data.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) < size_bytes:
+            file.truncate(size_bytes)
+    write_descriptor(descriptor, size_bytes, None, layer.uuid)
+
+
 def delete_layer(descriptor: Path) -> None:
     """Remove the files of a layer."""
     for file in read_layer(descriptor).files:

@@ -170,7 +170,7 @@ class VirtualMachine(Managed):
         """Remove it with the files of its disks. Raises InvalidPowerState."""
         with self.lock:
             self.require_power(Off)
-            descriptors = {layer.descriptor for disk in hardware.disks(self.config) for layer in self.layers(disk)}
+            descriptors = self.descriptors()
             self._leave()
             for descriptor in sorted(descriptors | self.tree.layers()):
                 if descriptor.exists():
@@ -244,6 +244,10 @@ class VirtualMachine(Managed):
             top = self.layers(disk)[-1]
             held.update(top.files)
         return held
+
+    def descriptors(self) -> set[Path]:
+        """Return the descriptors of all layers of its disks."""
+        return {layer.descriptor for disk in hardware.disks(self.config) for layer in self.layers(disk)}
 
     def save(self) -> None:
         """Write the .vmx file."""

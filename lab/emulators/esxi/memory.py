@@ -37,6 +37,10 @@ class MemoryBackend:
         for layer in layers[1:]:
             self._write_grains(made.data, self._overlays[layer.descriptor])
 
+    def grow_disk(self, identity: str | None, descriptor: Path, size_bytes: int) -> None:  # noqa: ARG002 - nothing runs
+        """Make the flat file longer."""
+        disk_files.grow_flat(descriptor, size_bytes)
+
     def delete_disk(self, descriptor: Path) -> None:
         """Remove the files."""
         disk_files.delete_layer(descriptor)

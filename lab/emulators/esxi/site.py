@@ -78,6 +78,10 @@ class Site:
         """Whether a running machine holds a file."""
         return any(file in machine.held_files() for machine in list(self.machines))
 
+    def attached(self, descriptor: Path) -> bool:
+        """Whether any machine has a layer in one of its disks, running or not."""
+        return any(descriptor in machine.descriptors() for machine in list(self.machines))
+
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:

@@ -83,10 +83,8 @@ class Storage:
 
     def create(self, disk: DiskId, size_bytes: int) -> None:
         """Make an empty thin disk. Raises Conflict, HypervisorError for a size that is not in whole KiB."""
-        if size_bytes <= 0 or size_bytes % KIB:
-            raise HypervisorError(f"disk {disk.name}: ESXi makes disks of whole KiB, not of {size_bytes} bytes")
         spec = vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
-            diskType="thin", adapterType="lsiLogic", capacityKb=size_bytes // KIB
+            diskType="thin", adapterType="lsiLogic", capacityKb=whole_kib(disk, size_bytes)
         )
         self.prepare()
         self._task(f"disk {disk.name}", "CreateVirtualDisk_Task", self._path(disk), self.site.host.datacenter, spec)
@@ -119,6 +117,11 @@ class Storage:
             ),
             Deadline.after(COPY_SECONDS),
         )
+
+    def grow(self, disk: DiskId, size_bytes: int) -> None:
+        """Make a disk larger that no machine has. Raises NotFound, HypervisorError for a size not in whole KiB."""
+        kib, datacenter = whole_kib(disk, size_bytes), self.site.host.datacenter
+        self._task(f"growth of disk {disk.name}", "ExtendVirtualDisk_Task", self._path(disk), datacenter, kib, False)
 
     def delete(self, disk: DiskId) -> None:
         """Remove a disk. Raises NotFound."""
@@ -167,6 +170,13 @@ class Storage:
         return int(found[1]) * SECTOR
 
 
+def whole_kib(disk: DiskId, size_bytes: int) -> int:
+    """Return a size in KiB. Raises HypervisorError when it is not a whole number of them."""
+    if size_bytes <= 0 or size_bytes % KIB:
+        raise HypervisorError(f"disk {disk.name}: ESXi makes disks of whole KiB, not of {size_bytes} bytes")
+    return size_bytes // KIB
+
+
 class _raw:  # noqa: N801 - a context manager that reads like a function
     """The raw content of an image: the file itself, or what qemu-img makes of a qcow2."""
 
@@ -210,4 +220,4 @@ def _padded(source: BinaryIO, size: int) -> Iterator[bytes]:
         yield block
 
 
-__all__: Sequence[str] = ("Storage",)
+__all__: Sequence[str] = ("Storage", "whole_kib")

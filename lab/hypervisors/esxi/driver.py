@@ -11,7 +11,7 @@ from pyVmomi import vim
 
 from lab.hypervisors.esxi.describe import Found
 from lab.hypervisors.esxi.discovery import DiscoveryAbility
-from lab.hypervisors.esxi.disks import Storage
+from lab.hypervisors.esxi.disks import Storage, whole_kib
 from lab.hypervisors.esxi.errors import translated
 from lab.hypervisors.esxi.naming import Names
 from lab.hypervisors.esxi.networks import PortGroupAbility
@@ -19,7 +19,7 @@ from lab.hypervisors.esxi.session import Collector, Session
 from lab.hypervisors.esxi.settings import Placement, Target
 from lab.hypervisors.esxi.site import Site, probe
 from lab.hypervisors.esxi.snapshots import SnapshotAbility
-from lab.hypervisors.esxi.spec import attach_spec, config_spec, detach_spec
+from lab.hypervisors.esxi.spec import attach_spec, config_spec, detach_spec, grow_spec
 from lab.hypervisors.esxi.stub import open_stub
 from lab.hypervisors.esxi.transfer import HttpsTransfer
 from lab.hypervisors.model import (
@@ -145,6 +145,21 @@ class EsxiHypervisor:
         else:
             self.storage.copy(self.site.names.whole(self.site.names.disk_file(source)), disk)
         return Disk(disk, original.size_bytes, None)
+
+    def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
+        """Make a disk larger, through the machine that has it. Raises NotFound, Conflict when larger already."""
+        present = self.disk(disk)
+        if size_bytes < present.size_bytes:
+            raise Conflict(f"disk {disk.name}: has {present.size_bytes} bytes, which are more than {size_bytes}")
+        if size_bytes == present.size_bytes:
+            return present
+        if present.attached_to is None:
+            self.storage.grow(disk, size_bytes)
+        else:
+            found = self.site.find(present.attached_to)
+            spec = grow_spec(found.device_of(disk), whole_kib(disk, size_bytes))
+            self.site.run(f"growth of disk {disk.name} in {found.name}", lambda: found.ref.ReconfigVM_Task(spec))
+        return self.disk(disk)
 
     def disk(self, disk: DiskId) -> Disk:
         """Return the disk. Raises NotFound."""

@@ -81,6 +81,13 @@ def detach_spec(device: Any) -> Any:
     return vim.vm.ConfigSpec(deviceChange=[change], extraConfig=option_values({key: ""}))
 
 
+def grow_spec(device: Any, size_kib: int) -> Any:
+    """Return what gives a disk of a machine another capacity; ``device`` was read from that machine."""
+    device.capacityInKB, device.capacityInBytes = size_kib, size_kib * 1024
+    change = Device.VirtualDeviceSpec(operation=Device.VirtualDeviceSpec.Operation.edit, device=device)
+    return vim.vm.ConfigSpec(deviceChange=[change])
+
+
 def free_places(taken: frozenset[Place], count: int) -> list[Place]:
     """Return free places for some disks. Raises HypervisorError when there are not so many."""
     keys = range(FIRST_CONTROLLER, FIRST_CONTROLLER + CONTROLLERS)

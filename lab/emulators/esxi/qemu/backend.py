@@ -29,6 +29,7 @@ from lab.emulators.esxi.qemu.arguments import (
     machine_arguments,
     netdev,
     netdev_id,
+    node_name,
 )
 from lab.emulators.esxi.qemu.process import Qemu, Spawner
 from lab.networks.protocol import NetworkError, Switches, Wiring
@@ -62,6 +63,17 @@ class QemuBackend:
             tools.make_tracking(layer)
         made = disk_files.create_flat(target, layers[0].size_bytes)
         tools.copy(layers, made.data)
+
+    def grow_disk(self, identity: str | None, descriptor: Path, size_bytes: int) -> None:
+        """Have a running QEMU grow the disk, so that the guest sees it; of others grow the files."""
+        layer = disk_files.read_layer(descriptor)
+        with self._lock:
+            qemu = self._running.get(identity) if identity is not None else None
+        if qemu is not None:
+            qemu.execute("block_resize", **{"node-name": node_name(descriptor), "size": size_bytes})
+        elif layer.tracking is not None and layer.tracking.exists():
+            tools.grow(layer, size_bytes)
+        disk_files.grow_flat(descriptor, size_bytes)
 
     def delete_disk(self, descriptor: Path) -> None:
         """Remove the files."""

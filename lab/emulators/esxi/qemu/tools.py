@@ -33,6 +33,11 @@ def make_overlay(layer: Layer) -> None:
     _run("create", "-q", "-f", "qcow2", str(layer.data), str(layer.size_bytes))
 
 
+def grow(layer: Layer, size_bytes: int) -> None:
+    """Make a disk with a tracking file larger; its bitmaps grow along and hold nothing of what is new."""
+    _run("resize", "-q", "json:" + json.dumps(_anonymous(layer, None)), str(size_bytes))
+
+
 def copy(layers: Sequence[Layer], target: Path) -> None:
     """Write what a disk shows into a flat file of the same size. The layers are not written meanwhile."""
     node: dict[str, Any] | None = None

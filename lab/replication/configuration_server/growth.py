@@ -26,6 +26,9 @@ class GrowthWatch:
 
     def look(self, machine: Machine) -> None:
         """Start the job if it is wanted and possible now."""
+        if machine.settings.azure is not None:
+            # Refused each time (targets/azure.py): the cause stays in the machine's health until somebody decides.
+            return
         allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
         if not machine.attributes.get("grown_disks") or Operation.GROW_DISKS not in allowed:
             return

@@ -203,13 +203,14 @@ def test_settings_name_one_target(world):
         world.stack.call("PUT", "/v1/machines/app1", azure_settings("app1", azure={"server": "a", "source": "hyperv"}))
 
 
-def test_a_disk_that_has_grown_is_not_grown_in_azure_and_the_way_out_is_named(protected):
+def test_a_disk_that_has_grown_is_not_grown_in_azure_and_the_way_out_is_named(protected, caplog):
     disks = {"disks": [{"index": 1, "size": 8 << 20}]}
     protected.agent.client.event("disks-grown", disks, machine="app1", stream=protected.stream())
     with pytest.raises(OperationRefused, match="disable the machine's replication and enable it again") as refused:
         protected.do("grow-disks")
     assert refused.value.reason == "not-supported"
     assert protected.stack.machine("app1").state is MachineState.PROTECTED
+    assert not [record for record in caplog.records if "are not grown" in record.message], "asked for again and again"
 
 
 def test_there_is_no_other_master_target_to_move_to(protected):

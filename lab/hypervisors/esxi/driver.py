@@ -31,6 +31,7 @@ from lab.hypervisors.model import (
     Machine,
     MachineSpec,
     PowerState,
+    Seen,
 )
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline, DeadlineExceeded
@@ -117,9 +118,10 @@ class EsxiHypervisor:
         with suppress(Conflict), translated(f"shutdown of {name}"):
             found.ref.ShutdownGuest()
         path = "runtime.powerState"
-        objects = [Collector.ObjectSpec(obj=found.ref)]
-        for updates in self.site.session.updates(objects, vim.VirtualMachine, [path], deadline, f"power of {name}"):
-            if any(values.get(path) == vim.VirtualMachine.PowerState.poweredOff for _, _, values in updates):
+        off, what = vim.VirtualMachine.PowerState.poweredOff, f"power of {name}"
+        objects = lambda: [Collector.ObjectSpec(obj=found.ref)]  # noqa: E731 - typed
+        for batch in self.site.session.updates(objects, vim.VirtualMachine, [path], deadline, what):
+            if any(values.get(path) == off for _, _, values in batch.changes):
                 return
         raise DeadlineExceeded(f"no shutdown of {name} within {deadline.seconds:.0f} s")
 
@@ -240,6 +242,10 @@ class EsxiHypervisor:
     def follow(self, deadline: Deadline) -> Iterator[InventoryEvent]:
         """Yield what comes, changes and goes in the inventory (``protocols.Discovery``)."""
         return self.discovery.follow(deadline)
+
+    def watch(self, deadline: Deadline) -> Iterator[Sequence[Seen]]:
+        """Yield the whole inventory after every change (``protocols.Discovery``)."""
+        return self.discovery.watch(deadline)
 
     def _users(self) -> dict[DiskId, str]:
         return {disk: found.name for found in self.site.found() for disk, _ in found.disks}

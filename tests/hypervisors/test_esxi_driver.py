@@ -385,7 +385,8 @@ def test_the_files_of_the_datastore_are_not_for_a_reader(tls: Emulated, stack: E
     flat = reader.site.names.flat_file(SYSTEM)
     with pytest.raises(HypervisorError, match="403"):
         reader.site.files.read(flat, 0, 512)
-    with pytest.raises(HypervisorError, match="403"):
+    # Refused before the body is read, so that the answer may not get through.
+    with pytest.raises(HypervisorError, match=r"403|does not answer"):
         reader.site.files.write(flat, MIB, [b"x" * MIB])
     assert driver.site.files.read(flat, 0, 512) == bytes(512)
 

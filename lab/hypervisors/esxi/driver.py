@@ -60,7 +60,7 @@ class EsxiHypervisor:
         for nic in spec.nics:
             self.port_groups.ensure_network(nic.network)
         if spec.seed is not None:
-            self._upload_seed(spec.name, Path(spec.seed))
+            self.storage.upload_seed(spec.name, Path(spec.seed))
         host, config = self.site.host, config_spec(spec, self.site.names, self.site.placement)
         self.site.run(f"machine {spec.name}", lambda: host.machines.CreateVM_Task(config, host.pool, host.host))
         return self.machine(spec.name)
@@ -243,6 +243,11 @@ class EsxiHypervisor:
         """Yield what comes, changes and goes in the inventory (``protocols.Discovery``)."""
         return self.discovery.follow(deadline)
 
+    @property
+    def vcenter(self) -> bool:
+        """Whether a vCenter answers, not a stand-alone host."""
+        return self.site.host.vcenter
+
     def watch(self, deadline: Deadline) -> Iterator[Sequence[Seen]]:
         """Yield the whole inventory after every change (``protocols.Discovery``)."""
         return self.discovery.watch(deadline)
@@ -255,11 +260,6 @@ class EsxiHypervisor:
         user = self._users().get(disk)
         if user is not None:
             raise Conflict(f"disk {disk.name}: is attached to {user}")
-
-    def _upload_seed(self, name: str, seed: Path) -> None:
-        with seed.open("rb") as file:
-            content = file.read()
-        self.site.files.write(self.site.names.seed(name), len(content), [content])
 
     def _copy_frozen(self, user: Found, source: DiskId, disk: DiskId) -> None:
         snapshot = self.snapshots.create_snapshot(user.name, SNAPSHOT_FOR_COPY)

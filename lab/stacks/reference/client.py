@@ -20,6 +20,7 @@ from lab.stacks.protocol import (
     MachineStatus,
     Operation,
     RecoveryPoint,
+    SiteInventory,
     StackError,
 )
 from lab.stacks.reference import wire
@@ -70,6 +71,11 @@ class ReferenceStack:
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""
         return [wire.component(item) for item in self.call("GET", "/v1/components")["components"]]
+
+    def inventory(self) -> Mapping[str, SiteInventory]:
+        """Return what was discovered on VMware hosts, by site. Raises StackError."""
+        sites = self.call("GET", "/v1/inventory")["sites"]
+        return {site: wire.site_inventory(value) for site, value in sites.items()}
 
     def put_policy(self, name: str, policy: Mapping[str, Any]) -> Mapping[str, str]:
         """Store a policy; return the job of each machine that is told. Raises InvalidRequest, OperationRefused."""

@@ -65,6 +65,12 @@ def test_a_plan_that_pauses_is_needed(edited) -> None:
     assert pausing_plan(one_group) is None
 
 
+def test_suites_of_vmware_are_for_its_scenarios(edited) -> None:
+    vmware = load_topology(ROOT / "topologies" / "vmware-to-secondary.yaml")
+    assert why_not(Item("needs_esxi"), vmware) is None
+    assert why_not(Item("needs_esxi"), edited()) == "scenario P2S protects no VMware machines"
+
+
 def test_members_of_a_consistent_group_act_as_one(edited) -> None:
     assert why_not(Item("needs_group"), edited()) is None
     assert "act as one" in (why_not(Item("needs_lone"), edited()) or "")

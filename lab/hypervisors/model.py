@@ -128,6 +128,15 @@ class Sighting(StrEnum):
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A machine of the lab in the inventory. ``display_name`` is the host's, ``name`` the lab's."""
+
+    name: str
+    display_name: str
+    power: PowerState
+
+
+@dataclass(frozen=True)
 class InventoryEvent:
     """A machine of the lab came, changed or went. ``display_name`` is the host's, ``name`` the lab's."""
 

@@ -20,6 +20,7 @@ from lab.hypervisors.model import (
     MachineSpec,
     NetworkSource,
     PowerState,
+    Seen,
     SnapshotId,
 )
 from lab.waiting import Deadline
@@ -175,6 +176,9 @@ class Snapshots(Protocol):
 
 class Discovery(Protocol):
     """Follow the inventory."""
+
+    def watch(self, deadline: Deadline) -> Iterator[Sequence[Seen]]:
+        """Yield all of the lab's machines, by name, now and after every change, until the deadline."""
 
     def follow(self, deadline: Deadline) -> Iterator[InventoryEvent]:
         """Yield the lab's machines as they are, then what comes, changes and goes, until the deadline."""

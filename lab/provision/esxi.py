@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 from lab.emulators.esxi.backend import BackendError
 from lab.emulators.esxi.qemu.process import Spawner
-from lab.emulators.esxi.run import ENDPOINT, switches
+from lab.emulators.esxi.run import ENDPOINT, READER, READER_PASSWORD, switches
 from lab.errors import BadInput, LabError
 from lab.hypervisors.esxi import EsxiHypervisor, Placement, Target, Trust, connect
 from lab.networks.protocol import NetworkError
 from lab.provision.home import LabFolder
 from lab.provision.processes import spawn
-from lab.provision.state import EsxiAccess
+from lab.provision.state import EsxiAccess, EsxiReader
 from lab.topology.model import EsxiHost, Topology
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
@@ -52,6 +52,7 @@ def access_to(host: EsxiHost, topology: Topology, folder: LabFolder, acceleratio
         password_variable=host.password_variable,
         certificate=(topology.source.parent / (host.certificate or Path())).resolve(),
         datastore=host.datastore,
+        reader=EsxiReader(user=host.reader, password_variable=host.reader_password_variable) if host.reader else None,
     )
 
 
@@ -61,6 +62,13 @@ def open_esxi(access: EsxiAccess, lab: str, store: Path) -> EsxiHypervisor:
     trust = Trust(access.certificate, pinned=True)
     target = Target(access.host, access.port, access.user, password_of(access), trust)
     return connect(target, lab, store, Placement(datastore=access.datastore))
+
+
+def as_reader(access: EsxiAccess) -> EsxiAccess | None:
+    """Return the same host for the account that may only look, or None when there is none."""
+    if access.reader is None:
+        return None
+    return access.model_copy(update=access.reader.model_dump())
 
 
 def password_of(access: EsxiAccess) -> str:
@@ -117,4 +125,5 @@ def _start(folder: LabFolder, acceleration: str, *, vcenter: bool) -> EsxiAccess
         password_file=home / "password",
         certificate=Path(endpoint["certificate"]),
         emulated=True,
+        reader=EsxiReader(user=READER, password_file=home / READER_PASSWORD),
     )

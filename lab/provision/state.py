@@ -19,6 +19,16 @@ class Phase(StrEnum):
     STOPPING = "stopping"
 
 
+class EsxiReader(BaseModel):
+    """An account of the role "read-only" on the host, for discovery; the password is never in here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: str
+    password_file: Path | None = None
+    password_variable: str = ""
+
+
 class EsxiAccess(BaseModel):
     """How a lab's ESXi host is reached. The password is in the file or in the environment, never in here."""
 
@@ -32,6 +42,7 @@ class EsxiAccess(BaseModel):
     password_variable: str = ""
     datastore: str = ""
     emulated: bool = False
+    reader: EsxiReader | None = None
 
 
 class LabState(BaseModel):

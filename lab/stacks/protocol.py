@@ -226,6 +226,25 @@ class SetupStep:
     document: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Discovered:
+    """A machine in the inventory of a VMware host; ``name`` is the lab's, ``display_name`` the host's."""
+
+    name: str
+    display_name: str
+    power: str
+
+
+@dataclass(frozen=True)
+class SiteInventory:
+    """What the stack has discovered at one site; ``problem`` says why it does not know now."""
+
+    vcenter: bool
+    machines: tuple[Discovered, ...]
+    advisories: tuple[str, ...]
+    problem: str | None = None
+
+
 class Stack(Protocol):
     """A replication stack that was deployed."""
 
@@ -248,6 +267,9 @@ class Stack(Protocol):
 
     def components(self) -> Sequence[Component]:
         """Return the registered parts. Raises StackError."""
+
+    def inventory(self) -> Mapping[str, SiteInventory]:
+        """Return what was discovered on VMware hosts, by site (seed L49). Raises StackError."""
 
     def policy(self, name: str) -> Mapping[str, Any]:
         """Return a policy. Raises NotFound."""

@@ -87,6 +87,7 @@ class EsxiHost(Part):
 
     ``certificate`` is a PEM file with the real host's own certificate, which is pinned; a relative path starts at the
     topology file. The password is in the environment, under the name that ``password_variable`` says. ``vcenter``
+    ``reader`` is an account of the role "read-only" for discovery; an emulated host has one of its own. ``vcenter``
     makes the emulated one a vCenter with one host; a real one is asked what it is.
     """
 
@@ -98,6 +99,8 @@ class EsxiHost(Part):
     user: str = "root"
     password_variable: str = Field(default="ESXI_PASSWORD", pattern="^[A-Z_][A-Z0-9_]*$")
     datastore: str = ""
+    reader: str = ""
+    reader_password_variable: str = Field(default="ESXI_READER_PASSWORD", pattern="^[A-Z_][A-Z0-9_]*$")
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lab.topology.addresses import address_findings
 from lab.topology.azure_rules import azure_findings
 from lab.topology.findings import Finding, Location, dangling, named_twice
-from lab.topology.model import Machine, Purpose, Role, Scenario, Topology
+from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
 from lab.topology.stack import Protection, Relay
 from lab.topology.stack_rules import stack_findings
@@ -23,6 +23,8 @@ REQUIRED_ROLES: dict[Scenario, tuple[Role, ...]] = {
     Scenario.H2S: (Role.PROTECTED, Role.VMM_SERVER),
 }
 _ROLE_OF = {"process_server": Role.PROCESS_SERVER, "master_target": Role.MASTER_TARGET}
+VMWARE = frozenset({Scenario.V2A, Scenario.V2S})
+"""Scenarios whose protected machines are on ESXi."""
 AGENT_SCENARIOS = frozenset({Scenario.V2A, Scenario.P2A, Scenario.V2S, Scenario.P2S})
 
 
@@ -63,8 +65,21 @@ def _scenario(topology: Topology) -> Iterator[Finding]:
     for role in REQUIRED_ROLES[topology.scenario]:
         if not topology.machines_with(role):
             yield Finding(("machines",), f"scenario {topology.scenario} needs a machine with role '{role}'")
+    yield from _on_esxi(topology)
     if topology.scenario.to_secondary_site and len(topology.sites) < 2:  # noqa: PLR2004 - primary and secondary
         yield Finding(("sites",), f"scenario {topology.scenario} needs a second site")
+
+
+def _on_esxi(topology: Topology) -> Iterator[Finding]:
+    """Yield protected machines of a VMware scenario that are not on an ESXi host (seed L51, L126, L143)."""
+    if topology.scenario not in VMWARE:
+        return
+    for name, machine in topology.machines_with(Role.PROTECTED).items():
+        site = topology.sites.get(machine.site)
+        host = topology.hosts.get(site.host) if site is not None else None
+        if host is not None and not isinstance(host, EsxiHost):
+            message = f"not-on-esxi: {name} of scenario {topology.scenario} is on a host of kind '{host.kind}'"
+            yield Finding(("machines", name, "site"), f"{message}; a host of kind 'esxi' is expected")
 
 
 def _console(topology: Topology) -> Iterator[Finding]:

@@ -41,7 +41,7 @@ def disguised(ssh: SshTransport) -> Iterator[None]:
         ssh.check("rm", DISGUISE)
 
 
-@pytest.mark.requirement("GEN-P2S-OS", "GEN-P2A-OS", "V2S-PS-PUSH", "LAB-REFUSAL")
+@pytest.mark.requirement("GEN-P2S-OS", "GEN-P2A-OS", "GEN-V2S-HOST", "V2S-PS-PUSH", "LAB-REFUSAL")
 def test_an_unsupported_machine_is_refused_and_nothing_is_put_on_it(
     stack: Stack, everyone: list[Protected], evidence: EvidenceRecorder
 ) -> None:
@@ -64,7 +64,7 @@ def test_an_unsupported_machine_is_refused_and_nothing_is_put_on_it(
     assert {component.id for component in stack.components()} == known
 
 
-@pytest.mark.requirement("GEN-P2S-OS", "GEN-P2A-OS")
+@pytest.mark.requirement("GEN-P2S-OS", "GEN-P2A-OS", "GEN-V2S-HOST")
 def test_a_machine_of_the_matrix_is_installed(stack: Stack, installed: list[Protected]) -> None:
     """The control: what was refused is the system, not the machine."""
     role = installed[-1]

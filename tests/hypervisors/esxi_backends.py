@@ -27,6 +27,7 @@ from lab.hypervisors.model import DiskId
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 
 ACCOUNT = Account("lab", "a password with spaces & <signs>")
+READER = Account("reader", "another password", read_only=True)
 MEMORY, TLS, QEMU, VCENTER = "esxi-in-process", "esxi-tls", "esxi-qemu", "vcenter-in-process"
 EMULATED = [MEMORY, VCENTER, TLS, pytest.param(QEMU, marks=pytest.mark.qemu)]
 
@@ -77,9 +78,8 @@ class Emulated:
     def driver(self, lab: str, **changes: object) -> EsxiHypervisor:
         store = self.home / "store"
         if self.server is None:
-            session = Session(
-                InProcessStub(self.emulator), ACCOUNT.user, str(changes.get("password", ACCOUNT.password))
-            )
+            user, password = changes.get("user", ACCOUNT.user), changes.get("password", ACCOUNT.password)
+            session = Session(InProcessStub(self.emulator), str(user), str(password))
             session.open()
             host = probe(session, Placement())
             names = Names(lab, host.datastore_name)
@@ -100,7 +100,7 @@ def emulated(kind: str, home: Path, stack: ExitStack, **settings: object) -> Emu
     """Start an emulated host that is gone, and was asked for nothing that it lacks, when the stack is closed."""
     backend: EmulatorBackend = QemuBackend(home, "tcg", switches(stack)) if kind == QEMU else MemoryBackend()
     vcenter = kind == VCENTER
-    emulator = Emulator(Settings(ACCOUNT, vcenter=vcenter, **settings), home, backend)  # type: ignore[arg-type]
+    emulator = Emulator(Settings(ACCOUNT, READER, vcenter=vcenter, **settings), home, backend)  # type: ignore[arg-type]
     stack.callback(_nothing_unknown, emulator)
     stack.callback(emulator.close)
     server = None

@@ -165,3 +165,18 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, content: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No such file"):
         load_topology(tmp_path / "no.yaml")
+
+
+@pytest.mark.requirement("GEN-V2S-HOST", "V2S-ESX")
+def test_a_vmware_machine_is_on_an_esxi_host(errors: Edited) -> None:
+    found = errors(("scenario: P2S", "scenario: V2S"))
+    assert [line.partition("not-on-esxi: ")[2] for line in found] == [
+        f"{name} of scenario V2S is on a host of kind 'libvirt'; a host of kind 'esxi' is expected"
+        for name in ("app1", "app2")
+    ]
+
+
+def test_a_vcenter_is_emulated_or_asked(errors: Edited) -> None:
+    real = 'local: {kind: esxi, endpoint: "https://x", certificate: x.pem, vcenter: true}'
+    [line] = errors(('local: {kind: libvirt, uri: "qemu:///system"}', real))
+    assert "'vcenter' is for an emulated esxi host" in line

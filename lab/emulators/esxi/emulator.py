@@ -37,6 +37,7 @@ class Settings:
     """What kind of host is emulated."""
 
     account: Account
+    reader: Account | None = None
     vcenter: bool = False
     licence: Licence = Licence.FULL
     datastore: str = "datastore1"
@@ -61,7 +62,7 @@ class Emulator:
         self.backend = backend
         self.faults = Faults()
         self.unknown: list[str] = []
-        self.sessions = Sessions(settings.account)
+        self.sessions = Sessions(settings.account, *([settings.reader] if settings.reader else []))
         self.registry = Registry()
         self._closing = threading.Event()
         root = home / "datastore"
@@ -131,6 +132,12 @@ class Emulator:
                 receiver=reference,
                 method=info.wsdlName,
                 msg=f"the emulator does not implement {managed.kind.__name__}.{info.wsdlName}",
+            )
+        if writes(handler) and session.read_only:
+            raise vim.fault.NoPermission(
+                object=reference,
+                privilegeId=f"{managed.kind.__name__}.{info.wsdlName}",
+                msg="Permission to perform this operation was denied.",
             )
         if writes(handler) and self.settings.licence is Licence.FREE:
             raise vim.fault.RestrictedVersion(

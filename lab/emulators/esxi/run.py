@@ -25,6 +25,9 @@ from lab.networks.hub import HubSwitches
 from lab.networks.protocol import Switches
 
 USER = "root"
+READER = "reader"
+"""An account that may look and change nothing, for whoever follows the inventory."""
+READER_PASSWORD = "reader-password"  # noqa: S105 - the name of a file
 PASSWORD_VARIABLE = "ESXI_PASSWORD"  # noqa: S105 - the name of a variable
 ENDPOINT = "endpoint.json"
 HOMES = 0o700
@@ -64,11 +67,9 @@ def serving(choices: Choices) -> Iterator[Serving]:
     with ExitStack() as stack:
         _hold(choices.home, stack)
         password, source = _password(choices)
-        emulator = Emulator(
-            Settings(Account(USER, password), choices.vcenter, choices.licence, lab=choices.lab),
-            choices.home,
-            _backend(choices),
-        )
+        reader = Account(READER, _made_password(choices.home / READER_PASSWORD), read_only=True)
+        settings = Settings(Account(USER, password), reader, choices.vcenter, choices.licence, lab=choices.lab)
+        emulator = Emulator(settings, choices.home, _backend(choices))
         stack.callback(emulator.close)
         try:
             server = EsxiServer(emulator, choices.home, choices.port).start()
@@ -125,10 +126,15 @@ def _password(choices: Choices) -> tuple[str, str]:
     if os.environ.get(PASSWORD_VARIABLE):
         return os.environ[PASSWORD_VARIABLE], f"the environment variable {PASSWORD_VARIABLE}"
     made = choices.home / "password"
-    if not made.exists():
-        made.touch(mode=0o600)
-        made.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
-    return made.read_text(encoding="utf-8").strip(), str(made)
+    return _made_password(made), str(made)
+
+
+def _made_password(file: Path) -> str:
+    """Return the password in a file of mode 0600, which is made when it is not there."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
+    return file.read_text(encoding="utf-8").strip()
 
 
 def _publish(home: Path, found: Serving, port: int) -> None:

@@ -214,14 +214,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _require_login(self) -> None:
         sessions = self.server.emulator.sessions
-        if sessions.of(self._cookie()).user:
+        session = sessions.of(self._cookie())
+        if session.user:
+            self._require_privilege(read_only=session.read_only)
             return
         scheme, _, text = self.headers.get("Authorization", "").partition(" ")
         with suppress(binascii.Error, UnicodeDecodeError):
             user, _, password = base64.b64decode(text, validate=True).decode().partition(":")
-            if scheme.lower() == "basic" and sessions.account.fits(user, password):
+            account = sessions.account(user, password) if scheme.lower() == "basic" else None
+            if account is not None:
+                self._require_privilege(read_only=account.read_only)
                 return
         raise folder.Refused(401, "log in first")
+
+    def _require_privilege(self, *, read_only: bool) -> None:
+        """The role "read-only" has no privilege on the files of a datastore, not even to read them."""
+        if read_only:
+            raise folder.Refused(403, "Permission to perform this operation was denied.")
 
     def _refuse(self, status: int, reason: str) -> None:
         headers = {"Connection": "close"}

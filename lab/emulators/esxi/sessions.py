@@ -14,10 +14,11 @@ IDLE_SECONDS = 1800.0
 
 @dataclass(frozen=True)
 class Account:
-    """The one account of the emulator."""
+    """A name and password of the emulator; ``read_only`` is the role of that name: look, change nothing."""
 
     user: str
     password: str = field(repr=False)
+    read_only: bool = False
 
     def fits(self, user: str, password: str) -> bool:
         """Whether these are its name and password."""
@@ -32,6 +33,7 @@ class Session:
     cookie: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     key: str = field(default_factory=lambda: secrets.token_hex(16))
     user: str = ""
+    read_only: bool = False
     agent: str = ""
     login_time: datetime = field(default_factory=lambda: datetime.now(UTC))
     used: float = field(default_factory=time.monotonic)
@@ -40,10 +42,15 @@ class Session:
 class Sessions:
     """The sessions that are logged in, by cookie."""
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
+    def __init__(self, *accounts: Account) -> None:
+        self._accounts = accounts
         self._by_cookie: dict[str, Session] = {}
         self._lock = threading.Lock()
+
+    def account(self, user: str, password: str) -> Account | None:
+        """Return the account of a name and password; every one is compared, so that time tells nothing."""
+        fitting = [account for account in self._accounts if account.fits(user, password)]
+        return fitting[0] if fitting else None
 
     def of(self, cookie: str | None) -> Session:
         """Return the live session of a cookie, or a new one that is not logged in."""
@@ -56,10 +63,11 @@ class Sessions:
 
     def log_in(self, session: Session, user: str, password: str) -> bool:
         """Log a session in, if the password is right."""
-        if not self.account.fits(user, password):
+        account = self.account(user, password)
+        if account is None:
             return False
         with self._lock:
-            session.user = user
+            session.user, session.read_only = user, account.read_only
             self._by_cookie[session.cookie] = session
         return True
 

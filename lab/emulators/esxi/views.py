@@ -8,6 +8,7 @@ from typing import Any
 from pyVmomi import VmomiSupport, vim, vmodl
 
 from lab.emulators.esxi.registry import Call, Managed, Registry, operation
+from lab.emulators.esxi.sessions import Session
 
 _BRANCHES = ("child_entity", "vm_folder", "host_folder", "datastore_folder", "network_folder")
 
@@ -34,17 +35,20 @@ def below(registry: Registry, top: Managed, *, deep: bool) -> Iterator[Managed]:
 
 
 class ContainerView(Managed):
-    """What of some types is below a container, always up to date."""
+    """What of some types is below a container, always up to date; gone with the session that made it."""
 
     kind = vim.view.ContainerView
 
-    def __init__(self, registry: Registry, spec: Any) -> None:
+    def __init__(self, registry: Registry, session: Session, spec: Any) -> None:
+        self._session = session
         self.container, self.type, self.recursive = spec.container, list(spec.type or []), bool(spec.recursive)
         super().__init__(registry, f"view-{registry.number()}")
 
     @property
     def view(self) -> Any:
-        """References of the objects."""
+        """References of the objects. Raises ManagedObjectNotFound after the end of the session."""
+        if not self._session.user:
+            raise vmodl.fault.ManagedObjectNotFound(obj=self.ref, msg=f"{self.ref} ended with its session")
         top = self.registry.find(self.container)
         found = [
             item.ref
@@ -68,7 +72,7 @@ class ViewManager(Managed):
     def create_container_view(self, call: Call) -> Any:
         """Make a view of a container. Raises ManagedObjectNotFound."""
         self.registry.find(call.given.container)
-        return ContainerView(self.registry, call.given).ref
+        return ContainerView(self.registry, call.session, call.given).ref
 
 
 class SearchIndex(Managed):

@@ -101,6 +101,11 @@ class Storage:
                 raise
         return size
 
+    def upload_seed(self, machine: str, seed: Path) -> None:
+        """Put a machine's seed image where its drive looks for it."""
+        content = seed.read_bytes()
+        self.site.files.write(self.site.names.seed(machine), len(content), [content])
+
     def copy(self, source: str, disk: DiskId) -> None:
         """Copy the disk with this datastore path. Raises NotFound, Conflict."""
         datacenter = self.site.host.datacenter

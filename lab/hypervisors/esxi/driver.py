@@ -31,6 +31,7 @@ from lab.hypervisors.model import (
     Machine,
     MachineSpec,
     PowerState,
+    Seen,
 )
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline, DeadlineExceeded
@@ -59,7 +60,7 @@ class EsxiHypervisor:
         for nic in spec.nics:
             self.port_groups.ensure_network(nic.network)
         if spec.seed is not None:
-            self._upload_seed(spec.name, Path(spec.seed))
+            self.storage.upload_seed(spec.name, Path(spec.seed))
         host, config = self.site.host, config_spec(spec, self.site.names, self.site.placement)
         self.site.run(f"machine {spec.name}", lambda: host.machines.CreateVM_Task(config, host.pool, host.host))
         return self.machine(spec.name)
@@ -117,9 +118,10 @@ class EsxiHypervisor:
         with suppress(Conflict), translated(f"shutdown of {name}"):
             found.ref.ShutdownGuest()
         path = "runtime.powerState"
-        objects = [Collector.ObjectSpec(obj=found.ref)]
-        for updates in self.site.session.updates(objects, vim.VirtualMachine, [path], deadline, f"power of {name}"):
-            if any(values.get(path) == vim.VirtualMachine.PowerState.poweredOff for _, _, values in updates):
+        off, what = vim.VirtualMachine.PowerState.poweredOff, f"power of {name}"
+        objects = lambda: [Collector.ObjectSpec(obj=found.ref)]  # noqa: E731 - typed
+        for batch in self.site.session.updates(objects, vim.VirtualMachine, [path], deadline, what):
+            if any(values.get(path) == off for _, _, values in batch.changes):
                 return
         raise DeadlineExceeded(f"no shutdown of {name} within {deadline.seconds:.0f} s")
 
@@ -241,6 +243,15 @@ class EsxiHypervisor:
         """Yield what comes, changes and goes in the inventory (``protocols.Discovery``)."""
         return self.discovery.follow(deadline)
 
+    @property
+    def vcenter(self) -> bool:
+        """Whether a vCenter answers, not a stand-alone host."""
+        return self.site.host.vcenter
+
+    def watch(self, deadline: Deadline) -> Iterator[Sequence[Seen]]:
+        """Yield the whole inventory after every change (``protocols.Discovery``)."""
+        return self.discovery.watch(deadline)
+
     def _users(self) -> dict[DiskId, str]:
         return {disk: found.name for found in self.site.found() for disk, _ in found.disks}
 
@@ -249,11 +260,6 @@ class EsxiHypervisor:
         user = self._users().get(disk)
         if user is not None:
             raise Conflict(f"disk {disk.name}: is attached to {user}")
-
-    def _upload_seed(self, name: str, seed: Path) -> None:
-        with seed.open("rb") as file:
-            content = file.read()
-        self.site.files.write(self.site.names.seed(name), len(content), [content])
 
     def _copy_frozen(self, user: Found, source: DiskId, disk: DiskId) -> None:
         snapshot = self.snapshots.create_snapshot(user.name, SNAPSHOT_FOR_COPY)

@@ -21,6 +21,18 @@ POLL_SECONDS = 30
 """How long one call waits for updates; shorter than the timeout of a connection."""
 
 
+Change = tuple[str, Any, dict[str, Any]]
+"""Kind of update (enter, modify, leave), object, changed values."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one wait for updates brought. ``fresh``: it is everything there is, not what changed since the last one."""
+
+    fresh: bool
+    changes: list[Change]
+
+
 @dataclass(frozen=True)
 class Read:
     """What was read of one object. Properties that are unset are not there."""
@@ -104,8 +116,8 @@ class Session:
         paths = ["info.state", "info.progress", "info.error", "info.result"]
         known: dict[str, Any] = {}
         try:
-            for changes in self.updates([Collector.ObjectSpec(obj=task)], vim.Task, paths, deadline, what):
-                for _, _, values in changes:
+            for batch in self.updates(lambda: [Collector.ObjectSpec(obj=task)], vim.Task, paths, deadline, what):
+                for _, _, values in batch.changes:
                     known.update(values)
                 if known.get("info.state") == vim.TaskInfo.State.success:
                     return known.get("info.result")
@@ -121,27 +133,23 @@ class Session:
         raise DeadlineExceeded(f"{what} was not done within {deadline.seconds:.0f} s{done}")
 
     def updates(
-        self, objects: Sequence[Any], kind: Any, paths: Sequence[str], deadline: Deadline, what: str
-    ) -> Iterator[list[tuple[str, Any, dict[str, Any]]]]:
-        """Yield lists of (kind of update, object, changed values) until the deadline. Raises HypervisorError."""
-        spec = Collector.FilterSpec(
-            objectSet=list(objects), propSet=[Collector.PropertySpec(type=kind, pathSet=list(paths))]
-        )
+        self, objects: Callable[[], Sequence[Any]], kind: Any, paths: Sequence[str], deadline: Deadline, what: str
+    ) -> Iterator[Batch]:
+        """Yield what changed until the deadline. Raises HypervisorError.
+
+        ``objects`` is asked again after a renewed login: a view of the old session is gone with it.
+        """
+        properties = [Collector.PropertySpec(type=kind, pathSet=list(paths))]
         while not deadline.expired:
+            logins = self._logins
             try:
-                with self._collector(spec) as collector:
-                    version = ""
-                    while not deadline.expired:
-                        seconds = max(1, int(deadline.clamp(POLL_SECONDS) + 0.999))
-                        found = collector.WaitForUpdatesEx(version, Collector.WaitOptions(maxWaitSeconds=seconds))
-                        if found is not None:
-                            version = found.version
-                            yield _changes(found)
+                with self._collector(Collector.FilterSpec(objectSet=list(objects()), propSet=properties)) as collector:
+                    yield from _batches(collector, deadline)
             except vim.fault.NotAuthenticated:
-                self._renew(self._logins)
-            except vmodl.fault.ManagedObjectNotFound as fault:
+                self._renew(logins)
+            except (vmodl.MethodFault, *CONNECTION) as error:
                 with translated(what):
-                    raise fault from None
+                    raise error from None
 
     def view(self, kind: Any) -> Any:
         """Return the kept view of all objects of a type. May raise faults."""
@@ -195,7 +203,22 @@ class Session:
             self._views.clear()
 
 
-def _changes(found: Any) -> list[tuple[str, Any, dict[str, Any]]]:
+def _batches(collector: Any, deadline: Deadline) -> Iterator[Batch]:
+    version, fresh = "", True
+    changes: list[Change] = []
+    while not deadline.expired:
+        seconds = max(1, int(deadline.clamp(POLL_SECONDS) + 0.999))
+        found = collector.WaitForUpdatesEx(version, Collector.WaitOptions(maxWaitSeconds=seconds))
+        if found is not None:
+            version = found.version
+            changes += _changes(found)
+        complete = found is not None and not found.truncated
+        if complete or (fresh and found is None):  # nothing came: there is nothing
+            yield Batch(fresh, changes)
+            fresh, changes = False, []
+
+
+def _changes(found: Any) -> list[Change]:
     return [
         (str(update.kind), update.obj, {change.name: change.val for change in update.changeSet})
         for each in found.filterSet

@@ -73,6 +73,10 @@ class FabricClient:
         """Forget a machine that is off, if it exists; its disks stay."""
         await self._call("DELETE", f"/machines/{quote(name)}", None, may_be_missing=True)
 
+    async def inventory(self) -> dict[str, Any] | None:
+        """Return what the fabric has discovered on its VMware host, or None when it follows none."""
+        return await self._call("GET", "/inventory", None, may_be_missing=True) or None
+
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
@@ -115,6 +119,10 @@ class Fabrics:
         if site not in self._clients:
             raise JobError("fabric-unknown", f"no fabric {site!r}; known are {', '.join(sorted(self._clients))}")
         return self._clients[site]
+
+    def names(self) -> list[str]:
+        """Return the sites, by name."""
+        return sorted(self._clients)
 
     async def close(self) -> None:
         """Close all connections."""

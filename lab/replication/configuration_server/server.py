@@ -23,6 +23,7 @@ from lab.replication.configuration_server.config import ServerConfig
 from lab.replication.configuration_server.console_place import consoles_at_home
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.deployment import Deployment
+from lab.replication.configuration_server.discovery import DiscoveryApi
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
 from lab.replication.configuration_server.groups.api import GroupApi
@@ -177,7 +178,7 @@ class ConfigurationServer:
         plans = PlanApi(self._plans, self._plan_runner, self._scripts)
         overview = self._overview()
         site = Site(config.name, overview, self._sessions, operators.begin)
-        for part in (components, operators, groups, plans, overview, site):
+        for part in (components, operators, groups, plans, overview, site, DiscoveryApi(self._fabrics)):
             application.add_routes(part.routes())
         return application
 

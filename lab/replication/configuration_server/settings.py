@@ -109,6 +109,8 @@ class Settings:
     change_log: ChangeLog | None = None
     group: str | None = None
     push_install: dict[str, Any] | None = None
+    vmware: str | None = None
+    """The machine's name in the inventory of its VMware host; None: it is no VMware machine."""
 
     @property
     def site(self) -> SiteSettings:
@@ -148,6 +150,7 @@ _KEYS = (
     "test_nics",
     "group",
     "push_install",
+    "vmware",
 )
 
 
@@ -188,6 +191,7 @@ def parse_settings(value: object) -> Settings:
         change_log=_change_log(reader.inner("change_log")) if reader.has("change_log") else None,
         group=reader.name("group") if reader.has("group") else None,
         push_install=dict(reader.inner("push_install").value) if reader.has("push_install") else None,
+        vmware=reader.name("vmware") if reader.has("vmware") else None,
     )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lab.hypervisors.protocols import HypervisorError
 from lab.replication.common.config import BadConfig
-from lab.replication.fabric.config import FabricConfig, load_fabric_config, open_driver
+from lab.replication.fabric.config import FabricConfig, load_fabric_config, open_discovery, open_driver
+from lab.replication.fabric.discovery import Follower
 from lab.replication.fabric.server import FabricServer
 
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
@@ -37,7 +38,8 @@ async def _serve(config: FabricConfig) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    server = FabricServer(config, open_driver(config.driver))
+    source = open_discovery(config)
+    server = FabricServer(config, open_driver(config.driver), Follower(source) if source is not None else None)
     await server.start()
     log.info("fabric %s serves on %s:%d", config.name, config.listen.address, server.port)
     await ended.wait()

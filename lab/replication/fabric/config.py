@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lab.hypervisors.protocols import Hypervisor
 from lab.replication.common.config import BadConfig, Endpoint, read_settings
+from lab.replication.fabric.discovery import Source
+
+if TYPE_CHECKING:
+    from lab.hypervisors.esxi import EsxiHypervisor
 
 MIB = 1 << 20
 
@@ -56,13 +60,14 @@ class FabricConfig:
 
     ``attach_targets`` are the existing machines that disks may be plugged into and out of (master targets, and
     protected machines at failback); ``power_targets`` those that may be switched. What the fabric made itself may
-    always be used.
+    always be used. ``discovery`` is the account, of the role "read-only", that follows the host's inventory.
     """
 
     name: str
     listen: Endpoint
     identity_dir: Path
     driver: Driver
+    discovery: EsxiLogin | None = None
     attach_targets: frozenset[str] = frozenset()
     power_targets: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
@@ -82,6 +87,7 @@ class FabricConfig:
                 listen=Endpoint.from_json(value["listen"]),
                 identity_dir=Path(value["identity_dir"]),
                 driver=_driver(value["driver"]),
+                discovery=_esxi_login(value["discovery"]) if value.get("discovery") else None,
                 attach_targets=frozenset(str(name) for name in value.get("attach_targets", ())),
                 power_targets=frozenset(str(name) for name in value.get("power_targets", ())),
                 limits=Limits(**{key: int(number) for key, number in value.get("limits", {}).items()}),
@@ -100,6 +106,14 @@ def load_fabric_config(path: Path) -> FabricConfig:
         OSError: it cannot be read.
     """
     return FabricConfig.from_json(read_settings(path))
+
+
+def open_discovery(config: FabricConfig) -> Source | None:
+    """Return how the inventory is followed, or None for a host that is none of VMware's."""
+    login, driver = config.discovery, config.driver
+    if login is None:
+        return None
+    return lambda: _open_esxi(driver, login)
 
 
 def open_driver(driver: Driver) -> Hypervisor:
@@ -149,7 +163,7 @@ def _esxi_login(value: Mapping[str, Any]) -> EsxiLogin:
     )
 
 
-def _open_esxi(driver: Driver, login: EsxiLogin) -> Hypervisor:
+def _open_esxi(driver: Driver, login: EsxiLogin) -> EsxiHypervisor:
     from lab.hypervisors.esxi import Placement, Target, Trust, connect
 
     if login.password_file is not None:

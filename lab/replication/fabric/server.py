@@ -13,6 +13,7 @@ from aiohttp import web
 from lab.hypervisors.protocols import Conflict, Hypervisor, HypervisorError, NotFound
 from lab.replication.common.tls import Peer, UnknownPeer, peer_of, server_context
 from lab.replication.fabric.config import FabricConfig
+from lab.replication.fabric.discovery import Follower, NoInventory
 from lab.replication.fabric.inventory import Inventory
 from lab.replication.fabric.rules import BadAsk, NotAllowed
 from lab.waiting import DeadlineExceeded
@@ -21,12 +22,20 @@ log = logging.getLogger(__name__)
 
 CALLER = "configuration-server"
 MOST_BODY = 1 << 18
+
+
+class NoDiscovery(Exception):
+    """This fabric's host is none of VMware's, or it was given no account to look with."""
+
+
 STATUS: Mapping[type[Exception], tuple[int, str]] = {
     BadAsk: (400, "bad-request"),
     NotAllowed: (403, "forbidden"),
     NotFound: (404, "not-found"),
     Conflict: (409, "conflict"),
     DeadlineExceeded: (504, "deadline-exceeded"),
+    NoDiscovery: (404, "no-discovery"),
+    NoInventory: (503, "no-inventory"),
     HypervisorError: (502, "hypervisor-error"),
 }
 
@@ -47,8 +56,9 @@ class Locks:
 class FabricServer:
     """A running fabric; ``start`` and ``close`` once each, inside an event loop."""
 
-    def __init__(self, config: FabricConfig, hypervisor: Hypervisor) -> None:
+    def __init__(self, config: FabricConfig, hypervisor: Hypervisor, follower: Follower | None = None) -> None:
         self._config = config
+        self._follower = follower
         self._inventory = Inventory(config, hypervisor)
         self._locks = Locks()
         self._runner = web.AppRunner(self._application(), access_log=None)
@@ -64,6 +74,8 @@ class FabricServer:
         Raises:
             OSError: the port is taken.
         """
+        if self._follower is not None:
+            self._follower.start()
         await self._runner.setup()
         context = server_context(self._config.identity_dir, require_client=True)
         listen = self._config.listen
@@ -72,6 +84,8 @@ class FabricServer:
     async def close(self) -> None:
         """Stop serving and release the hypervisor."""
         await self._runner.cleanup()
+        if self._follower is not None:
+            self._follower.close()
         self._inventory.close()
 
     def _application(self) -> web.Application:
@@ -88,6 +102,7 @@ class FabricServer:
                 web.get("/v1/machines/{machine}", self._machine),
                 web.post("/v1/machines/{machine}/power", self._power),
                 web.delete("/v1/machines/{machine}", self._delete_machine),
+                web.get("/v1/inventory", self._discovered),
             ]
         )
         return application
@@ -132,6 +147,14 @@ class FabricServer:
     async def _delete_machine(self, request: web.Request) -> web.Response:
         machine = request.match_info["machine"]
         return await self._locked(machine, lambda: self._inventory.delete_machine(machine))
+
+    async def _discovered(self, request: web.Request) -> web.Response:  # noqa: ARG002 - the handler's signature
+        if self._follower is None:
+            return _failure(NoDiscovery(f"fabric {self._config.name} follows no inventory"))
+        try:
+            return web.json_response(await asyncio.to_thread(self._follower.inventory))
+        except NoInventory as error:
+            return _failure(error)
 
     async def _locked(self, name: str, work: Callable[[], dict[str, Any]]) -> web.Response:
         async with self._locks.of(name):

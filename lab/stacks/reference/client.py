@@ -21,6 +21,7 @@ from lab.stacks.protocol import (
     Operation,
     RecoveryPoint,
     SetupStep,
+    SiteInventory,
     StackError,
 )
 from lab.stacks.reference import wire
@@ -95,6 +96,11 @@ class ReferenceStack:
         for step in self.setup_steps:
             if step.name not in done.get(step.kind, ()):
                 self.do_step(step)
+
+    def inventory(self) -> Mapping[str, SiteInventory]:
+        """Return what was discovered on VMware hosts, by site. Raises StackError."""
+        sites = self.call("GET", "/v1/inventory")["sites"]
+        return {site: wire.site_inventory(value) for site, value in sites.items()}
 
     def put_policy(self, name: str, policy: Mapping[str, Any]) -> Mapping[str, str]:
         """Store a policy; return the job of each machine that is told. Raises InvalidRequest, OperationRefused."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from lab.errors import LabError
 from lab.provision.board import Board
+from lab.provision.esxi import as_reader
 from lab.provision.lab import Lab, LabMachine
 from lab.provision.processes import spawn
 from lab.replication.package import build_package
@@ -126,15 +127,24 @@ def _fabric_driver(lab: Lab, site: str) -> dict[str, Any]:
     return {"kind": "esxi", "esxi": lab.state.esxi.model_dump(mode="json"), **common}
 
 
+def _discovery(lab: Lab, site: str) -> dict[str, Any] | None:
+    """Return the account with which a VMware site's fabric follows the inventory, None for other hosts."""
+    host = lab.topology.hosts[lab.topology.sites[site].host]
+    if isinstance(host, LibvirtHost) or lab.state.esxi is None:
+        return None
+    reader = as_reader(lab.state.esxi)
+    return reader.model_dump(mode="json") if reader is not None else None
+
+
 def _start_fabric(lab: Lab, board: Board, site: str, port: int) -> None:
     folder = lab.folder.stack / f"fabric-{site}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for suffix in ("pem", "key"):
         (lab.folder.stack / f"fabric-{site}.{suffix}").replace(folder / f"machine.{suffix}")
     _keep(folder / "ca.pem", (lab.folder.stack / "ca.pem").read_bytes())
-    driver = _fabric_driver(lab, site)
+    settings = fabric_config(lab.topology, site, port, str(folder), _fabric_driver(lab, site))
     config = folder / "fabric.json"
-    config.write_text(json.dumps(fabric_config(lab.topology, site, port, str(folder), driver)), encoding="utf-8")
+    config.write_text(json.dumps({**settings, "discovery": _discovery(lab, site)}), encoding="utf-8")
     argv = [sys.executable, "-m", "lab.replication.fabric", "--config", str(config)]
     process = spawn(lab.folder, f"fabric-{site}", argv, dict(os.environ))
 

@@ -9,6 +9,7 @@ from lab.errors import BadInput
 from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Purpose, Replica, Topology
 from lab.topology.naming import disk_serial
+from lab.topology.rules import VMWARE
 from lab.topology.stack import PlanAction, Policy, Protection, RecoveryPlan, Relay
 
 MacOf = Callable[[str, str], str]
@@ -109,6 +110,7 @@ def machine_settings(
         "replica_nics": _cards(topology, name, replica.interfaces, "replica", mac_of),
         "test_nics": _cards(topology, name, replica.test_interfaces, "test", mac_of),
         **({"group": group} if group is not None else {}),
+        **({"vmware": name} if topology.scenario in VMWARE else {}),
         **({"push_install": dict(push_install)} if push_install is not None else {}),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState, PlanStep
 from lab.stacks.protocol import (
     Component,
+    Discovered,
     ErrorReport,
     Event,
     Health,
@@ -20,6 +21,7 @@ from lab.stacks.protocol import (
     NotFound,
     OperationRefused,
     RecoveryPoint,
+    SiteInventory,
     StackError,
     Step,
 )
@@ -44,6 +46,14 @@ def machine_status(value: JSON) -> MachineStatus:
         job=value["job"],
         attributes=value["attributes"],
     )
+
+
+def site_inventory(value: JSON) -> SiteInventory:
+    """Read what was discovered at a site, or why that is not known now."""
+    if "error" in value:
+        return SiteInventory(vcenter=False, machines=(), advisories=(), problem=value["error"]["message"])
+    machines = tuple(Discovered(item["name"], item["display_name"], item["power"]) for item in value["machines"])
+    return SiteInventory(value["vcenter"], machines, tuple(value["advisories"]))
 
 
 def recovery_point(value: JSON) -> RecoveryPoint:

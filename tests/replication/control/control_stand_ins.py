@@ -21,6 +21,7 @@ from lab.replication.configuration_server.config import Deadlines, ServerConfig
 from lab.replication.configuration_server.initialise import initialise
 from lab.replication.configuration_server.server import ConfigurationServer
 from lab.replication.fabric.config import Driver, FabricConfig
+from lab.replication.fabric.discovery import Follower
 from lab.replication.fabric.server import FabricServer
 from lab.stacks.protocol import MachineState
 from lab.stacks.reference.client import ReferenceStack
@@ -155,7 +156,9 @@ class _Handlers(dict):
 class World:
     """Two sites with fabrics, a configuration server, an operator, and stand-ins for all components."""
 
-    def __init__(self, folder: Path, deadlines: Deadlines = QUICK) -> None:
+    def __init__(
+        self, folder: Path, deadlines: Deadlines = QUICK, followers: dict[str, Follower] | None = None
+    ) -> None:
         self.folder = folder
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="control-plane", daemon=True)
@@ -165,6 +168,7 @@ class World:
         self.config = self.configured(self.config)
         initialise(self.config)
         self.hosts = {"primary": _primary_host(), "recovery": _recovery_host()}
+        self.followers = followers or {}
         self.fabrics = {site: self._fabric(site) for site in self.hosts}
         endpoints = {site: Endpoint("127.0.0.1", fabric.port) for site, fabric in self.fabrics.items()}
         self.config = replace(self.config, fabrics=endpoints)
@@ -289,7 +293,7 @@ class World:
         )
 
         async def started() -> FabricServer:
-            server = FabricServer(config, self.hosts[site])
+            server = FabricServer(config, self.hosts[site], self.followers.get(site))
             await server.start()
             return server
 

@@ -43,6 +43,7 @@ class QemuBackend:
         self._spawner = Spawner(home.resolve())
         self._acceleration = acceleration
         self._switches = switches
+        self._making_switch = threading.Lock()
         self._running: dict[str, Qemu] = {}
         self._lock = threading.Lock()
         self._ended: Ended = lambda _identity: None
@@ -209,7 +210,8 @@ class QemuBackend:
         if not isinstance(card.link, SwitchLink) or self._switches is None:
             return None
         try:
-            self._switches.ensure(card.link.network)
+            with self._making_switch:  # machines that start together would each make what they did not find
+                self._switches.ensure(card.link.network)
             return self._switches.wire(card.link.network, f"{identity}-{card.key}")
         except NetworkError as error:
             raise BackendError(str(error)) from error

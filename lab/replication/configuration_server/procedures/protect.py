@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.replication.common.config import Endpoint
+from lab.replication.configuration_server.discovery import require_on_esxi
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
@@ -46,6 +47,7 @@ class PushInstall:
             "support": self.workshop.targets.of_machine(machine).matrix.target,
             "machine": machine.name,
         }
+        await find_in_inventory(self.workshop, machine, steps)
         async with steps.step("push-install"):
             value = await self.workshop.calls.push_install(machine.settings.process_server.name, order)
         return {"mobility_version": value.get("version")}
@@ -68,6 +70,7 @@ class Enable:
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
         """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""
         workshop, settings = self.workshop, machine.settings
+        await find_in_inventory(workshop, machine, steps)
         policy = workshop.machines.policy(settings.policy)
         await discard_sessions(workshop, machine, steps)
         target = workshop.targets.of_machine(machine)
@@ -179,6 +182,13 @@ class ApplyPolicy:
             await workshop.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
             await tell_agent(workshop, machine, session, policy)
+
+
+async def find_in_inventory(workshop: Workshop, machine: Machine, steps: Steps) -> None:
+    """Refuse a VMware machine that no ESXi host has (seed L51, L143); others have nothing to be found in."""
+    if machine.settings.vmware is not None:
+        async with steps.step("find-in-inventory"):
+            await require_on_esxi(workshop.fabrics, machine)
 
 
 async def tell_agent(workshop: Workshop, machine: Machine, session: Session, policy: Policy) -> None:

@@ -26,16 +26,20 @@ START_SECONDS = 60.0
 
 
 def esxi_host_of(topology: Topology) -> EsxiHost | None:
-    """Return the ESXi host that holds a topology's machines, None when libvirt does.
+    """Return the ESXi host of a topology, None when it has none.
 
     Raises:
-        BadInput: hosts of several kinds, or several ESXi hosts.
+        BadInput: several ESXi hosts, or one beside several of libvirt.
     """
-    found = [host for host in topology.hosts.values() if isinstance(host, EsxiHost)]
-    if found and len(topology.hosts) > 1:
-        names = ", ".join(sorted(topology.hosts))
-        raise BadInput(f"{topology.source}: a lab with an ESXi host has no other host so far, but there are: {names}")
-    return found[0] if found else None
+    found = {name: host for name, host in topology.hosts.items() if isinstance(host, EsxiHost)}
+    if len(found) > 1:
+        raise BadInput(f"{topology.source}: a lab has one ESXi host so far, but there are: {', '.join(sorted(found))}")
+    if found and len(topology.libvirt_uris) > 1:
+        uris = ", ".join(sorted(topology.libvirt_uris))
+        raise BadInput(
+            f"{topology.source}: a lab with an ESXi host has one libvirt host at most, but there are: {uris}"
+        )
+    return next(iter(found.values()), None)
 
 
 def access_to(host: EsxiHost, topology: Topology, folder: LabFolder, acceleration: str) -> EsxiAccess:

@@ -59,7 +59,9 @@ class LabState(BaseModel):
     host_keys: dict[str, str]
     """Machine name to its public SSH host key."""
     esxi: EsxiAccess | None = None
-    """The ESXi host that holds the machines; None: libvirt does."""
+    """The ESXi host, where there is one; ``host_uris`` has libvirt's, which may be there too."""
+    on_libvirt: tuple[str, ...] = ()
+    """The machines of the topology that libvirt has, in a lab that has an ESXi host too."""
     run_folder: Path | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
+from lab.hypervisors.routed import RoutedHypervisor
 from lab.images.cache import Image, ImageCache
 from lab.images.identity import Identity, SshKey, new_ssh_key
 from lab.images.seed import write_seed
@@ -20,11 +22,12 @@ from lab.provision.esxi import access_to, esxi_host_of, open_esxi
 from lab.provision.home import Home, LabFolder
 from lab.provision.lab import Lab
 from lab.provision.state import LabState, Phase, load_state, save_state
-from lab.topology.model import RecipeImage, Topology
+from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Topology
 from lab.waiting import Deadline
 
 BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
 PUSH_KEY = "push"
+ESXI, LIBVIRT = "esxi", "libvirt"
 
 
 def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
@@ -53,6 +56,9 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
         acceleration=mode,
         phase=Phase.STARTING,
         host_keys={machine: key.public for machine, key in keys.items()},
+        on_libvirt=tuple(
+            name for name, machine in topology.machines.items() if isinstance(_host(topology, machine), LibvirtHost)
+        ),
     )
     save_state(folder, state)
     if esxi_host is not None:
@@ -78,11 +84,25 @@ def open_lab(home: Home, name: str, topology: Topology) -> Lab:
 def open_hypervisor(state: LabState, home: Home) -> Hypervisor:
     """Open the driver of a lab. Raises LabError with the cure."""
     try:
-        if state.esxi is not None:
-            return open_esxi(state.esxi, state.lab, home.labs)
-        return connect(state.host_uris[0], state.lab, home.labs, state.acceleration)
+        esxi = open_esxi(state.esxi, state.lab, home.labs) if state.esxi is not None else None
+        if esxi is not None and not state.host_uris:
+            return esxi
+        libvirt = connect(state.host_uris[0], state.lab, home.labs, state.acceleration)
+        return libvirt if esxi is None else RoutedHypervisor({ESXI: esxi, LIBVIRT: libvirt}, place_of(state))
     except HypervisorError as error:
         raise LabError(str(error)) from error
+
+
+def place_of(state: LabState) -> Callable[[str], str | None]:
+    """Return where machines and disks are made; a disk is named after its machine, MACHINE-DISK."""
+
+    def place(name: str) -> str | None:
+        fitting = [machine for machine in state.host_keys if name == machine or name.startswith(f"{machine}-")]
+        if not fitting:
+            return None
+        return LIBVIRT if max(fitting, key=len) in state.on_libvirt else ESXI
+
+    return place
 
 
 def refuse_if_up(folder: LabFolder) -> None:
@@ -90,6 +110,10 @@ def refuse_if_up(folder: LabFolder) -> None:
     state = load_state(folder)
     if state is not None and state.phase is Phase.UP:
         raise LabError(f"lab {folder.name} is up already", hint=f"lab down {folder.name}, or another --name")
+
+
+def _host(topology: Topology, machine: Machine) -> Host:
+    return topology.hosts[topology.sites[machine.site].host]
 
 
 def _refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:

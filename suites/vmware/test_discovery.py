@@ -15,6 +15,7 @@ from fixtures.stacks import INSTALL_SECONDS, Protected
 from lab.hypervisors.esxi import EsxiHypervisor
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.protocols import HypervisorError
+from lab.hypervisors.routed import driver_of_kind
 from lab.provision.esxi import as_reader, open_esxi
 from lab.provision.lab import Lab
 from lab.stacks.protocol import Discovered, JobFailed, Operation, SiteInventory, Stack
@@ -32,8 +33,9 @@ pytestmark = [pytest.mark.needs_esxi, pytest.mark.requirement("V2A-ESX", "V2S-ES
 @pytest.fixture
 def host(lab: Lab) -> EsxiHypervisor:
     """The host or vCenter with every right, as its administrator has it."""
-    assert isinstance(lab.hypervisor, EsxiHypervisor)
-    return lab.hypervisor
+    found = driver_of_kind(lab.hypervisor, EsxiHypervisor)
+    assert found is not None, "the lab has no ESXi host"
+    return found
 
 
 @pytest.fixture

@@ -33,6 +33,10 @@ def process(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield found
         finally:
             found.kill()
+            found.wait(10)
+            spawner = Spawner(home.resolve())
+            spawner.prepare()
+            spawner.close()
             (home / "endpoint.json").unlink(missing_ok=True)
             assert found.stderr is not None
             found.stderr.close()

@@ -18,11 +18,12 @@ from esxi_backends import (
 from vcsim_server import vcsim, vcsim_program, vcsim_refusal
 
 from lab.hypervisors.memory import MemoryHypervisor
+from lab.hypervisors.routed import RoutedHypervisor
 
 FOREIGN = {"vcsim-host": VCSIM_GAPS, "vcsim-vcenter": VCSIM_GAPS, "endpoint": ENDPOINT_GAPS}
 # The first of them builds vcsim.
 VCSIM = [pytest.param(name, marks=pytest.mark.timeout(600)) for name in ("vcsim-host", "vcsim-vcenter")]
-BACKENDS = ["memory", pytest.param("libvirt", marks=pytest.mark.qemu), *EMULATED, *VCSIM]
+BACKENDS = ["memory", "routed", pytest.param("libvirt", marks=pytest.mark.qemu), *EMULATED, *VCSIM]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -41,6 +42,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
     if request.param == "memory":
         yield Backend(MemoryHypervisor(), MemoryHypervisor(), None, needs_a_guest=False, remove_all=list)
         return
+    if request.param == "routed":
+        yield _routed()
+        return
     if request.param.startswith(("esxi-", "vcenter-")):
         with ExitStack() as stack:
             yield emulated_backend(request.param, tmp_path / "host", stack)
@@ -54,6 +58,13 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         pytest.skip(refusal)
     with ExitStack() as stack:
         yield _libvirt(stack)
+
+
+def _routed() -> Backend:
+    """Two hosts as one, each with some of the machines and disks of the contract."""
+    place = lambda name: ("left", "right", None)[sum(name.partition("-")[0].encode()) % 3]  # noqa: E731
+    mine, other = (RoutedHypervisor({"left": MemoryHypervisor(), "right": MemoryHypervisor()}, place) for _ in "ab")
+    return Backend(mine, other, None, needs_a_guest=False, remove_all=list)
 
 
 def _foreign(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -> Backend:

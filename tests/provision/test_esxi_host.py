@@ -12,6 +12,7 @@ from lab.provision import processes
 from lab.provision.esxi import access_to, esxi_host_of, open_esxi, remove_emulated
 from lab.provision.home import Home, LabFolder
 from lab.provision.state import EsxiAccess, LabState, Phase
+from lab.provision.up import place_of
 from lab.replication.common.config import BadConfig
 from lab.replication.fabric.config import FabricConfig, open_driver
 from lab.topology.load import load_topology
@@ -52,10 +53,39 @@ def test_a_host_that_says_too_little_or_too_much_is_refused(tmp_path: Path, host
         topology(tmp_path, f"local: {host}")
 
 
-def test_hosts_of_two_kinds_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_lab_has_one_host_of_each_kind_at_most(tmp_path: Path) -> None:
     both = topology(tmp_path, f"{LIBVIRT}\n  vc: {{kind: esxi, emulated: true}}")
+    assert esxi_host_of(both) == both.hosts["vc"]
+    two = topology(tmp_path, "local: {kind: esxi, emulated: true}\n  vc: {kind: esxi, emulated: true}")
     with pytest.raises(BadInput, match="there are: local, vc"):
-        esxi_host_of(both)
+        esxi_host_of(two)
+    three = topology(
+        tmp_path, f'{LIBVIRT}\n  l2: {{kind: libvirt, uri: "qemu:///session"}}\n  vc: {{kind: esxi, emulated: true}}'
+    )
+    with pytest.raises(BadInput, match="there are: qemu:///session, qemu:///system"):
+        esxi_host_of(three)
+
+
+def test_a_disk_is_made_where_its_machine_is(tmp_path: Path) -> None:
+    state = LabState(
+        lab="x",
+        topology=tmp_path,
+        topology_digest="",
+        host_uris=("qemu:///system",),
+        acceleration="tcg",
+        phase=Phase.UP,
+        host_keys={"app": "", "app-two": "", "mt1": ""},
+        on_libvirt=("app", "mt1"),
+    )
+    place = place_of(state)
+    assert [place(name) for name in ("app", "app-system", "app-two", "app-two-system", "mt1-cache", "newcomer")] == [
+        "libvirt",
+        "libvirt",
+        "esxi",
+        "esxi",
+        "libvirt",
+        None,
+    ]
 
 
 def test_the_password_of_a_real_host_is_in_the_environment_and_nowhere_else(

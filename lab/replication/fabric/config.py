@@ -67,12 +67,12 @@ class FabricConfig:
     listen: Endpoint
     identity_dir: Path
     driver: Driver
-    discovery: EsxiLogin | None = None
     attach_targets: frozenset[str] = frozenset()
     power_targets: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
     detach_s: float = 180
     shutdown_s: float = 120
+    discovery: EsxiLogin | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FabricConfig:

@@ -75,6 +75,11 @@ class Retention:
         thinning = tuple(Thinning(int(step["after_s"]), int(step["every_s"])) for step in steps)
         return cls(float(value["retention_s"]), thinning)
 
+    @property
+    def steps_within_window(self) -> tuple[Thinning, ...]:
+        """The steps that begin, for a whole period, before its first point is past the window."""
+        return tuple(step for step in self.thinning if step.after_s + step.every_s <= self.window_s)
+
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
         return {"retention_s": self.window_s, "pruning": [asdict(step) for step in self.thinning]}
@@ -105,16 +110,19 @@ def keep(points: Sequence[P], now_ns: int, retention: Retention) -> list[P]:
         return list(points[-1:])
     newest = points[-1]
     anchor = min(now_ns, newest.end_ns)
-    inside = [point for point in points[:-1] if anchor - point.end_ns <= retention.window_s * NS]
+    steps = retention.steps_within_window
+    # The window comes after the choice: a point that was chosen and goes leaves its period empty, at whatever times the
+    # rule is asked, because those that were not chosen may be gone already.
     winners: dict[tuple[int, int], P] = {}
-    for point in inside:
-        period = _period(point, anchor, retention.thinning)
+    for point in points[:-1]:
+        period = _period(point, anchor, steps)
         if period is not None:
             winners[period] = _better(winners.get(period), point)
     return [
         point
-        for point in inside
-        if (period := _period(point, anchor, retention.thinning)) is None or winners[period] is point
+        for point in points[:-1]
+        if anchor - point.end_ns <= retention.window_s * NS
+        and ((period := _period(point, anchor, steps)) is None or winners[period] is point)
     ] + [newest]
 
 

@@ -64,6 +64,14 @@ def test_pruning_on_the_way_gives_what_pruning_at_the_end_gives(points, policy, 
     assert keep(early + points[middle:], points[-1].end_ns, policy) == keep(points, points[-1].end_ns, policy)
 
 
+def test_a_period_whose_point_is_past_the_window_is_empty_whenever_one_asks():
+    points = [Mark(n, second * NS) for n, second in enumerate([1, 2, 9, 12, 31, 52])]
+    policy = Retention(50, (Thinning(20, 10),))
+    early = keep(points[:5], points[4].end_ns, policy)
+    assert [mark.number for mark in early] == [0, 3, 4]
+    assert keep([*early, points[5]], points[5].end_ns, policy) == keep(points, points[5].end_ns, policy)
+
+
 @given(marks, policies)
 def test_each_old_period_has_exactly_one_point_and_an_application_consistent_one_if_it_had_any(points, policy):
     newest = points[-1].end_ns

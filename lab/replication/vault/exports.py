@@ -25,6 +25,7 @@ from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 PLUGIN = Path(__file__).with_name("blob_plugin.py")
 QEMU_USER = "libvirt-qemu"
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_S = 30.0
 END_S = 2.0
 """What is served is read-only: nothing is lost when a server is ended at once."""
@@ -110,6 +111,9 @@ def _start(order: Path, served: Path, name: str, log: Path) -> subprocess.Popen[
     server = ["nbdkit", "--foreground", "--readonly", "--unix", str(served), "--exportname", name]
     command = ["setpriv", "--pdeathsig", "TERM", *server, "python", str(PLUGIN), f"order={order}"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    # The interpreter inside of nbdkit is Debian's and looks for its library beside the first python3 of PATH: a virtual
+    # environment's is another one.
+    environment["PATH"] = SYSTEM_PATH
     with log.open("wb") as output:
         # Files that it makes are for this user only; the socket is given to QEMU's user afterwards.
         return subprocess.Popen(

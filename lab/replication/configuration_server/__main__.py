@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from lab.replication.common.config import BadConfig
+from lab.replication.common.serving import serve_until_signalled
 from lab.replication.configuration_server.config import ServerConfig, load_server_config
 
 DEFAULT_CONFIG = Path("/etc/recovery/configuration-server.json")
@@ -43,14 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
 async def _serve(config: ServerConfig) -> None:
     from lab.replication.configuration_server.server import ConfigurationServer
 
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    server = ConfigurationServer(config)
-    await server.start()
-    log.info("serving on %s:%d", config.listen.address, server.port)
-    await ended.wait()
-    await server.close()
+    address = config.listen.address
+    await serve_until_signalled(
+        lambda: ConfigurationServer(config), lambda port: log.info("serving on %s:%d", address, port)
+    )
 
 
 if __name__ == "__main__":

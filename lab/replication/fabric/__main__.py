@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from lab.hypervisors.protocols import HypervisorError
 from lab.replication.common.config import BadConfig
+from lab.replication.common.serving import serve_until_signalled
 from lab.replication.fabric.config import FabricConfig, load_fabric_config, open_discovery, open_driver
 from lab.replication.fabric.discovery import Follower
 from lab.replication.fabric.server import FabricServer
@@ -35,15 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(config: FabricConfig) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    source = open_discovery(config)
-    server = FabricServer(config, open_driver(config.driver), Follower(source) if source is not None else None)
-    await server.start()
-    log.info("fabric %s serves on %s:%d", config.name, config.listen.address, server.port)
-    await ended.wait()
-    await server.close()
+    def build() -> FabricServer:
+        source = open_discovery(config)
+        return FabricServer(config, open_driver(config.driver), Follower(source) if source is not None else None)
+
+    address = config.listen.address
+    await serve_until_signalled(build, lambda port: log.info("fabric %s serves on %s:%d", config.name, address, port))
 
 
 if __name__ == "__main__":

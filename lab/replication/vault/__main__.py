@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from lab.hypervisors.protocols import HypervisorError
 from lab.replication.common.config import BadConfig
+from lab.replication.common.serving import serve_until_signalled
 from lab.replication.vault.config import VaultConfig, load_vault_config, open_region, open_storage
 from lab.replication.vault.exports import NbdServers
 from lab.replication.vault.server import VaultServer
@@ -37,15 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(config: VaultConfig) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    exports = NbdServers(config.exports_dir)
-    server = VaultServer(config, open_storage(config.storage), open_region(config.region), exports)
-    await server.start()
-    log.info("vault %s serves on %s:%d", config.name, config.listen.address, server.port)
-    await ended.wait()
-    await server.close()
+    def build() -> VaultServer:
+        exports = NbdServers(config.exports_dir)
+        return VaultServer(config, open_storage(config.storage), open_region(config.region), exports)
+
+    address = config.listen.address
+    await serve_until_signalled(build, lambda port: log.info("vault %s serves on %s:%d", config.name, address, port))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,19 @@ def test_replication_needs_no_other_flow(
     assert not denied, "something else is needed, or tried"
 
 
+@pytest.mark.needs_secondary_site
+@pytest.mark.requirement("V2S-SCOUT")
+def test_no_part_of_azure_takes_part(stack: Stack, protected: list[Protected], guard: Guard) -> None:
+    """To a site of one's own nothing of Azure is set up, and all data arrives where only the sites' machines are."""
+    assert not stack.setup_steps
+    machines = {card.address for each in guard.flows.topology.machines.values() for card in each.interfaces}
+    flows = guard.flows.all()
+    assert {flow.target for flow in flows} <= machines
+    with guard.only(flows):
+        for role in protected:
+            point_now(stack, role)
+
+
 @pytest.mark.requirement("V2A-PORT-9443", "LAB-NEGATIVE-CONTROL")
 def test_without_the_data_port_no_point_comes_and_afterwards_nothing_is_lost(
     stack: Stack,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Literal
 
 from lab.networks.protocol import NetworkError
 
@@ -22,15 +23,16 @@ COMMAND_SECONDS = 20.0
 
 @dataclass(frozen=True, order=True)
 class Flow:
-    """TCP connections from one address to a port of another."""
+    """Connections, or datagrams and their answers, from one address to a port of another."""
 
     source: IPv4Address
     target: IPv4Address
     port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
 
     def __str__(self) -> str:
         """Return it as people write it."""
-        return f"{self.source} to {self.target}:{self.port}"
+        return f"{self.source} to {self.target}:{self.port}/{self.protocol}"
 
 
 @dataclass(frozen=True, order=True)
@@ -50,8 +52,8 @@ class Denied:
 def render(flows: Iterable[Flow]) -> str:
     """Return the rules that let these flows through and nothing else. Pure."""
     allowed = "".join(
-        f"    ip saddr {flow.source} ip daddr {flow.target} tcp dport {flow.port} accept\n"
-        f"    ip saddr {flow.target} ip daddr {flow.source} tcp sport {flow.port} accept\n"
+        f"    ip saddr {flow.source} ip daddr {flow.target} {flow.protocol} dport {flow.port} accept\n"
+        f"    ip saddr {flow.target} ip daddr {flow.source} {flow.protocol} sport {flow.port} accept\n"
         for flow in sorted(set(flows))
     )
     # A machine speaks to another over a bridge (forward), and to an endpoint of the lab on the bridge itself (input).

@@ -31,7 +31,7 @@ def failed_over(stack: Stack, primary_role: Protected) -> Iterator[Protected]:
 
 def refusal_of(stack: Stack, role: Protected, failback: Mapping[str, Any] | None) -> OperationRefused:
     """Ask for the way back with these servers, and show that nothing has changed."""
-    stack.protect(role.name, {"failback": failback} if failback is not None else None)
+    stack.protect(role.name, {"failback": failback})
     before = stack.machine(role.name)
     with pytest.raises(OperationRefused) as refusal:
         stack.start(role.name, Operation.REPROTECT)

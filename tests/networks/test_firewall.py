@@ -18,6 +18,7 @@ from lab.networks.protocol import NetworkError
 ONE, TWO = IPv4Address("10.77.0.1"), IPv4Address("10.77.0.2")
 FIRST, SECOND = f"fw{os.getpid()}-1", f"fw{os.getpid()}-2"
 HOSTS = {FIRST: ONE, SECOND: TWO}
+ADDRESSES = st.ip_addresses(v=4)
 SERVE = (
     "import socket,sys\n"
     "servers=[socket.create_server((sys.argv[1],int(port))) for port in sys.argv[2:]]\n"
@@ -27,12 +28,12 @@ SERVE = (
 CALL = "import socket,sys; socket.create_connection((sys.argv[1],int(sys.argv[2])),1)"
 
 
-@given(st.lists(st.builds(Flow, st.ip_addresses(v=4), st.ip_addresses(v=4), st.integers(1, 65535))))
+@given(st.lists(st.builds(Flow, ADDRESSES, ADDRESSES, st.integers(1, 65535), st.sampled_from(["tcp", "udp"]))))
 def test_every_flow_is_let_through_once_and_the_rest_is_noted(flows: list[Flow]) -> None:
     rules = render(flows)
     assert rules.count(" accept\n") == 2 + 2 * len(set(flows))
     for flow in flows:
-        assert f"ip saddr {flow.source} ip daddr {flow.target} tcp dport {flow.port} accept\n" in rules
+        assert f"ip saddr {flow.source} ip daddr {flow.target} {flow.protocol} dport {flow.port} accept\n" in rules
     assert rules.index("add @denied") > rules.rindex(" accept\n")
     assert rules.count("policy drop") == 2
 

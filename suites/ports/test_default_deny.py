@@ -70,6 +70,7 @@ def test_without_the_data_port_no_point_comes_and_afterwards_nothing_is_lost(
     role, allowed = protected[0], guard.flows
     port = allowed.policy.process_server_port
     shut = set(allowed.data())
+    wait_healthy(stack, role)
     with guard.only(flow for flow in allowed.all() if flow not in shut):
         status = wait_until_told(stack, role)
         dropped = guard.denied()
@@ -92,6 +93,7 @@ def test_without_the_management_port_it_is_said_and_no_other_way_is_tried(
     role, allowed = protected[0], guard.flows
     shut = set(allowed.management_of(Role.PROTECTED))
     points = len(stack.recovery_points(role.name))
+    wait_healthy(stack, role)
     with guard.only(flow for flow in allowed.all() if flow not in shut):
         status = wait_until_told(stack, role)
         dropped = guard.denied()

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from lab.emulators.esxi.backend import BackendError
 from lab.emulators.esxi.qemu.process import Spawner
-from lab.emulators.esxi.run import ENDPOINT, READER, READER_PASSWORD, switches
+from lab.emulators.common.home import ENDPOINT
+from lab.emulators.esxi.run import READER, READER_PASSWORD, switches
 from lab.errors import BadInput, LabError
 from lab.hypervisors.esxi import EsxiHypervisor, Placement, Target, Trust, connect
 from lab.networks.protocol import NetworkError

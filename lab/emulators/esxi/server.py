@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from lab.emulators.esxi import folder
-from lab.emulators.esxi.certificate import make_certificate
+from lab.emulators.common.certificate import make_certificate
 from lab.emulators.esxi.emulator import Dropped, Emulator
-from lab.emulators.esxi.faults import Delay, Drop, Fail
+from lab.emulators.common.faults import Delay, Drop, Fail
 from lab.emulators.esxi.wire import BadRequest
 
 log = logging.getLogger(__name__)
+COMMON_NAME = "emulated-esxi.localdomain"
 COOKIE = "vmware_soap_session"
 MOST_REQUEST = 4 << 20
 MOST_FILE = 1 << 42
@@ -43,7 +44,7 @@ class EsxiServer:
         self.emulator = emulator
         self.certificate = home / "certificate.pem"
         key = home / "key.pem"
-        make_certificate(self.certificate, key)
+        make_certificate(self.certificate, key, COMMON_NAME)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.certificate, key)

@@ -38,8 +38,8 @@ def esxi(
     """Start an emulated ESXi host or vCenter; it ends with Ctrl-C, and its machines with it."""
     from lab.doctor.acceleration import assess
     from lab.doctor.facts import newest_kernel
-    from lab.emulators.esxi.backend import BackendError
     from lab.emulators.common.home import CannotStart
+    from lab.emulators.esxi.backend import BackendError
     from lab.emulators.esxi.run import Choices, Serving, serve_until_signal
     from lab.emulators.esxi.service import Licence
     from lab.home import home as lab_home

@@ -15,7 +15,7 @@ VALID_DAYS = 30
 
 
 def make_certificate(certificate: Path, key: Path, name: str) -> None:
-    """Write a certificate for 127.0.0.1 and localhost, and its key readable by the owner only; ``name``: whose it is."""
+    """Write a certificate for 127.0.0.1 and localhost, and its key for the owner only; ``name``: whose it is."""
     private = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -15,10 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from lab.emulators.esxi import folder
 from lab.emulators.common.certificate import make_certificate
-from lab.emulators.esxi.emulator import Dropped, Emulator
 from lab.emulators.common.faults import Delay, Drop, Fail
+from lab.emulators.esxi import folder
+from lab.emulators.esxi.emulator import Dropped, Emulator
 from lab.emulators.esxi.wire import BadRequest
 
 log = logging.getLogger(__name__)

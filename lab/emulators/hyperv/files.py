@@ -30,10 +30,11 @@ class VirtualDisk:
 
 @dataclass(frozen=True)
 class PlainFile:
-    """Any other file; its content is in ``real``."""
+    """Any other file; its content is in ``real``, which is deleted with it only when it is our own."""
 
     path: str
     real: Path
+    owned: bool = True
 
 
 Entry = VirtualDisk | PlainFile
@@ -101,7 +102,8 @@ class Files:
         if isinstance(present, VirtualDisk):
             raise errors.in_use(path)
         exchanged = self._exchanged(path)
-        real = exchanged or (present.real if present is not None else self._plain / uuid.uuid4().hex)
+        kept = present.real if present is not None and present.owned else self._plain / uuid.uuid4().hex
+        real = exchanged or kept
         shutil.copyfile(source.real, real)
         if exchanged is None:
             self.keep(PlainFile(path, real))
@@ -109,7 +111,8 @@ class Files:
     def delete(self, entry: PlainFile) -> None:
         """Delete a plain file."""
         self.forget(entry.path)
-        entry.real.unlink(missing_ok=True)
+        if entry.owned:
+            entry.real.unlink(missing_ok=True)
 
     def _exchanged(self, path: str) -> Path | None:
         """Return the real file of a path in the exchange folder; names that lead out of it are none."""

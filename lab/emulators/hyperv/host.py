@@ -185,7 +185,7 @@ class Host:
         tag = tag_of(machine.notes)
         if tag is not None and machine.ports[1]:
             real = self.backend.host.console_log(machine.machine)
-            self.files.keep(PlainFile(Names(tag.lab).console(tag.machine), real))
+            self.files.keep(PlainFile(Names(tag.lab).console(tag.machine), real, owned=False))
 
 
 def like(name: str, pattern: str) -> bool:

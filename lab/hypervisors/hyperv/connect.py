@@ -6,10 +6,12 @@ import ssl
 from typing import Any
 
 from requests.adapters import HTTPAdapter
+from winrm.exceptions import WinRMError
 from winrm.protocol import Protocol
 
 from lab.hypervisors.hyperv.session import RECEIVE_SECONDS
 from lab.hypervisors.hyperv.settings import Target
+from lab.hypervisors.protocols import HypervisorError
 
 READ_SECONDS = RECEIVE_SECONDS + 20
 SCHEME = "https://"
@@ -31,7 +33,12 @@ class _Verified(HTTPAdapter):
 
 
 def protocol_to(target: Target) -> Protocol:
-    """Return a protocol object. Raises OSError, ssl.SSLError for a file that holds no certificate."""
+    """Return a protocol object.
+
+    Raises:
+        OSError, ssl.SSLError: the file holds no certificate.
+        HypervisorError: this machine lacks what the kind of login needs.
+    """
     context = target.trust.context()
     found = Protocol(
         target.url,
@@ -45,7 +52,10 @@ def protocol_to(target: Target) -> Protocol:
         operation_timeout_sec=RECEIVE_SECONDS,
         proxy=None,
     )
-    session = found.transport.build_session()
+    try:
+        session = found.transport.build_session()
+    except WinRMError as error:
+        raise HypervisorError(f"host {target.host}: login by {target.login.value}: {error}") from error
     session.trust_env = False
     session.mount(SCHEME, _Verified(context, pinned=target.trust.pinned))
     return found

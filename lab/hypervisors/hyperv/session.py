@@ -37,7 +37,7 @@ class Lost(HypervisorError):
     """The connection broke; whether the host has done what was asked is not known."""
 
 
-class _ShellGone(Exception):
+class _ShellGone(Lost):
     """The host has forgotten the shell; nothing was begun."""
 
 
@@ -84,7 +84,7 @@ class Connection:
                 return self._shell, self._protocol.run_command(self._shell, "powershell", arguments)
             except WSManFaultError as fault:
                 if fault.wsman_fault_code == NO_SHELL:
-                    raise _ShellGone from fault
+                    raise _ShellGone("it has forgotten the shell") from fault
                 raise
 
     def _receive(self, shell: str, command: str, deadline: Deadline) -> tuple[str, str, int]:
@@ -147,7 +147,8 @@ class Session:
             raise DeadlineExceeded(f"{what}: {error}") from error
         except HypervisorError as error:
             connection.close()
-            raise type(error)(f"{what}: host {self._host}: {error}") from error
+            kind = Lost if isinstance(error, Lost) else HypervisorError
+            raise kind(f"{what}: host {self._host}: {error}") from error
         with self._lock:
             self._free.append(connection)
 

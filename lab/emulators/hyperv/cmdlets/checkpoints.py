@@ -125,7 +125,7 @@ def _remove(call: Call) -> list[Any]:
         machine.checkpoints = [
             replace(item, parent=checkpoint.parent) if item.parent == checkpoint.id else item
             for item in machine.checkpoints
-            if item is not checkpoint
+            if item.id != checkpoint.id
         ]
         if machine.parent == checkpoint.id:
             machine.parent = checkpoint.parent

@@ -143,14 +143,17 @@ def _chosen(call: Call, kind: str) -> list[tuple[VirtualMachine, Drive]]:
     return found
 
 
-_PLACE = "ControllerType ControllerNumber ControllerLocation"
+_DVD_PLACE = "ControllerNumber ControllerLocation"
+_PLACE = f"ControllerType {_DVD_PLACE}"
 CMDLETS = {
     "Get-VMHardDiskDrive": Emulated(lambda call: _get(call, "HardDiskDrive"), f"VM VMName {_PLACE}"),
     "Add-VMHardDiskDrive": Emulated(lambda call: _add(call, "HardDiskDrive"), f"VM VMName Path {_PLACE}"),
     "Remove-VMHardDiskDrive": Emulated(
         lambda call: _remove(call, "HardDiskDrive"), f"VMName VMHardDiskDrive {_PLACE}", waits=True
     ),
-    "Get-VMDvdDrive": Emulated(lambda call: _get(call, "DvdDrive"), f"VM VMName {_PLACE}"),
-    "Add-VMDvdDrive": Emulated(lambda call: _add(call, "DvdDrive"), f"VM VMName Path {_PLACE}"),
-    "Remove-VMDvdDrive": Emulated(lambda call: _remove(call, "DvdDrive"), f"VMName VMDvdDrive {_PLACE}", waits=True),
+    "Get-VMDvdDrive": Emulated(lambda call: _get(call, "DvdDrive"), f"VM VMName {_DVD_PLACE}"),
+    "Add-VMDvdDrive": Emulated(lambda call: _add(call, "DvdDrive"), f"VM VMName Path {_DVD_PLACE}"),
+    "Remove-VMDvdDrive": Emulated(
+        lambda call: _remove(call, "DvdDrive"), f"VMName VMDvdDrive {_DVD_PLACE}", waits=True
+    ),
 }

@@ -28,9 +28,10 @@ def call(script: Interpreter, name: str, given: Arguments, piped: list[Any] | No
     known = _BUILTINS.get(name.casefold())
     if known is None:
         return None
+    for key in given.named:
+        if key.casefold() not in _PARAMETERS[name.casefold()]:
+            raise Unsupported(f"parameter -{key} of {name} is not emulated")
     named = {key.casefold(): value for key, value in given.named.items()}
-    for key in named.keys() - _PARAMETERS[name.casefold()]:
-        raise Unsupported(f"parameter -{key} of {name} is not emulated")
     if len(given.positional) > 1:
         raise Unsupported(f"{name}: one argument without a name is emulated")
     return known(script, named, given.positional[0] if given.positional else None, piped)

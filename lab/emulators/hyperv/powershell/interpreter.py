@@ -72,7 +72,7 @@ def parse(source: str) -> Tree[Token]:
     except UnexpectedInput as error:
         if error.line < 1:
             raise Unsupported("unsupported PowerShell: unexpected end of the script") from error
-        rest = source.splitlines()[error.line - 1][max(0, error.column - 1) :][:40]
+        rest = source.split("\n")[error.line - 1][max(0, error.column - 1) :][:40]
         raise Unsupported(f"unsupported PowerShell: line {error.line} col {error.column}: {rest!r}") from error
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lab.emulators.common.home import ENDPOINT
 from lab.emulators.esxi.backend import BackendError
 from lab.emulators.esxi.qemu.process import Spawner
 from lab.emulators.esxi.run import READER, READER_PASSWORD, switches
 from lab.errors import BadInput, LabError
 from lab.hypervisors.esxi import EsxiHypervisor, Placement, Target, Trust, connect
 from lab.networks.protocol import NetworkError
+from lab.provision.emulated import start_emulated
 from lab.provision.home import LabFolder
-from lab.provision.processes import spawn
 from lab.provision.state import EsxiAccess, EsxiReader
 from lab.topology.model import EsxiHost, Topology
-from lab.waiting import Deadline, DeadlineExceeded, wait_until
-
-PROCESS = "emulated-esxi"
-START_SECONDS = 60.0
 
 
 def esxi_host_of(topology: Topology) -> EsxiHost | None:
@@ -107,22 +100,8 @@ def remove_emulated(folder: LabFolder) -> list[str]:
 
 def _start(folder: LabFolder, acceleration: str, *, vcenter: bool) -> EsxiAccess:
     home = folder.path / "esxi"
-    argv = [sys.executable, "-m", "lab.emulators.esxi", "--home", str(home)]
-    argv += ["--acceleration", acceleration, "--lab", folder.name]
-    argv += ["--vcenter"] if vcenter else []
-    process = spawn(folder, PROCESS, argv, os.environ)
-    said, log = home / ENDPOINT, folder.processes / f"{PROCESS}.log"
-
-    def answers_or_ended() -> bool:
-        return said.exists() or not process.alive
-
-    try:
-        wait_until(answers_or_ended, Deadline.after(START_SECONDS), "emulated ESXi host", every=0.05)
-    except DeadlineExceeded as error:
-        raise LabError(str(error)) from error
-    if not said.exists():
-        raise LabError(f"the emulated ESXi host did not start: {log.read_text(errors='replace')[-1000:].strip()}")
-    endpoint = json.loads(said.read_text(encoding="utf-8"))
+    arguments = ["--acceleration", acceleration, *(["--vcenter"] if vcenter else [])]
+    endpoint = start_emulated(folder, "esxi", "ESXi", home, arguments)
     return EsxiAccess(
         host="127.0.0.1",
         port=endpoint["port"],

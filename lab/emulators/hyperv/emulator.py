@@ -54,6 +54,8 @@ class Settings:
     name: str
     passwords: dict[str, str] = field(repr=False)
     most_shells: int = SHELLS_OF_A_USER
+    vmm: bool = False
+    """Whether the host is a VMM server, too."""
     clock: Clock = now
 
 

@@ -47,8 +47,9 @@ class Files:
         self.exchange = home / "exchange"
         self._plain = home / "files"
         self._lab = lab
-        for folder in (self.exchange, self._plain):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.exchange.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # QEMU's user opens seeds of machines in here, and cannot list them.
+        self._plain.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._entries: dict[str, Entry] = {}
 
     def find(self, path: str) -> Entry:

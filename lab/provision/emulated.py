@@ -1,0 +1,38 @@
+"""Emulated hosts as processes of a lab: started, and waited for until they say where they answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.emulators.common.home import ENDPOINT
+from lab.errors import LabError
+from lab.provision.home import LabFolder
+from lab.provision.processes import spawn
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
+
+START_SECONDS = 60.0
+
+
+def start_emulated(folder: LabFolder, kind: str, what: str, home: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    """Start the emulator ``kind`` and return what it says of itself. Raises LabError with its last words."""
+    name = f"emulated-{kind}"
+    argv = [sys.executable, "-m", f"lab.emulators.{kind}", "--home", str(home), "--lab", folder.name, *arguments]
+    process = spawn(folder, name, argv, os.environ)
+    said, log = home / ENDPOINT, folder.processes / f"{name}.log"
+
+    def answers_or_ended() -> bool:
+        return said.exists() or not process.alive
+
+    try:
+        wait_until(answers_or_ended, Deadline.after(START_SECONDS), f"emulated {what} host", every=0.05)
+    except DeadlineExceeded as error:
+        raise LabError(str(error)) from error
+    if not said.exists():
+        raise LabError(f"the emulated {what} host did not start: {log.read_text(errors='replace')[-1000:].strip()}")
+    found: dict[str, Any] = json.loads(said.read_text(encoding="utf-8"))
+    return found

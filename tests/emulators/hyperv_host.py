@@ -39,7 +39,7 @@ def server(home: Path, *, tls: bool = True, **settings: Any) -> Iterator[tuple[E
 
 def outcome(found: Emulator, script: str) -> Outcome:
     """Run a script that stops at its first error."""
-    return run(STOP + script, Registry(found.host, families(), found.faults, threading.Event()))
+    return run(STOP + script, Registry(found.host, families(), found.faults, threading.Event(), found.manager))
 
 
 def output(found: Emulator, script: str) -> list[Any]:

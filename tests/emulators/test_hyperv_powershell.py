@@ -198,7 +198,7 @@ def test_the_tables_say_where_they_come_from() -> None:
     from importlib import resources
 
     folder = resources.files("lab.emulators.hyperv.contract")
-    for name in ("hyperv", "management"):
+    for name in ("hyperv", "management", "vmm"):
         assert json.loads(folder.joinpath(f"{name}.json").read_text())["attribution"]
     attribution = " ".join(json.loads(folder.joinpath("hyperv.json").read_text())["attribution"])
     assert "CC-BY-4.0" in attribution

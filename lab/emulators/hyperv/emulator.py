@@ -16,6 +16,7 @@ from lab.emulators.hyperv.cmdlets import (
     failover,
     items,
     machines,
+    manager,
     power,
     replication,
     services,
@@ -25,6 +26,7 @@ from lab.emulators.hyperv.cmdlets.call import Emulated
 from lab.emulators.hyperv.cmdlets.registry import Family, Registry
 from lab.emulators.hyperv.contract.tables import load
 from lab.emulators.hyperv.host import Clock, Host
+from lab.emulators.hyperv.vmm import Manager
 from lab.emulators.hyperv.wsman.login import Accounts
 from lab.emulators.hyperv.wsman.service import Service
 from lab.emulators.hyperv.wsman.shells import SHELLS_OF_A_USER, Command, Shells
@@ -69,12 +71,15 @@ class Emulator:
         self.host = Host(settings.name, backend, home, settings.clock)
         self.accounts = Accounts(settings.name, settings.passwords)
         self._families = families()
+        self.manager = Manager(self.host) if settings.vmm else None
         backend.clear()
         self.service = Service(self._execute, settings.name, Shells(settings.most_shells), self.faults)
 
     def close(self) -> None:
         """End every shell, then every machine and disk."""
         self.service.close()
+        if self.manager is not None:
+            self.manager.close()
         with self.host.lock:
             self.host.backend.clear()
             self.host.backend.close()
@@ -86,13 +91,13 @@ class Emulator:
         return code
 
     def _cmdlets(self, command: Command) -> Registry:
-        return Registry(self.host, self._families, self.faults, command.cancelled)
+        return Registry(self.host, self._families, self.faults, command.cancelled, self.manager)
 
 
 def families() -> tuple[Family, ...]:
     """Return the modules of a host."""
     hyperv = {name: item for table in HYPERV for name, item in table.items()}
-    return (_family("hyperv", hyperv), _family("management", items.CMDLETS))
+    return (_family("hyperv", hyperv), _family("management", items.CMDLETS), _family("vmm", manager.CMDLETS))
 
 
 def _family(module: str, cmdlets: dict[str, Emulated]) -> Family:

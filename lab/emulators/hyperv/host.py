@@ -17,6 +17,7 @@ from lab.emulators.hyperv import errors
 from lab.emulators.hyperv.backend import Backend, BackendError
 from lab.emulators.hyperv.files import Files, PlainFile
 from lab.emulators.hyperv.machine import VirtualMachine
+from lab.emulators.hyperv.powershell.values import Unsupported
 from lab.emulators.hyperv.relations import REPLICATING, Relation, ReplicationServer
 from lab.hypervisors.hyperv.naming import MANAGEMENT, MANAGEMENT_WITH_HOST, TAG, Names, tag_of
 from lab.hypervisors.model import DiskAttachment, MachineSpec, Management, Nic, PowerState
@@ -111,6 +112,16 @@ class Host:
         """Raise CmdletError unless a machine is off."""
         if self.power(machine) is not PowerState.OFF:
             raise errors.wrong_state(machine.name)
+
+    def remove(self, machine: VirtualMachine) -> None:
+        """Forget a machine that is off; its disks stay. Raises CmdletError, Unsupported."""
+        self.require_off(machine)
+        if machine.checkpoints:
+            raise Unsupported(f"removing '{machine.name}', whose checkpoints would be merged, is not emulated")
+        with refused(), suppress(NotFound):
+            self.backend.host.undefine(machine.machine)
+        self.machines.remove(machine)
+        self.relations.pop(machine.id, None)
 
     def changed(self, machine: VirtualMachine) -> None:
         """Note that the backend does not have a machine as it is configured. Raises CmdletError unless it is off."""

@@ -18,6 +18,7 @@ from lab.hypervisors.hyperv.script import Cmdlet, Given, Pipeline, Switch
 from lab.hypervisors.hyperv.session import Session
 from lab.hypervisors.hyperv.settings import Target
 from lab.hypervisors.hyperv.site import Site
+from lab.hypervisors.hyperv.vmm import Vmm
 from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline, DeadlineExceeded
@@ -226,6 +227,10 @@ class HypervHypervisor:
             self.switches.remove_network(network)
         self.storage.remove_folder()
         return removed
+
+    def vmm(self, server: str = "localhost") -> Vmm:
+        """Return the clouds of a VMM server that answers on this host."""
+        return Vmm(self.site.session, server)
 
     def close(self) -> None:
         """Close the shells; machines keep running."""

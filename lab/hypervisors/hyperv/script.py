@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum as PythonEnum
+from typing import Union
 
 from lab.hypervisors.protocols import HypervisorError
 
@@ -52,14 +53,29 @@ class Enum:
     name: str
 
 
-Value = str | int | Switch | Sequence[str]
+@dataclass(frozen=True)
+class Variable:
+    """What a cmdlet before has left in a variable."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Where:
+    """Lets only objects pass whose property, as a string, is this."""
+
+    name: str
+    value: str
+
+
+Value = Union[str, int, Switch, Sequence[str], "Pipeline"]
 Given = dict[str, Value]
 Column = str | Enum
 
 
 @dataclass(frozen=True)
 class Cmdlet:
-    """A call. A bool is a parameter of type Boolean; a switch is a ``Switch``."""
+    """A call. A bool is a parameter of type Boolean, a switch is a ``Switch``, a pipeline gives an object."""
 
     name: str
     parameters: Mapping[str, Value]
@@ -68,7 +84,7 @@ class Cmdlet:
 class Pipeline:
     """Cmdlets in a row, and the properties of the last one's objects that are read; none: nothing is read."""
 
-    def __init__(self, *cmdlets: Cmdlet, select: Sequence[Column] = ()) -> None:
+    def __init__(self, *cmdlets: Cmdlet | Variable | Where, select: Sequence[Column] = ()) -> None:
         self.cmdlets, self.select = cmdlets, tuple(select)
 
 
@@ -104,13 +120,17 @@ def _pipeline(pipeline: Pipeline) -> str:
     return " | ".join(parts)
 
 
-def _cmdlet(cmdlet: Cmdlet) -> str:
+def _cmdlet(cmdlet: Cmdlet | Variable | Where) -> str:
+    if isinstance(cmdlet, Variable):
+        return f"${_word(cmdlet.name)}"
+    if isinstance(cmdlet, Where):
+        return f"Where-Object {{ [string]$_.{_word(cmdlet.name)} -eq {quoted(cmdlet.value)} }}"
     if not _CMDLET.match(cmdlet.name):
         raise NotScriptable(f"{cmdlet.name!r} is no name of a cmdlet")
     return " ".join([cmdlet.name, *(_parameter(name, value) for name, value in cmdlet.parameters.items())])
 
 
-def _parameter(name: str, value: Value) -> str:
+def _parameter(name: str, value: Value) -> str:  # noqa: PLR0911 - one for each type
     word = _word(name)
     match value:
         case Switch.ON:
@@ -123,6 +143,8 @@ def _parameter(name: str, value: Value) -> str:
             return f"-{word} {value}"
         case str():
             return f"-{word} {quoted(value)}"
+        case Pipeline():
+            return f"-{word} ({_pipeline(value)})"
     return f"-{word} {','.join(map(quoted, value))}"
 
 

@@ -14,6 +14,7 @@ from lab.emulators.hyperv.contract.tables import Module
 from lab.emulators.hyperv.host import Host, like
 from lab.emulators.hyperv.machine import VirtualMachine
 from lab.emulators.hyperv.powershell.values import EnumValue, Record
+from lab.emulators.hyperv.vmm import Manager
 
 
 class Asks(StrEnum):
@@ -32,6 +33,9 @@ class Call:
     module: Module
     bound: Bound
     cancelled: threading.Event
+    manager: Manager | None
+    assign: Callable[[str, Any], None]
+    """Sets a variable of the script."""
 
     def text(self, name: str, default: str = "") -> str:
         """Return a string parameter, or the name of an enum value."""

@@ -93,18 +93,35 @@ def _get(call: Call) -> list[Any]:
     ]
 
 
-def _restore(call: Call) -> list[Any]:
-    machine, found = _one(call)
-    turn_off(call.host, machine)
-    _undefine(call.host, machine)
+def restore(host: Host, machine: VirtualMachine, found: Checkpoint) -> None:
+    """Bring a machine back to a checkpoint; it is off afterwards. Raises CmdletError."""
+    turn_off(host, machine)
+    _undefine(host, machine)
     drives = [drive for drive in machine.drives if drive.kind != "HardDiskDrive"]
     left = [str(drive.path) for drive in machine.hard_disks if drive.path is not None]
-    drives += [Drive("HardDiskDrive", *item.place, _overlay(call.host, item.path).path) for item in found.layers]
+    drives += [Drive("HardDiskDrive", *item.place, _overlay(host, item.path).path) for item in found.layers]
     machine.drives, machine.parent = drives, found.id
     for path in left:
-        disk = call.host.files.disk(path)
-        if disk.parent is not None and not children(call.host, path):
-            delete_disk(call.host, disk)
+        disk = host.files.disk(path)
+        if disk.parent is not None and not children(host, path):
+            delete_disk(host, disk)
+
+
+def remove(host: Host, machine: VirtualMachine, found: Checkpoint) -> None:
+    """Merge a checkpoint away. Raises CmdletError, Unsupported."""
+    _merge_all(host, machine, found)
+    machine.checkpoints = [
+        replace(item, parent=found.parent) if item.parent == found.id else item
+        for item in machine.checkpoints
+        if item.id != found.id
+    ]
+    if machine.parent == found.id:
+        machine.parent = found.parent
+
+
+def _restore(call: Call) -> list[Any]:
+    machine, found = _one(call)
+    restore(call.host, machine, found)
     return call.passed([checkpoint_record(call.module, machine, found)])
 
 
@@ -121,14 +138,7 @@ def _remove(call: Call) -> list[Any]:
     if call.bound.flag("IncludeAllChildSnapshots"):
         raise Unsupported("parameter -IncludeAllChildSnapshots is not emulated")
     for machine, checkpoint in found:
-        _merge_all(call.host, machine, checkpoint)
-        machine.checkpoints = [
-            replace(item, parent=checkpoint.parent) if item.parent == checkpoint.id else item
-            for item in machine.checkpoints
-            if item.id != checkpoint.id
-        ]
-        if machine.parent == checkpoint.id:
-            machine.parent = checkpoint.parent
+        remove(call.host, machine, checkpoint)
     return call.passed([machine_record(call.module, call.host, machine) for machine, _ in found])
 
 

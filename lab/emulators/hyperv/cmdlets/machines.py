@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from contextlib import suppress
 from typing import Any
 
 from lab.emulators.hyperv import errors
@@ -13,11 +12,10 @@ from lab.emulators.hyperv.cmdlets.call import Asks, Call, Emulated
 from lab.emulators.hyperv.cmdlets.drives import plug
 from lab.emulators.hyperv.cmdlets.vhd import new_disk
 from lab.emulators.hyperv.contract.tables import Module
-from lab.emulators.hyperv.host import MEBIBYTE, STATES, Host, refused
+from lab.emulators.hyperv.host import MEBIBYTE, STATES, Host
 from lab.emulators.hyperv.machine import Drive, VirtualMachine
 from lab.emulators.hyperv.powershell.values import Record
 from lab.hypervisors.model import PowerState
-from lab.hypervisors.protocols import NotFound
 
 DEFAULT_MEMORY, LEAST_MEMORY, MOST_MEMORY = 1 << 30, 32 * MEBIBYTE, 1 << 44
 DEFAULT_PATH = "C:\\ProgramData\\Microsoft\\Windows\\Hyper-V"
@@ -140,15 +138,7 @@ def _memory(size: int) -> int:
 def _remove(call: Call) -> list[Any]:
     found = call.machines("Name")
     for machine in found:
-        call.host.require_off(machine)
-        if machine.checkpoints:
-            # A real host merges them; nothing here needs that.
-            raise errors.wrong_state(f"{machine.name}, which has checkpoints,")
-    for machine in found:
-        with refused(), suppress(NotFound):
-            call.host.backend.host.undefine(machine.machine)
-        call.host.machines.remove(machine)
-        call.host.relations.pop(machine.id, None)
+        call.host.remove(machine)
     return []
 
 

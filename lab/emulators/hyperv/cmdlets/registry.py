@@ -17,6 +17,7 @@ from lab.emulators.hyperv.host import Host
 from lab.emulators.hyperv.powershell import builtins
 from lab.emulators.hyperv.powershell.interpreter import Arguments, Interpreter
 from lab.emulators.hyperv.powershell.values import PowerShellError, Unsupported
+from lab.emulators.hyperv.vmm import Manager
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Registry:
     families: tuple[Family, ...]
     faults: Faults
     cancelled: threading.Event
+    manager: Manager | None = None
 
     def invoke(self, script: Interpreter, name: str, given: Arguments, piped: list[Any] | None) -> list[Any]:
         """Run a cmdlet. Raises PowerShellError, Unsupported."""
@@ -44,20 +46,23 @@ class Registry:
         for family in self.families:
             signature = family.module.signatures.get(name.casefold())
             if signature is not None:
-                return self._run(family, signature, given, piped)
+                return self._run(script, family, signature, given, piped)
             if name.casefold() in family.module.not_emulated:
                 raise Unsupported(f"{name} exists in module {family.module.name} but is not emulated")
         message = f"The term '{name}' is not recognized as the name of a cmdlet, function, script file, or program."
         raise PowerShellError(message, "CommandNotFoundException", "ObjectNotFound: (:)")
 
-    def _run(self, family: Family, signature: Signature, given: Arguments, piped: list[Any] | None) -> list[Any]:
-        emulated = family.cmdlets[signature.name.casefold()]
+    def _run(
+        self, script: Interpreter, family: Family, signature: Signature, given: Arguments, piped: list[Any] | None
+    ) -> list[Any]:
         if piped is None:
-            return self._once(family, signature, emulated, bind(family.module, signature, given))
-        bounds = [bind(family.module, signature, given, item) for item in piped]
-        return [found for bound in bounds for found in self._once(family, signature, emulated, bound)]
+            bounds = [bind(family.module, signature, given)]
+        else:
+            bounds = [bind(family.module, signature, given, item) for item in piped]
+        return [found for bound in bounds for found in self._once(script, family, signature, bound)]
 
-    def _once(self, family: Family, signature: Signature, emulated: Emulated, bound: Bound) -> list[Any]:
+    def _once(self, script: Interpreter, family: Family, signature: Signature, bound: Bound) -> list[Any]:
+        emulated = family.cmdlets[signature.name.casefold()]
         for name in bound.values:
             if not emulated.takes(name):
                 raise Unsupported(f"parameter -{name} of {signature.name} exists but is not emulated")
@@ -67,7 +72,7 @@ class Registry:
             raise mishap.fault
         if isinstance(mishap, Delay):
             self.cancelled.wait(mishap.seconds)
-        call = Call(self.host, family.module, bound, self.cancelled)
+        call = Call(self.host, family.module, bound, self.cancelled, self.manager, script.assign)
         try:
             with nullcontext() if emulated.waits else self.host.lock:
                 return emulated.run(call)

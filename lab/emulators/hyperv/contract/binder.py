@@ -12,8 +12,6 @@ from lab.emulators.hyperv.contract.tables import Module, Parameter, Signature
 from lab.emulators.hyperv.powershell.interpreter import Arguments
 from lab.emulators.hyperv.powershell.values import EnumValue, PowerShellError, Record, Unsupported, text
 
-ELSEWHERE = frozenset({"AsJob", "CimSession", "ComputerName", "Credential", "WhatIf", "VMMServer"})
-"""Parameters that would let a cmdlet run elsewhere, later or not at all."""
 _RANGES = {"Int16": 15, "Int32": 31, "Int64": 63, "UInt16": 16, "UInt32": 32, "UInt64": 64}
 _NOTHING = object()
 
@@ -46,9 +44,6 @@ def bind(module: Module, signature: Signature, given: Arguments, piped: Any = _N
         values[parameter.name] = _converted(module, signature, parameter, value)
     if piped is not _NOTHING:
         values |= _from_pipeline(module, signature, values, piped)
-    elsewhere = sorted(ELSEWHERE & {name for name, value in values.items() if value is not False})
-    if elsewhere:
-        raise Unsupported(f"parameter -{elsewhere[0]} of {signature.name} exists but is not emulated")
     return Bound(_parameter_set(signature, values), values)
 
 

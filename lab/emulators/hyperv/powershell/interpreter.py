@@ -102,6 +102,10 @@ class Interpreter:
         outcome.progress = text(self._variables.get("progresspreference")).casefold() != "silentlycontinue"
         return outcome
 
+    def assign(self, name: str, value: Any) -> None:
+        """Set a variable."""
+        self._variables[name.casefold()] = value
+
     def evaluate(self, script: Any, item: Any) -> Any:
         """Return what a script block says of an item. Raises Unsupported for what is no block."""
         if not isinstance(script, Tree) or script.data != "script":
@@ -131,7 +135,7 @@ class Interpreter:
         match tree.data:
             case "assign":
                 name, pipeline = tree.children
-                self._variables[str(name)[1:].casefold()] = one(self.pipeline(_tree(pipeline)))
+                self.assign(str(name)[1:], one(self.pipeline(_tree(pipeline))))
             case "try_statement":
                 self._attempt(*_trees(tree))
             case "exit_statement":

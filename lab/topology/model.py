@@ -342,6 +342,19 @@ class Topology(Part):
         return frozenset(host.uri for host in self.hosts.values() if isinstance(host, LibvirtHost))
 
     @property
+    def every_stand_in(self) -> tuple[StandIn, ...]:
+        """The stand-ins that the file names, and the emulated Hyper-V hosts, which nobody has to remember to name."""
+        return self.stand_ins + tuple(
+            StandIn(
+                what=f"emulated Hyper-V over libvirt{' with an emulated VMM server' if host.vmm else ''}",
+                stands_in_for=f"Hyper-V host {name}{' and VMM server' if host.vmm else ''}",
+                machines=tuple(key for key, found in self.machines.items() if self.sites[found.site].host == name),
+            )
+            for name, host in self.hosts.items()
+            if isinstance(host, HypervHost) and host.emulated
+        )
+
+    @property
     def needed_uris(self) -> frozenset[str]:
         """Where libvirt has to answer, below an emulated Hyper-V host too."""
         emulated = (host for host in self.hosts.values() if isinstance(host, HypervHost) and host.emulated)

@@ -42,6 +42,14 @@ def test_a_topology_names_an_emulated_or_a_real_host(tmp_path: Path) -> None:
     assert real.needed_uris == frozenset()
 
 
+def test_a_certificate_names_an_emulated_host_without_being_told(tmp_path: Path) -> None:
+    found = topology(tmp_path, "hv: {kind: hyperv, emulated: true, vmm: true}").every_stand_in
+    assert found[-1].what == "emulated Hyper-V over libvirt with an emulated VMM server"
+    assert found[-1].stands_in_for == "Hyper-V host local and VMM server"
+    assert set(found[-1].machines) == {"app1", "app2", "ps1", "mt1"}
+    assert not [item for item in topology(tmp_path, REAL).every_stand_in if "Hyper-V" in item.what]
+
+
 def test_the_plan_says_that_libvirt_is_missing_below_an_emulated_host(tmp_path: Path) -> None:
     nothing = Facts(
         cores=2,

@@ -1,4 +1,4 @@
-"""Emulated hosts as processes of a lab: started, and waited for until they say where they answer."""
+"""What both kinds of managed hosts need: emulated ones as processes of a lab, and the password of either."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lab.emulators.common.home import ENDPOINT
 from lab.errors import LabError
 from lab.provision.home import LabFolder
 from lab.provision.processes import spawn
+from lab.provision.state import EsxiAccess, HypervAccess
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 START_SECONDS = 60.0
@@ -36,3 +37,14 @@ def start_emulated(folder: LabFolder, kind: str, what: str, home: Path, argument
         raise LabError(f"the emulated {what} host did not start: {log.read_text(errors='replace')[-1000:].strip()}")
     found: dict[str, Any] = json.loads(said.read_text(encoding="utf-8"))
     return found
+
+
+def password_of(access: EsxiAccess | HypervAccess) -> str:
+    """Return the password, which is in no state file. Raises LabError."""
+    try:
+        if access.password_file is not None:
+            return access.password_file.read_text(encoding="utf-8").strip()
+        return os.environ[access.password_variable]
+    except (OSError, KeyError) as error:
+        where = access.password_file or f"the environment variable {access.password_variable}"
+        raise LabError(f"host {access.host}: there is no password in {where}") from error

@@ -13,7 +13,7 @@ from lab.emulators.esxi.run import READER, READER_PASSWORD, switches
 from lab.errors import BadInput, LabError
 from lab.hypervisors.esxi import EsxiHypervisor, Placement, Target, Trust, connect
 from lab.networks.protocol import NetworkError
-from lab.provision.emulated import start_emulated
+from lab.provision.emulated import password_of, start_emulated
 from lab.provision.home import LabFolder
 from lab.provision.state import EsxiAccess, EsxiReader
 from lab.topology.model import EsxiHost, Topology
@@ -67,17 +67,6 @@ def as_reader(access: EsxiAccess) -> EsxiAccess | None:
     if access.reader is None:
         return None
     return access.model_copy(update=access.reader.model_dump())
-
-
-def password_of(access: EsxiAccess) -> str:
-    """Return the password, which is in no state file. Raises LabError."""
-    try:
-        if access.password_file is not None:
-            return access.password_file.read_text(encoding="utf-8").strip()
-        return os.environ[access.password_variable]
-    except (OSError, KeyError) as error:
-        where = access.password_file or f"the environment variable {access.password_variable}"
-        raise LabError(f"host {access.host}: there is no password in {where}") from error
 
 
 def remove_emulated(folder: LabFolder) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab.emulators.hyperv.run import shared_tag
 from lab.errors import BadInput, LabError
 from lab.hypervisors.hyperv import HypervHypervisor, Login, Target, Trust, connect
 from lab.hypervisors.libvirt import connect as connect_libvirt
 from lab.hypervisors.protocols import HypervisorError
-from lab.provision.emulated import start_emulated
+from lab.provision.emulated import password_of, start_emulated
 from lab.provision.home import LabFolder
 from lab.provision.state import HypervAccess
 from lab.topology.model import EsxiHost, HypervHost, Topology
@@ -42,7 +42,7 @@ def hyperv_host_of(topology: Topology) -> HypervHost | None:
 def access_to(host: HypervHost, topology: Topology, folder: LabFolder, acceleration: str) -> HypervAccess:
     """Return how a host is reached; an emulated one is started as a process of the lab. Raises LabError."""
     if host.emulated:
-        return _start(host, folder, acceleration)
+        return _start(host, folder, acceleration, shared=host.uri in topology.libvirt_uris)
     split, base = urlsplit(host.endpoint or ""), topology.source.parent
     access = HypervAccess(
         host=split.hostname or "",
@@ -70,17 +70,6 @@ def open_hyperv(access: HypervAccess, lab: str, store: Path) -> HypervHypervisor
     return connect(target, lab, store)
 
 
-def password_of(access: HypervAccess) -> str:
-    """Return the password, which is in no state file. Raises LabError."""
-    try:
-        if access.password_file is not None:
-            return access.password_file.read_text(encoding="utf-8").strip()
-        return os.environ[access.password_variable]
-    except (OSError, KeyError) as error:
-        where = access.password_file or f"the environment variable {access.password_variable}"
-        raise LabError(f"host {access.host}: there is no password in {where}") from error
-
-
 def remove_emulated(folder: LabFolder, uri: str, store: Path) -> list[str]:
     """Remove what an emulated host of the lab left behind; its process has been ended. Raises LabError."""
     home = folder.path / HOME
@@ -89,19 +78,20 @@ def remove_emulated(folder: LabFolder, uri: str, store: Path) -> list[str]:
     removed: list[str] = []
     if uri:
         try:
-            machines = connect_libvirt(uri, folder.name, store, "tcg")
-            removed += machines.remove_all()
-            machines.close()
+            for tag in (shared_tag(folder.name), folder.name):
+                machines = connect_libvirt(uri, tag, store, "tcg")
+                removed += machines.remove_all()
+                machines.close()
         except HypervisorError as error:
             raise LabError(f"emulated host of {folder.name}: {error}") from error
     shutil.rmtree(home, ignore_errors=True)
     return [*removed, "files of the emulated Hyper-V host"]
 
 
-def _start(host: HypervHost, folder: LabFolder, acceleration: str) -> HypervAccess:
+def _start(host: HypervHost, folder: LabFolder, acceleration: str, *, shared: bool) -> HypervAccess:
     home = folder.path / HOME
     arguments = ["--acceleration", acceleration, "--uri", host.uri, "--store", str(folder.path.parent)]
-    arguments += ["--vmm"] if host.vmm else []
+    arguments += [f"--{name}" for name, wanted in (("vmm", host.vmm), ("shared", shared)) if wanted]
     said = start_emulated(folder, "hyperv", "Hyper-V", home, arguments)
     return HypervAccess(
         host="127.0.0.1",

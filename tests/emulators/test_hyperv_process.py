@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lab.cli import application
 from lab.emulators.common.home import CannotStart
 from lab.emulators.hyperv.run import Choices, serving
 from lab.hypervisors.hyperv import HypervHypervisor, Target, Trust, connect
-from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, PowerState
+from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic, PowerState
 from lab.waiting import Deadline, wait_until
 
 MIB, SECTOR = 1 << 20, 512
@@ -139,6 +140,29 @@ def test_what_sigkill_leaves_is_gone_after_the_next_start(home: Path) -> None:
         assert list(driver(home, lab).machines()) == []
 
 
+@pytest.mark.qemu
+@pytest.mark.timeout(600)
+def test_beside_machines_of_the_lab_itself_the_tag_is_another_one(home: Path) -> None:
+    """As in a lab with a libvirt host, too: neither of the two sees or removes what is the other's."""
+    from lab.hypervisors.libvirt import connect as connect_libvirt
+
+    lab = f"hvs{os.getpid()}"
+    beside = connect_libvirt("qemu:///system", lab, home, "tcg")
+    try:
+        beside.define(MachineSpec("other", 1, 64, (), (), None))
+        with process(home, "--lab", lab, "--shared"):
+            host = driver(home, lab)
+            host.define(MachineSpec("m1", 1, 64, (), (Nic("net", "52:54:00:00:00:02"),), None))
+            host.power_on("m1")
+            assert sorted(domains(lab) + domains(f"{lab}-hv")) == [f"{lab}-hv.m1", f"{lab}.other"]
+            assert [machine.name for machine in beside.machines()] == ["other"]
+        assert domains(f"{lab}-hv") == []
+        assert [machine.name for machine in beside.machines()] == ["other"]
+    finally:
+        beside.remove_all()
+        beside.close()
+
+
 def test_two_emulators_do_not_share_a_home(tmp_path: Path) -> None:
     with (
         serving(Choices(tmp_path, "memory")),
@@ -180,8 +204,6 @@ def test_a_libvirt_that_does_not_answer_is_said(tmp_path: Path) -> None:
 
 
 def test_the_command_refuses_another_place_than_this_machine() -> None:
-    from lab.cli import app
-
-    ended = CliRunner().invoke(app, ["emulate", "hyperv", "--host", "elsewhere"])
+    ended = CliRunner().invoke(application(), ["emulate", "hyperv", "--host", "elsewhere"])
     assert ended.exit_code != 0
     assert "elsewhere" in ended.output + str(ended.exception)

@@ -152,11 +152,11 @@ def test_an_idle_shell_is_gone(host: Host) -> None:
 
 def test_slow_output_is_told_by_a_timeout_and_comes_later(host: Host) -> None:
     mine = protocol(host[1], operation_timeout_sec=1, read_timeout_sec=20)
-    host[0].faults.next("Get-VM", Delay(1.5))
     shell = mine.open_shell()
-    command = mine.run_command(shell, "powershell", encoded(SILENT + "Get-VM; 'late'"))
-    with pytest.raises(WinRMOperationTimeoutError):
-        mine.get_command_output_raw(shell, command)
+    with host[0].host.lock:
+        command = mine.run_command(shell, "powershell", encoded(SILENT + "Get-VM; 'late'"))
+        with pytest.raises(WinRMOperationTimeoutError):
+            mine.get_command_output_raw(shell, command)
     assert mine.get_command_output(shell, command)[0] == b"late\r\n"
 
 

@@ -162,7 +162,7 @@ def test_what_takes_too_long_is_cancelled_on_the_host(host: Emulated) -> None:
     begin = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="no shutdown of m1 within 1 s"):
         driver.shut_down("m1", Deadline.after(1))
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 50
 
 
 def test_shells_are_kept_and_closed(host: Emulated) -> None:

@@ -118,7 +118,8 @@ def test_the_password_of_a_real_host_is_where_the_topology_says_and_nowhere_else
 
 
 def started(folder: LabFolder) -> HypervAccess:
-    return access_to(HypervHost(kind="hyperv", emulated=True), Topology.model_construct(), folder, "memory")
+    nothing = Topology.model_construct(hosts={})
+    return access_to(HypervHost(kind="hyperv", emulated=True), nothing, folder, "memory")
 
 
 def state_of(access: HypervAccess, **changes: object) -> LabState:

@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, help="folder for disks that QEMU can reach")
     parser.add_argument("--password-file", type=Path)
     parser.add_argument("--vmm", action="store_true", help="a VMM server answers on the same host")
+    parser.add_argument("--shared", action="store_true", help="the lab has machines of its own in that libvirt")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     choices = Choices(
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         store=given.store,
         password_file=given.password_file,
         vmm=given.vmm,
+        shared=given.shared,
     )
     try:
         serve_until_signal(choices, _ready)

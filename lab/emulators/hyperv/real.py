@@ -22,16 +22,27 @@ JOB_SECONDS = 3600.0
 
 
 class LibvirtBackend:
-    """Implements ``backend.Backend``."""
+    """Implements ``backend.Backend``.
 
-    def __init__(self, host: LibvirtHypervisor) -> None:
+    ``lent_by`` is a lab whose switches are used and whose names are known, but whose tag the objects do not carry,
+    because it has machines of its own in the same libvirt.
+    """
+
+    def __init__(self, host: LibvirtHypervisor, lent_by: str | None = None) -> None:
         self.host = host
-        self.lab = host.session.lab
+        self.lab = lent_by or host.session.lab
+        self._owns_switches = lent_by is None
 
     def clear(self) -> None:
-        """Remove every object of the lab."""
+        """Remove every object with the tag; switches only when they are not lent."""
         with _said():
-            self.host.remove_all()
+            if self._owns_switches:
+                self.host.remove_all()
+                return
+            for machine in self.host.machines():
+                self.host.power_off(machine.name)
+                self.host.undefine(machine.name)
+            self.host.storage.remove()
 
     def fill(self, disk: DiskId, image: Path) -> None:
         """Write an image into a raw disk."""

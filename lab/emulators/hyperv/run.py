@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.emulators.common.home import CannotStart, chosen_password, ending, hold, publish
@@ -33,6 +33,7 @@ class Choices:
         acceleration: "kvm", "tcg", or "memory" for machines that are only remembered.
         lab: the tag of every domain and disk; without one it is made from the home.
         uri: the libvirt that has the machines.
+        shared: the lab has machines of its own in that libvirt: those of this host carry another tag, LAB-hv.
         store: a folder that the host's QEMU can reach, for their disks; without one it is the home.
     """
 
@@ -44,6 +45,7 @@ class Choices:
     store: Path | None = None
     password_file: Path | None = None
     vmm: bool = False
+    shared: bool = False
 
     @property
     def tag(self) -> str:
@@ -106,6 +108,16 @@ def _backend(choices: Choices) -> Backend:
 
     store = choices.store or choices.home
     try:
-        return LibvirtBackend(connect(choices.where, choices.tag, store, choices.acceleration))
+        lab = connect(choices.where, choices.tag, store, choices.acceleration)
+        if not choices.shared:
+            return LibvirtBackend(lab)
+        own = connect(choices.where, shared_tag(choices.tag), store, choices.acceleration)
+        lab.close()
     except HypervisorError as error:
         raise CannotStart(str(error)) from error
+    return LibvirtBackend(replace(own, switches=lab.switches), lent_by=choices.tag)
+
+
+def shared_tag(lab: str) -> str:
+    """Return the tag of the machines of an emulated host whose lab has machines of its own in the same libvirt."""
+    return f"{lab}-hv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lab.emulators.hyperv import errors
@@ -76,34 +77,29 @@ def _shut_down(call: Call, machine: VirtualMachine) -> None:
 
 
 def _restart(call: Call) -> list[Any]:
-    found = call.machines("Name")
+    found = _switched(call, PowerState.ON, call.host.backend.reset)
     for machine in found:
-        if call.host.power(machine) is not PowerState.ON:
-            raise errors.wrong_state(machine.name)
-        with refused():
-            call.host.backend.reset(machine.machine)
         machine.started = call.host.clock()
     return _passed(call, found)
 
 
 def _suspend(call: Call) -> list[Any]:
-    found = call.machines("Name")
-    for machine in found:
-        if call.host.power(machine) is not PowerState.ON:
-            raise errors.wrong_state(machine.name)
-        with refused():
-            call.host.backend.pause(machine.machine)
-    return _passed(call, found)
+    return _passed(call, _switched(call, PowerState.ON, call.host.backend.pause))
 
 
 def _resume(call: Call) -> list[Any]:
+    return _passed(call, _switched(call, PowerState.PAUSED, call.host.backend.resume))
+
+
+def _switched(call: Call, before: PowerState, change: Callable[[str], None]) -> list[VirtualMachine]:
+    """Change machines that have to be in a state. Raises CmdletError."""
     found = call.machines("Name")
     for machine in found:
-        if call.host.power(machine) is not PowerState.PAUSED:
+        if call.host.power(machine) is not before:
             raise errors.wrong_state(machine.name)
         with refused():
-            call.host.backend.resume(machine.machine)
-    return _passed(call, found)
+            change(machine.machine)
+    return found
 
 
 def _passed(call: Call, found: list[VirtualMachine]) -> list[Any]:

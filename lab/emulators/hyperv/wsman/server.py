@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import sys
-import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import spnego.exceptions
 
-from lab.emulators.common.certificate import make_certificate
+from lab.emulators.common.front import Front, LoopbackServer
 from lab.emulators.hyperv.wsman import sealed
 from lab.emulators.hyperv.wsman.login import Accounts, Login, Refused, bindings_of
 from lab.emulators.hyperv.wsman.service import Caller, Dropped, Service
@@ -29,62 +27,27 @@ IDLE_SECONDS = 180.0
 HANDSHAKE_SECONDS = 10.0
 
 
-class WsmanServer:
-    """Serves a service in threads; the certificate, the key and the list of accounts are in ``home``."""
+class WsmanServer(Front):
+    """Serves a service in threads; certificate, key and the list of accounts are in ``home``."""
 
     def __init__(self, service: Service, accounts: Accounts, home: Path, port: int = 0, *, tls: bool = True) -> None:
-        self.certificate = home / "certificate.pem"
         accounts.write(home / "accounts")
-        self._server = _Server(("127.0.0.1", port), service, accounts)
-        if tls:
-            make_certificate(self.certificate, home / "key.pem", COMMON_NAME)
-            self._server.protect(self.certificate, home / "key.pem")
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="wsman-server", daemon=True
-        )
-
-    @property
-    def port(self) -> int:
-        """The port of loopback."""
-        return int(self._server.server_address[1])
+        self._scheme = "https" if tls else "http"
+        server = _Server(service, accounts, port)
+        super().__init__(server, home, COMMON_NAME, tls=tls)
+        server.bindings = bindings_of(self.certificate) if tls else None
 
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return f"{'https' if self._server.bindings is not None else 'http'}://127.0.0.1:{self.port}{PATH}"
-
-    def start(self) -> Self:
-        """Serve from now on."""
-        self._thread.start()
-        return self
-
-    def close(self) -> None:
-        """Stop serving; the service is the caller's to close."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"{self._scheme}://127.0.0.1:{self.port}{PATH}"
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], service: Service, accounts: Accounts) -> None:
+class _Server(LoopbackServer):
+    def __init__(self, service: Service, accounts: Accounts, port: int) -> None:
         self.service, self.accounts = service, accounts
         self.bindings: Any = None
-        super().__init__(address, _Handler)
-
-    def protect(self, certificate: Path, key: Path) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
-        # The handshake is the handler's: one idle client must not block the others.
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self.bindings = bindings_of(certificate)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - overrides
-        log.debug("a connection broke: %r", sys.exception())
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

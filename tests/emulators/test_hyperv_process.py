@@ -114,8 +114,8 @@ def test_the_whole_life_of_a_real_machine(home: Path, tmp_path: Path) -> None:
         wait_until(
             lambda: host.console_log("m1").read_bytes().count(b"BOOTED") >= 2, Deadline.after(120), "second boot"
         )
-        host.checkpoints.remove_snapshot(before)
         host.power_off("m1")
+        host.checkpoints.remove_snapshot(before)
         assert second_sector(home, lab, host, "merged") == IMAGE, "what the second boot wrote is in the merged disk"
         removed = host.remove_all()
         assert {"machine m1", "disk m1-system", "disk running"} <= set(removed)

@@ -6,7 +6,7 @@ import fnmatch
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from lab.emulators.hyperv.powershell.values import (
 )
 
 MOST_CHARACTERS = 200_000
+KEPT_TREES = 256
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None}
 _SIZES = {"kb": 10, "mb": 20, "gb": 30, "tb": 40}
 
@@ -63,8 +64,9 @@ def parser() -> Lark:
     return Lark(grammar, parser="lalr", lexer="contextual", maybe_placeholders=False)
 
 
+@lru_cache(KEPT_TREES)
 def parse(source: str) -> Tree[Token]:
-    """Return the tree of a script. Raises Unsupported with line and column."""
+    """Return the tree of a script, which nobody changes. Raises Unsupported with line and column."""
     if len(source) > MOST_CHARACTERS:
         raise Unsupported("unsupported PowerShell: the script is too long")
     try:

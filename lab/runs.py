@@ -36,7 +36,7 @@ def start_run(run_dir: Path, topology: Topology, facts: Facts) -> Ledger:
         "topology_digest": topology.digest,
         "description": topology.description,
         "stack": topology.stack.adapter,
-        "stand_ins": content["stand_ins"],
+        "stand_ins": [stand_in.model_dump(mode="json") for stand_in in topology.every_stand_in],
         "policies": content["stack"]["policies"],
     }
     ledger.record(EventKind.RUN_STARTED, _ACTOR, f"run of {topology.name} started", about)

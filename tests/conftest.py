@@ -14,3 +14,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="https://HOST[:PORT] of a real ESXi host or vCenter for tests/hypervisors; ESX_USER, ESX_PASSWORD and "
         "ESX_CERTIFICATE (PEM file of the host's certificate, which is pinned) come from the environment",
     )
+    parser.addoption(
+        "--hyperv-endpoint",
+        metavar="URL",
+        help="https://HOST[:5986] of a real Hyper-V host for tests/hypervisors; HYPERV_USER, HYPERV_PASSWORD, "
+        "HYPERV_CERTIFICATE (PEM, pinned), HYPERV_EXCHANGE (where its C:\\recovery-lab\\exchange is mounted here) and "
+        "HYPERV_LOGIN (ntlm, kerberos, basic) come from the environment",
+    )

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import azure, churn, esxi, groups, lab_up, last_run, oracle, replication
+from lab.bench import azure, churn, esxi, groups, hyperv, lab_up, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -35,6 +35,7 @@ NAMES = (
     azure.START,
     esxi.READS,
     esxi.LIST,
+    hyperv.NAME,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
@@ -44,6 +45,7 @@ ALONE: dict[str, Callable[[int], Row]] = {
     oracle.NAME: oracle.oracle_speed,
     azure.UPLOAD: azure.azure_upload,
     azure.START: azure.azure_kernel_start,
+    hyperv.NAME: hyperv.hyperv_command,
 }
 """Rows that need no lab."""
 ON_MACHINES = frozenset({lab_up.NAME, replication.NAME, churn.NAME})

@@ -21,7 +21,8 @@ from statistics import median
 from pyVmomi import vim
 
 from lab.bench.rows import Row, beyond, within
-from lab.emulators.esxi.run import ENDPOINT, PASSWORD_VARIABLE
+from lab.emulators.common.home import ENDPOINT
+from lab.emulators.esxi.run import PASSWORD_VARIABLE
 from lab.hypervisors.esxi import EsxiHypervisor, Target, Trust, connect
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic
 from lab.waiting import Deadline, wait_until

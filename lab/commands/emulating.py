@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this family."""
     family = typer.Typer(help="Start an emulated product in the foreground.", no_args_is_help=True)
     family.command()(esxi)
+    family.command()(hyperv)
     family.callback()(_emulate)
     app.add_typer(family, name="emulate")
 
@@ -36,17 +37,14 @@ def esxi(
     free_licence: Annotated[bool, typer.Option("--free-licence", help="Refuse every change.")] = False,
 ) -> None:
     """Start an emulated ESXi host or vCenter; it ends with Ctrl-C, and its machines with it."""
-    from lab.doctor.acceleration import assess
-    from lab.doctor.facts import newest_kernel
+    from lab.emulators.common.home import CannotStart
     from lab.emulators.esxi.backend import BackendError
-    from lab.emulators.esxi.run import CannotStart, Choices, Serving, serve_until_signal
+    from lab.emulators.esxi.run import Choices, Serving, serve_until_signal
     from lab.emulators.esxi.service import Licence
     from lab.home import home as lab_home
 
-    if host != LOCAL:
-        raise BadInput(f"--host is {LOCAL}, not {host!r}: an emulated host's machines run on this machine")
     cache = lab_home()
-    mode = assess(cache, *newest_kernel([cache, Path("/boot")])).acceleration.value
+    mode = _acceleration(host, cache)
     licence = Licence.FREE if free_licence else Licence.FULL
     choices = Choices(home or cache / "emulated-esxi", mode, port, lab, vcenter, licence, password_file)
 
@@ -61,3 +59,54 @@ def esxi(
         serve_until_signal(choices, ready)
     except (CannotStart, BackendError) as error:
         raise LabError(str(error)) from error
+
+
+def hyperv(
+    host: Annotated[str, typer.Option(help="Where its machines run: only 'local', libvirt on this machine.")] = LOCAL,
+    home: Annotated[Path | None, typer.Option(help="Folder of its files, certificate and password.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0: any free one.")] = 0,
+    lab: Annotated[str, typer.Option(help="Lab whose tag its machines carry, and whose networks are there.")] = "",
+    *,
+    uri: Annotated[str, typer.Option(help="libvirt that has the machines.")] = "",
+    password_file: Annotated[Path | None, typer.Option(help="File with the administrator's password.")] = None,
+    vmm: Annotated[bool, typer.Option("--vmm", help="A VMM server answers on the same host.")] = False,
+) -> None:
+    """Start an emulated Hyper-V host; it ends with Ctrl-C, and its machines and disks with it."""
+    from lab.emulators.common.home import CannotStart
+    from lab.emulators.hyperv.backend import BackendError
+    from lab.emulators.hyperv.run import Choices, Serving, serve_until_signal
+    from lab.home import home as lab_home
+
+    cache = lab_home()
+    choices = Choices(
+        home=home or cache / "emulated-hyperv",
+        acceleration=_acceleration(host, cache),
+        port=port,
+        lab=lab,
+        uri=uri,
+        password_file=password_file,
+        vmm=vmm,
+    )
+
+    def ready(found: Serving) -> None:
+        console().print(f"url:         {found.url}", markup=False)
+        console().print(f"certificate: {found.certificate}", markup=False)
+        console().print(f"user:        {found.user}", markup=False)
+        console().print(f"password:    in {found.password_source}", markup=False)
+        console().print(f"exchange:    {found.exchange} is C:\\recovery-lab\\exchange", markup=False)
+        console().print("end: Ctrl-C")
+
+    try:
+        serve_until_signal(choices, ready)
+    except (CannotStart, BackendError) as error:
+        raise LabError(str(error)) from error
+
+
+def _acceleration(host: str, cache: Path) -> str:
+    """Return how machines of an emulated host run here. Raises BadInput for another place than this machine."""
+    from lab.doctor.acceleration import assess
+    from lab.doctor.facts import newest_kernel
+
+    if host != LOCAL:
+        raise BadInput(f"--host is {LOCAL}, not {host!r}: an emulated host's machines run on this machine")
+    return assess(cache, *newest_kernel([cache, Path("/boot")])).acceleration.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +80,10 @@ class MemoryHypervisor:
         """Cut the power. Raises NotFound."""
         self._switch(name, PowerState.OFF)
 
+    def pause(self, name: str) -> None:
+        """Stop a machine's processors. Raises NotFound."""
+        self._switch(name, PowerState.PAUSED)
+
     def shut_down(self, name: str, deadline: Deadline) -> None:  # noqa: ARG002 - it takes no time here
         """Switch off. Raises NotFound."""
         self._switch(name, PowerState.OFF)
@@ -148,6 +152,15 @@ class MemoryHypervisor:
             if disk not in {attachment.disk for attachment in spec.disks}:
                 raise Conflict(f"disk {disk.name}: is not attached to {machine}")
             kept = tuple(attachment for attachment in spec.disks if attachment.disk != disk)
+            self._specs[machine] = replace(spec, disks=kept)
+
+    def swap_disks(self, machine: str, others: Mapping[DiskId, DiskId]) -> None:
+        """Let a machine have other disks (values) in the places of some (keys), under the same serials."""
+        with self._lock:
+            spec = self._spec(machine)
+            kept = tuple(DiskAttachment(others.get(item.disk, item.disk), item.serial) for item in spec.disks)
+            for item in kept:
+                self.disk(item.disk)
             self._specs[machine] = replace(spec, disks=kept)
 
     def delete_disk(self, disk: DiskId) -> None:

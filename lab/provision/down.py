@@ -7,9 +7,8 @@ import shutil
 from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
 from lab.hypervisors.protocols import HypervisorError
-from lab.provision import processes
+from lab.provision import esxi, hyperv, processes
 from lab.provision.board import Board
-from lab.provision.esxi import open_esxi, remove_emulated
 from lab.provision.home import Home, LabFolder
 from lab.provision.state import LabState, load_state
 
@@ -26,10 +25,11 @@ def tear_down(home: Home, name: str, board: Board) -> list[str]:
     board.step(name, "removing")
     removed = processes.end_all(folder)
     failures: list[str] = []
-    try:
-        removed += _remove_esxi(folder, home)
-    except (HypervisorError, LabError) as error:
-        failures.append(str(error))
+    for remove in (_remove_esxi, _remove_hyperv):
+        try:
+            removed += remove(folder, home)
+        except (HypervisorError, LabError) as error:
+            failures.append(str(error))
     for uri in _uris(folder):
         try:
             hypervisor = connect(uri, name, home.labs, "tcg")
@@ -48,22 +48,36 @@ def tear_down(home: Home, name: str, board: Board) -> list[str]:
 
 def _remove_esxi(folder: LabFolder, home: Home) -> list[str]:
     """Remove the lab's objects on its ESXi host. With an emulated host that is all that the host has."""
-    try:
-        state = load_state(folder)
-    except LabError:
-        state = None
+    state = _state(folder)
     if state is None or state.esxi is None or state.esxi.emulated:
-        return remove_emulated(folder)
-    host = open_esxi(state.esxi, folder.name, home.labs)
+        return esxi.remove_emulated(folder)
+    host = esxi.open_esxi(state.esxi, folder.name, home.labs)
     try:
         return host.remove_all()
     finally:
         host.close()
 
 
-def _uris(folder: LabFolder) -> tuple[str, ...]:
+def _remove_hyperv(folder: LabFolder, home: Home) -> list[str]:
+    """Remove the lab's objects on its Hyper-V host. With an emulated host its machines are domains of the lab."""
+    state = _state(folder)
+    if state is None or state.hyperv is None or state.hyperv.emulated:
+        uri = state.hyperv.uri if state is not None and state.hyperv is not None else DEFAULT_URIS[0]
+        return hyperv.remove_emulated(folder, uri, home.labs)
+    host = hyperv.open_hyperv(state.hyperv, folder.name, home.labs)
     try:
-        state: LabState | None = load_state(folder)
+        return host.remove_all()
+    finally:
+        host.close()
+
+
+def _state(folder: LabFolder) -> LabState | None:
+    try:
+        return load_state(folder)
     except LabError:
-        state = None
+        return None
+
+
+def _uris(folder: LabFolder) -> tuple[str, ...]:
+    state = _state(folder)
     return state.host_uris if state is not None else DEFAULT_URIS

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from lab.emulators.esxi.backend import BackendError
 from lab.emulators.esxi.qemu.process import Spawner
-from lab.emulators.esxi.run import ENDPOINT, READER, READER_PASSWORD, switches
+from lab.emulators.esxi.run import READER, READER_PASSWORD, switches
 from lab.errors import BadInput, LabError
 from lab.hypervisors.esxi import EsxiHypervisor, Placement, Target, Trust, connect
 from lab.networks.protocol import NetworkError
+from lab.provision.emulated import password_of, start_emulated
 from lab.provision.home import LabFolder
-from lab.provision.processes import spawn
 from lab.provision.state import EsxiAccess, EsxiReader
 from lab.topology.model import EsxiHost, Topology
-from lab.waiting import Deadline, DeadlineExceeded, wait_until
-
-PROCESS = "emulated-esxi"
-START_SECONDS = 60.0
 
 
 def esxi_host_of(topology: Topology) -> EsxiHost | None:
@@ -75,17 +69,6 @@ def as_reader(access: EsxiAccess) -> EsxiAccess | None:
     return access.model_copy(update=access.reader.model_dump())
 
 
-def password_of(access: EsxiAccess) -> str:
-    """Return the password, which is in no state file. Raises LabError."""
-    try:
-        if access.password_file is not None:
-            return access.password_file.read_text(encoding="utf-8").strip()
-        return os.environ[access.password_variable]
-    except (OSError, KeyError) as error:
-        where = access.password_file or f"the environment variable {access.password_variable}"
-        raise LabError(f"host {access.host}: there is no password in {where}") from error
-
-
 def remove_emulated(folder: LabFolder) -> list[str]:
     """Remove what an emulated host of the lab left behind; its process has been ended. Raises LabError."""
     home = folder.path / "esxi"
@@ -106,22 +89,8 @@ def remove_emulated(folder: LabFolder) -> list[str]:
 
 def _start(folder: LabFolder, acceleration: str, *, vcenter: bool) -> EsxiAccess:
     home = folder.path / "esxi"
-    argv = [sys.executable, "-m", "lab.emulators.esxi", "--home", str(home)]
-    argv += ["--acceleration", acceleration, "--lab", folder.name]
-    argv += ["--vcenter"] if vcenter else []
-    process = spawn(folder, PROCESS, argv, os.environ)
-    said, log = home / ENDPOINT, folder.processes / f"{PROCESS}.log"
-
-    def answers_or_ended() -> bool:
-        return said.exists() or not process.alive
-
-    try:
-        wait_until(answers_or_ended, Deadline.after(START_SECONDS), "emulated ESXi host", every=0.05)
-    except DeadlineExceeded as error:
-        raise LabError(str(error)) from error
-    if not said.exists():
-        raise LabError(f"the emulated ESXi host did not start: {log.read_text(errors='replace')[-1000:].strip()}")
-    endpoint = json.loads(said.read_text(encoding="utf-8"))
+    arguments = ["--acceleration", acceleration, *(["--vcenter"] if vcenter else [])]
+    endpoint = start_emulated(folder, "esxi", "ESXi", home, arguments)
     return EsxiAccess(
         host="127.0.0.1",
         port=endpoint["port"],

@@ -45,6 +45,27 @@ class EsxiAccess(BaseModel):
     reader: EsxiReader | None = None
 
 
+class HypervAccess(BaseModel):
+    """How a lab's Hyper-V host is reached. The password is in the file or in the environment, never in here.
+
+    ``uri`` is the libvirt that has an emulated host's machines, empty when nothing has to be removed there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str
+    port: int
+    user: str
+    login: str
+    certificate: Path
+    exchange: Path
+    password_file: Path | None = None
+    password_variable: str = ""
+    emulated: bool = False
+    uri: str = ""
+    vmm: bool = False
+
+
 class LabState(BaseModel):
     """The state file of a lab."""
 
@@ -60,8 +81,10 @@ class LabState(BaseModel):
     """Machine name to its public SSH host key."""
     esxi: EsxiAccess | None = None
     """The ESXi host, where there is one; ``host_uris`` has libvirt's, which may be there too."""
+    hyperv: HypervAccess | None = None
+    """The Hyper-V host, where there is one."""
     on_libvirt: tuple[str, ...] = ()
-    """The machines of the topology that libvirt has, in a lab that has an ESXi host too."""
+    """The machines of the topology that libvirt has, in a lab that has an ESXi or Hyper-V host too."""
     run_folder: Path | None = None
 
 

@@ -15,10 +15,10 @@ from lab.hypervisors.routed import RoutedHypervisor
 from lab.images.cache import Image, ImageCache
 from lab.images.identity import Identity, SshKey, new_ssh_key
 from lab.images.seed import write_seed
+from lab.provision import esxi, hyperv
 from lab.provision.blueprint import Blueprint, blueprint, hosts_file
 from lab.provision.board import Board
 from lab.provision.down import tear_down
-from lab.provision.esxi import access_to, esxi_host_of, open_esxi
 from lab.provision.home import Home, LabFolder
 from lab.provision.lab import Lab
 from lab.provision.state import LabState, Phase, load_state, save_state
@@ -27,7 +27,7 @@ from lab.waiting import Deadline
 
 BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
 PUSH_KEY = "push"
-ESXI, LIBVIRT = "esxi", "libvirt"
+ESXI, HYPERV, LIBVIRT = "esxi", "hyperv", "libvirt"
 
 
 def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
@@ -40,7 +40,7 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
         LabError: the lab is up already, an image did not build, a machine never booted.
     """
     folder = home.lab(name)
-    esxi_host = esxi_host_of(topology)
+    esxi_host, hyperv_host = esxi.esxi_host_of(topology), hyperv.hyperv_host_of(topology)
     _refuse_or_reap(home, folder, board)
     images = _images(topology, home, board)
     mode = _acceleration(home, images)
@@ -63,7 +63,11 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
     save_state(folder, state)
     if esxi_host is not None:
         board.step(name, f"host: {esxi_host.where}")
-        state = state.model_copy(update={"esxi": access_to(esxi_host, topology, folder, mode)})
+        state = state.model_copy(update={"esxi": esxi.access_to(esxi_host, topology, folder, mode)})
+        save_state(folder, state)
+    if hyperv_host is not None:
+        board.step(name, f"host: {hyperv_host.where}")
+        state = state.model_copy(update={"hyperv": hyperv.access_to(hyperv_host, topology, folder, mode)})
         save_state(folder, state)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
@@ -84,13 +88,28 @@ def open_lab(home: Home, name: str, topology: Topology) -> Lab:
 def open_hypervisor(state: LabState, home: Home) -> Hypervisor:
     """Open the driver of a lab. Raises LabError with the cure."""
     try:
-        esxi = open_esxi(state.esxi, state.lab, home.labs) if state.esxi is not None else None
-        if esxi is not None and not state.host_uris:
-            return esxi
+        managed = _open_managed(state, home)
+        if managed is not None and not state.host_uris:
+            return managed
         libvirt = connect(state.host_uris[0], state.lab, home.labs, state.acceleration)
-        return libvirt if esxi is None else RoutedHypervisor({ESXI: esxi, LIBVIRT: libvirt}, place_of(state))
+        if managed is None:
+            return libvirt
+        return RoutedHypervisor({_managed(state): managed, LIBVIRT: libvirt}, place_of(state))
     except HypervisorError as error:
         raise LabError(str(error)) from error
+
+
+def _open_managed(state: LabState, home: Home) -> Hypervisor | None:
+    """Open the host of a lab that is not libvirt's, None when it has none."""
+    if state.esxi is not None:
+        return esxi.open_esxi(state.esxi, state.lab, home.labs)
+    if state.hyperv is not None:
+        return hyperv.open_hyperv(state.hyperv, state.lab, home.labs)
+    return None
+
+
+def _managed(state: LabState) -> str:
+    return HYPERV if state.hyperv is not None else ESXI
 
 
 def place_of(state: LabState) -> Callable[[str], str | None]:
@@ -100,7 +119,7 @@ def place_of(state: LabState) -> Callable[[str], str | None]:
         fitting = [machine for machine in state.host_keys if name == machine or name.startswith(f"{machine}-")]
         if not fitting:
             return None
-        return LIBVIRT if max(fitting, key=len) in state.on_libvirt else ESXI
+        return LIBVIRT if max(fitting, key=len) in state.on_libvirt else _managed(state)
 
     return place
 

@@ -14,6 +14,7 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
 from lab.errors import BadInput
 from lab.topology.part import Part
+from lab.topology.secrets import GeneratedSecret, Secret
 from lab.topology.stack import StackSettings
 from lab.topology.units import Name, Size, Subject
 
@@ -118,7 +119,47 @@ class EsxiHost(Part):
         return self.endpoint or ("vcenter (emulated)" if self.vcenter else "esxi (emulated)")
 
 
-Host = Annotated[LibvirtHost | EsxiHost, Field(discriminator="kind")]
+class HypervHost(Part):
+    """A Hyper-V host: a real one (``endpoint``), or an emulated one that the lab starts and ends.
+
+    ``certificate`` is a PEM file with the real host's own certificate, which is pinned, and ``exchange`` the folder at
+    which its folder ``recovery-lab/exchange`` of drive C is mounted here; relative paths start at the topology file.
+    ``password`` is a reference. ``vmm``: a VMM server answers at the same place. ``uri`` is the libvirt that has the
+    machines of an emulated host.
+    """
+
+    kind: Literal["hyperv"]
+    emulated: bool = False
+    endpoint: str | None = Field(default=None, pattern=r"^https://[^/@]+$")
+    certificate: Path | None = None
+    exchange: Path | None = None
+    user: str = "Administrator"
+    password: Secret | None = None
+    login: Literal["ntlm", "kerberos", "basic"] = "ntlm"
+    vmm: bool = False
+    uri: str = "qemu:///system"
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.emulated == (self.endpoint is not None):
+            raise ValueError("a hyperv host has either 'emulated: true' or an 'endpoint'")
+        if self.endpoint is None:
+            return self
+        missing = [name for name in ("certificate", "exchange", "password") if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"a hyperv host with 'endpoint' needs {', '.join(repr(name) for name in missing)}")
+        if isinstance(self.password, GeneratedSecret):
+            message = "the password of a real hyperv host is {env: NAME} or {file: PATH}: nobody can make it up"
+            raise ValueError(message)  # noqa: TRY004 - what pydantic reports
+        return self
+
+    @property
+    def where(self) -> str:
+        """Where it is, in a word for people."""
+        return self.endpoint or f"hyperv (emulated, over {self.uri})"
+
+
+Host = Annotated[LibvirtHost | EsxiHost | HypervHost, Field(discriminator="kind")]
 
 
 class Site(Part):
@@ -302,8 +343,27 @@ class Topology(Part):
 
     @property
     def libvirt_uris(self) -> frozenset[str]:
-        """Where libvirt has to answer."""
+        """Where the topology's libvirt hosts are."""
         return frozenset(host.uri for host in self.hosts.values() if isinstance(host, LibvirtHost))
+
+    @property
+    def every_stand_in(self) -> tuple[StandIn, ...]:
+        """The stand-ins that the file names, and the emulated Hyper-V hosts, which nobody has to remember to name."""
+        return self.stand_ins + tuple(
+            StandIn(
+                what=f"emulated Hyper-V over libvirt{' with an emulated VMM server' if host.vmm else ''}",
+                stands_in_for=f"Hyper-V host {name}{' and VMM server' if host.vmm else ''}",
+                machines=tuple(key for key, found in self.machines.items() if self.sites[found.site].host == name),
+            )
+            for name, host in self.hosts.items()
+            if isinstance(host, HypervHost) and host.emulated
+        )
+
+    @property
+    def needed_uris(self) -> frozenset[str]:
+        """Where libvirt has to answer, below an emulated Hyper-V host too."""
+        emulated = (host for host in self.hosts.values() if isinstance(host, HypervHost) and host.emulated)
+        return self.libvirt_uris | {host.uri for host in emulated}
 
     def machines_with(self, role: Role) -> dict[str, Machine]:
         """Return the machines that have ``role``, by name."""

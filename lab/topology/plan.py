@@ -208,7 +208,7 @@ def _interface(topology: Topology, machine: str, interface: Interface) -> Planne
 def _network(topology: Topology, name: str) -> PlannedNetwork:
     network = topology.networks[name]
     if isinstance(network, SwitchNetwork):
-        rootless = bool(topology.libvirt_uris) and all(uri.endswith("/session") for uri in topology.libvirt_uris)
+        rootless = bool(topology.needed_uris) and all(uri.endswith("/session") for uri in topology.needed_uris)
         namespace = None if rootless else f"recovery-lab-{topology.name}"
         return PlannedNetwork(name, network.kind, str(network.subnet), network.isolated, namespace)
     return PlannedNetwork(name, network.kind, None, isolated=True, namespace=None)
@@ -228,7 +228,7 @@ def _managed(topology: Topology, machine: PlannedMachine) -> bool:
 
 def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lack]:
     lacks = tool_lacks(facts)
-    lacks += libvirt_lacks(facts, topology.libvirt_uris)
+    lacks += libvirt_lacks(facts, topology.needed_uris)
     if memory + SYSTEM_RESERVE > facts.memory_available_bytes:
         what = f"memory: {_gib(memory + SYSTEM_RESERVE)} needed, {_gib(facts.memory_available_bytes)} available"
         lacks.append(Lack(what, "stop other labs (lab status, lab down NAME) or make the machines smaller"))

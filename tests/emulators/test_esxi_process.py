@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.emulators.common.home import CannotStart
 from lab.emulators.esxi.backend import BackendError
 from lab.emulators.esxi.qemu.process import Spawner
-from lab.emulators.esxi.run import CannotStart, Choices, serving
+from lab.emulators.esxi.run import Choices, serving
 from lab.hypervisors.esxi import EsxiHypervisor, Target, Trust, connect
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, PowerState
 from lab.waiting import Deadline, wait_until

@@ -15,21 +15,33 @@ from esxi_backends import (
     endpoint_target,
     foreign_backend,
 )
+from hyperv_backends import EMULATED as HYPERV
+from hyperv_backends import ENDPOINT_GAPS as HYPERV_GAPS
+from hyperv_backends import emulated_backend as hyperv_backend
+from hyperv_backends import endpoint_target as hyperv_target
+from hyperv_backends import foreign_backend as foreign_hyperv
 from vcsim_server import vcsim, vcsim_program, vcsim_refusal
 
 from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.routed import RoutedHypervisor
 
-FOREIGN = {"vcsim-host": VCSIM_GAPS, "vcsim-vcenter": VCSIM_GAPS, "endpoint": ENDPOINT_GAPS}
+HYPERV_ENDPOINT = "real-hyperv"
+FOREIGN = {
+    "vcsim-host": VCSIM_GAPS,
+    "vcsim-vcenter": VCSIM_GAPS,
+    "endpoint": ENDPOINT_GAPS,
+    HYPERV_ENDPOINT: HYPERV_GAPS,
+}
 # The first of them builds vcsim.
 VCSIM = [pytest.param(name, marks=pytest.mark.timeout(600)) for name in ("vcsim-host", "vcsim-vcenter")]
-BACKENDS = ["memory", "routed", pytest.param("libvirt", marks=pytest.mark.qemu), *EMULATED, *VCSIM]
+BACKENDS = ["memory", "routed", pytest.param("libvirt", marks=pytest.mark.qemu), *EMULATED, *HYPERV, *VCSIM]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the contract over a real host only when one is named: a test that cannot run is not there."""
     if "backend" in metafunc.fixturenames and not _own_backends(metafunc):
-        real = ["endpoint"] if metafunc.config.getoption("--endpoint") else []
+        options = {"endpoint": "--endpoint", HYPERV_ENDPOINT: "--hyperv-endpoint"}
+        real = [name for name, option in options.items() if metafunc.config.getoption(option)]
         metafunc.parametrize("backend", [*BACKENDS, *real], indirect=True)
 
 
@@ -48,6 +60,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
     if request.param.startswith(("esxi-", "vcenter-")):
         with ExitStack() as stack:
             yield emulated_backend(request.param, tmp_path / "host", stack)
+        return
+    if request.param.startswith("hyperv-"):
+        with ExitStack() as stack:
+            yield hyperv_backend(request.param, tmp_path / "host", stack)
         return
     if request.param in FOREIGN:
         with ExitStack() as stack:
@@ -74,6 +90,9 @@ def _foreign(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -
     if request.param == "endpoint":
         target = endpoint_target(request.config.getoption("--endpoint"))
         return foreign_backend(target, tmp_path, stack, needs_a_guest=True)
+    if request.param == HYPERV_ENDPOINT:
+        url = request.config.getoption("--hyperv-endpoint")
+        return foreign_hyperv(hyperv_target(url), tmp_path, stack)
     refusal = vcsim_refusal()
     if refusal is not None:
         pytest.skip(refusal)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from backends import Backend
 from esxi_backends import EMULATED
+from hyperv_backends import EMULATED as HYPERV
 
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, NetworkSource, Nic, PowerState
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 MIB = 1 << 20
-REAL = [pytest.param(name, marks=pytest.mark.qemu) for name in ("libvirt", "esxi-qemu")]
+REAL = [pytest.param(name, marks=pytest.mark.qemu) for name in ("libvirt", "esxi-qemu", "hyperv-libvirt")]
 SYSTEM, DATA, COPY = DiskId("m1-system"), DiskId("m1-data"), DiskId("m1-copy")
 NOWHERE = DiskId("nowhere")
 
@@ -315,7 +316,7 @@ def test_another_lab_sees_and_touches_nothing(backend: Backend) -> None:
     assert backend.host.disk(SYSTEM).attached_to == "m1"
 
 
-@pytest.mark.parametrize("backend", [*REAL, *EMULATED[:3]], indirect=True)
+@pytest.mark.parametrize("backend", [*REAL, *EMULATED[:3], *HYPERV[:2]], indirect=True)
 def test_removing_everything_leaves_the_neighbour_alone(backend: Backend) -> None:
     defined(backend)
     backend.host.create_disk(DATA, MIB)

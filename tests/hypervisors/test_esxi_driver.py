@@ -13,8 +13,8 @@ import pytest
 from esxi_backends import ACCOUNT, MEMORY, READER, TLS, VCENTER, Emulated, emulated
 from pyVmomi import vim, vmodl
 
-from lab.emulators.esxi.certificate import make_certificate
-from lab.emulators.esxi.faults import Delay, Drop, Fail
+from lab.emulators.common.certificate import make_certificate
+from lab.emulators.common.faults import Delay, Drop, Fail
 from lab.emulators.esxi.service import Licence
 from lab.hypervisors.esxi import EsxiHypervisor, Placement, Trust, connect
 from lab.hypervisors.esxi.transfer import HttpsTransfer
@@ -81,7 +81,7 @@ def test_a_wrong_password_is_refused_and_not_repeated_in_the_message(host: Emula
 
 
 def test_a_host_with_another_certificate_is_not_trusted(tls: Emulated, tmp_path: Path) -> None:
-    make_certificate(tmp_path / "other.pem", tmp_path / "other.key")
+    make_certificate(tmp_path / "other.pem", tmp_path / "other.key", "other")
     for pinned in (False, True):
         with pytest.raises(HypervisorError, match="CERTIFICATE_VERIFY_FAILED"):
             tls.driver("mine", trust=Trust(tmp_path / "other.pem", pinned=pinned))
@@ -124,7 +124,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def test_files_are_not_fetched_from_an_untrusted_host(tls: Emulated, driver: EsxiHypervisor, tmp_path: Path) -> None:
-    make_certificate(tmp_path / "other.pem", tmp_path / "other.key")
+    make_certificate(tmp_path / "other.pem", tmp_path / "other.key", "other")
     stranger = replace(tls.target(), trust=Trust(tmp_path / "other.pem"))
     with pytest.raises(HypervisorError, match="CERTIFICATE_VERIFY_FAILED"):
         HttpsTransfer(stranger, "ha-datacenter", "datastore1").read_whole("x")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.emulators.esxi.certificate import make_certificate
+from lab.emulators.common.certificate import make_certificate
 from lab.hypervisors.esxi import Target, Trust
 
 SOURCE = Path(__file__).parent / "vcsim" / "main.go"
@@ -50,7 +50,7 @@ def vcsim(program: Path, home: Path, *, esx: bool) -> Iterator[Target]:
     """Run a vcsim and yield how it is reached."""
     home.mkdir(exist_ok=True)
     certificate, key = home / "vcsim.pem", home / "vcsim.key"
-    make_certificate(certificate, key)
+    make_certificate(certificate, key, "vcsim.localdomain")
     environment = os.environ | {"VCSIM_USER": USER, "VCSIM_PASSWORD": PASSWORD}
     command = [str(program), *(["-esx"] if esx else []), str(certificate), str(key)]
     with subprocess.Popen(

@@ -7,8 +7,9 @@ import logging
 import sys
 from pathlib import Path
 
+from lab.emulators.common.home import CannotStart
 from lab.emulators.esxi.backend import BackendError
-from lab.emulators.esxi.run import CannotStart, Choices, Serving, serve_until_signal
+from lab.emulators.esxi.run import Choices, Serving, serve_until_signal
 from lab.emulators.esxi.service import Licence
 
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"

@@ -10,11 +10,11 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
+from lab.emulators.common.faults import Delay, Drop, Fail, Faults
 from lab.emulators.esxi import wire
 from lab.emulators.esxi.backend import Backend
 from lab.emulators.esxi.build import build_inventory
 from lab.emulators.esxi.datastore_paths import DatastoreFolder
-from lab.emulators.esxi.faults import Delay, Drop, Fail, Faults
 from lab.emulators.esxi.registry import Call, Registry, writes
 from lab.emulators.esxi.service import Licence
 from lab.emulators.esxi.sessions import Account, Session, Sessions

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import secrets
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.emulators.common.home import CannotStart, chosen_password, ending, hold, made_password, publish
 from lab.emulators.esxi.backend import Backend
 from lab.emulators.esxi.emulator import Emulator, Settings
 from lab.emulators.esxi.memory import MemoryBackend
@@ -29,12 +25,6 @@ READER = "reader"
 """An account that may look and change nothing, for whoever follows the inventory."""
 READER_PASSWORD = "reader-password"  # noqa: S105 - the name of a file
 PASSWORD_VARIABLE = "ESXI_PASSWORD"  # noqa: S105 - the name of a variable
-ENDPOINT = "endpoint.json"
-HOMES = 0o700
-
-
-class CannotStart(Exception):
-    """The choices or the place do not allow an emulated host; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +53,10 @@ class Serving:
 @contextmanager
 def serving(choices: Choices) -> Iterator[Serving]:
     """Serve an emulated host inside the block. Raises CannotStart."""
-    choices.home.mkdir(mode=HOMES, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        _hold(choices.home, stack)
-        password, source = _password(choices)
-        reader = Account(READER, _made_password(choices.home / READER_PASSWORD), read_only=True)
+        hold(choices.home, stack)
+        password, source = chosen_password(choices.home, choices.password_file, PASSWORD_VARIABLE)
+        reader = Account(READER, made_password(choices.home / READER_PASSWORD), read_only=True)
         settings = Settings(Account(USER, password), reader, choices.vcenter, choices.licence, lab=choices.lab)
         emulator = Emulator(settings, choices.home, _backend(choices))
         stack.callback(emulator.close)
@@ -77,17 +66,14 @@ def serving(choices: Choices) -> Iterator[Serving]:
             raise CannotStart(f"port {choices.port} of 127.0.0.1 cannot be used: {error.strerror}") from error
         stack.callback(server.close)
         found = Serving(server.url, server.certificate, USER, source)
-        _publish(choices.home, found, server.port)
-        stack.callback((choices.home / ENDPOINT).unlink, missing_ok=True)
+        said = {"url": found.url, "port": server.port, "certificate": str(found.certificate), "user": found.user}
+        publish(choices.home, said, stack)
         yield found
 
 
 def serve_until_signal(choices: Choices, ready: Callable[[Serving], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``ready`` is told once when clients may come. Raises CannotStart."""
-    ended = threading.Event()
-    signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        signal.signal(number, lambda *_: ended.set())
+    ended = ending()
     with serving(choices) as found:
         ready(found)
         ended.wait()
@@ -103,43 +89,3 @@ def _backend(choices: Choices) -> Backend:
         return MemoryBackend()
     found = switches(choices.lab, choices.home) if choices.lab else None
     return QemuBackend(choices.home, choices.acceleration, found)
-
-
-def _hold(home: Path, stack: ExitStack) -> None:
-    lock = stack.enter_context((home / "lock").open("w", encoding="utf-8"))
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise CannotStart(f"another emulated host uses {home}") from error
-
-
-def _password(choices: Choices) -> tuple[str, str]:
-    """Return the password and where it is: a file, the environment, or a file that is made now, mode 0600."""
-    if choices.password_file is not None:
-        try:
-            text = choices.password_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise CannotStart(f"{choices.password_file}: {error.strerror}") from error
-        if not text:
-            raise CannotStart(f"{choices.password_file} is empty: a password is expected")
-        return text, str(choices.password_file)
-    if os.environ.get(PASSWORD_VARIABLE):
-        return os.environ[PASSWORD_VARIABLE], f"the environment variable {PASSWORD_VARIABLE}"
-    made = choices.home / "password"
-    return _made_password(made), str(made)
-
-
-def _made_password(file: Path) -> str:
-    """Return the password in a file of mode 0600, which is made when it is not there."""
-    if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
-    return file.read_text(encoding="utf-8").strip()
-
-
-def _publish(home: Path, found: Serving, port: int) -> None:
-    """Say to other programs where the host is. The password is not in here."""
-    document = {"url": found.url, "port": port, "certificate": str(found.certificate), "user": found.user}
-    temporary = home / f"{ENDPOINT}.new"
-    temporary.write_text(json.dumps(document), encoding="utf-8")
-    temporary.replace(home / ENDPOINT)

@@ -7,21 +7,19 @@ import binascii
 import http.cookies
 import logging
 import socket
-import ssl
-import sys
-import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from lab.emulators.common.faults import Delay, Drop, Fail
+from lab.emulators.common.front import Front, LoopbackServer
 from lab.emulators.esxi import folder
-from lab.emulators.esxi.certificate import make_certificate
 from lab.emulators.esxi.emulator import Dropped, Emulator
-from lab.emulators.esxi.faults import Delay, Drop, Fail
 from lab.emulators.esxi.wire import BadRequest
 
 log = logging.getLogger(__name__)
+COMMON_NAME = "emulated-esxi.localdomain"
 COOKIE = "vmware_soap_session"
 MOST_REQUEST = 4 << 20
 MOST_FILE = 1 << 42
@@ -36,57 +34,23 @@ VERSIONS = (
 ).encode()
 
 
-class EsxiServer:
-    """Serves one emulator in threads; its certificate and key are in ``home``."""
+class EsxiServer(Front):
+    """Serves one emulator, which is the caller's to close; its certificate and key are in ``home``."""
 
     def __init__(self, emulator: Emulator, home: Path, port: int = 0) -> None:
         self.emulator = emulator
-        self.certificate = home / "certificate.pem"
-        key = home / "key.pem"
-        make_certificate(self.certificate, key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.certificate, key)
-        self._server = _Server(("127.0.0.1", port), emulator, context)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="esxi-server", daemon=True
-        )
-
-    @property
-    def port(self) -> int:
-        """The port of loopback."""
-        return int(self._server.server_address[1])
+        super().__init__(_Server(emulator, port), home, COMMON_NAME)
 
     @property
     def url(self) -> str:
         """Where clients connect."""
         return f"https://127.0.0.1:{self.port}/sdk"
 
-    def start(self) -> Self:
-        """Serve from now on."""
-        self._thread.start()
-        return self
 
-    def close(self) -> None:
-        """Stop serving; the emulator is the caller's to close."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], emulator: Emulator, context: ssl.SSLContext) -> None:
+class _Server(LoopbackServer):
+    def __init__(self, emulator: Emulator, port: int) -> None:
         self.emulator = emulator
-        super().__init__(address, _Handler)
-        # The handshake is the handler's: one idle client must not block the others.
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - overrides
-        log.debug("a connection broke: %r", sys.exception())
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -31,7 +31,7 @@ from lab.stacks.reference.components import (
     server_config,
 )
 from lab.stacks.reference.secrets import pairing_passphrase
-from lab.topology.model import LibvirtHost, Role, Topology
+from lab.topology.model import HypervHost, LibvirtHost, Role, Topology
 from lab.waiting import Deadline, wait_until
 
 WORK = "/var/tmp/recovery-install"  # noqa: S108 - inside a lab machine, made by root with mode 0700
@@ -122,6 +122,8 @@ def _fabric_driver(lab: Lab, site: str) -> dict[str, Any]:
     host = lab.topology.hosts[lab.topology.sites[site].host]
     if isinstance(host, LibvirtHost):
         return {"kind": "libvirt", "uri": host.uri, "acceleration": lab.state.acceleration, **common}
+    if isinstance(host, HypervHost):
+        raise LabError(f"site {site} is on a Hyper-V host: machines there are replicated by the host, not by a fabric")
     if lab.state.esxi is None:
         raise LabError(f"lab {lab.folder.name} does not say how its ESXi host is reached", hint="lab down, lab up")
     return {"kind": "esxi", "esxi": lab.state.esxi.model_dump(mode="json"), **common}

@@ -1,4 +1,4 @@
-"""The emulator's own certificate: self-signed, for loopback, made at the first start."""
+"""An emulator's own certificate: self-signed, for loopback, made at every start."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cryptography.x509.oid import NameOID
 VALID_DAYS = 30
 
 
-def make_certificate(certificate: Path, key: Path) -> None:
-    """Write a certificate for 127.0.0.1 and localhost, and its key readable by the owner only."""
+def make_certificate(certificate: Path, key: Path, name: str) -> None:
+    """Write a certificate for 127.0.0.1 and localhost, and its key for the owner only; ``name``: whose it is."""
     private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "emulated-esxi.localdomain")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     made = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fail:
-    """The call ends with a fault of the vSphere types."""
+    """The call ends with a fault, of the kind that the emulated product has."""
 
     fault: Any
 
@@ -33,7 +33,7 @@ Mishap = Fail | Delay | Drop
 
 
 class Faults:
-    """A queue of mishaps for each method, by its name in the WSDL; ``/folder`` is one too."""
+    """A queue of mishaps for each method, by the name that the product gives it; places of a server have names too."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Mishap]] = defaultdict(deque)

@@ -1,0 +1,1 @@
+"""The cmdlets that are emulated, a file for each family."""

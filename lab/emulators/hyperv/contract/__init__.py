@@ -1,0 +1,1 @@
+"""What the real cmdlets take and give, as data; where it comes from stands in hyperv.json under ``attribution``."""

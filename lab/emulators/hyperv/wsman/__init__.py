@@ -1,0 +1,1 @@
+"""WS-Management as the Windows Remote Shell uses it (MS-WSMV): envelopes, shells, logins, the HTTPS front."""

@@ -1,0 +1,97 @@
+"""The provider of a hypervisor host as a component.
+
+Its configuration has ``hypervisor`` (``{uri, domain_type, image_folders, bridges}``), and may have ``data_port``
+(without it this host receives nothing: to Azure everything goes out over 443), ``retry_unit_s``, ``work_dir`` (for
+sockets and scratch files of backups) and quotas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.replication.common.config import ServiceConfig
+from lab.replication.common.control import Handler
+from lab.replication.common.durable import JSON
+from lab.replication.common.outbox import Outbox
+from lab.replication.provider.guests import Guests, LibvirtHost
+from lab.replication.provider.images import ImageFolders
+from lab.replication.provider.libvirt_machine import LibvirtMachine
+from lab.replication.provider.receiver import Receiver
+from lab.replication.provider.sender import Sender
+from lab.replication.provider.tracking import TrackedMachine
+
+WORK = Path("/var/lib/recovery-provider")
+IMAGES = ("/var/lib/libvirt/images",)
+
+
+@dataclass(frozen=True)
+class HypervisorSettings:
+    """How the host's hypervisor is used; the first folder is where replica disks are made."""
+
+    uri: str
+    domain_type: str
+    image_folders: tuple[Path, ...]
+    bridges: Mapping[str, str]
+    work_dir: Path
+
+    @classmethod
+    def of(cls, settings: JSON) -> HypervisorSettings:
+        """Read the configuration's ``hypervisor`` and ``work_dir``."""
+        value = settings.get("hypervisor") or {}
+        return cls(
+            uri=str(value.get("uri", "qemu:///system")),
+            domain_type=str(value.get("domain_type", "kvm")),
+            image_folders=tuple(Path(folder) for folder in value.get("image_folders", IMAGES)),
+            bridges={str(name): str(bridge) for name, bridge in (value.get("bridges") or {}).items()},
+            work_dir=Path(settings.get("work_dir", WORK)),
+        )
+
+
+class Provider:
+    """Sends machines of this host, and receives those of another one when it has a data port."""
+
+    def __init__(self, config: ServiceConfig, outbox: Outbox) -> None:
+        settings = HypervisorSettings.of(config.settings)
+        # QEMU's user enters it, and finds nothing but what is made for it.
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        settings.work_dir.chmod(0o711)
+        self._host = LibvirtHost(settings.uri)
+        self._guests = Guests(self._host, settings.domain_type, settings.work_dir / "consoles")
+        self._work = settings.work_dir
+        self._sender = Sender(config, outbox, self._track)
+        self._receiver = self._make_receiver(config, outbox, settings) if config.data_port else None
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the commands of the orchestrator."""
+        return {
+            **(self._receiver.handlers() if self._receiver else {}),
+            **self._sender.handlers(),
+            "describe-machine": lambda a: self._guests.describe(str(a["machine"])),
+            "power": lambda a: self._guests.power(str(a["machine"]), str(a["action"])),
+        }
+
+    @property
+    def slow_commands(self) -> frozenset[str]:
+        """What takes long belongs to one machine each."""
+        return frozenset({"drain", "power", "roll", "seal-stream", "start-machine", "create-replica-disks"})
+
+    def start(self) -> None:
+        """Receive, then send."""
+        if self._receiver is not None:
+            self._receiver.start()
+        self._sender.start()
+
+    def close(self) -> None:
+        """End; durable state stays."""
+        self._sender.close()
+        if self._receiver is not None:
+            self._receiver.close()
+        self._host.close()
+
+    def _track(self, machine: str, serials: Mapping[int, str]) -> TrackedMachine:
+        return LibvirtMachine(self._host.connect, machine, serials, self._work / "moments")
+
+    def _make_receiver(self, config: ServiceConfig, outbox: Outbox, settings: HypervisorSettings) -> Receiver:
+        return Receiver(config, outbox, ImageFolders(settings.image_folders), self._guests, settings.bridges)

@@ -32,8 +32,9 @@ OK, BAD_REQUEST, FORBIDDEN, UNAVAILABLE = 200, 400, 403, 503
 
 
 class MasterTarget:
-    """Applies streams to replica disks; ``spool_quota_bytes`` in its configuration bounds the spool.
+    """Applies streams to replica disks.
 
+    ``spool_quota_bytes`` in its configuration bounds the spool, ``data_address`` is where it listens (everywhere).
     Only components of kind ``sender`` may send.
     """
 
@@ -63,6 +64,7 @@ class MasterTarget:
                 Route("GET", re.compile(STREAM), self._status),
                 Route("POST", re.compile(STREAM + "/compare"), self._compare),
             ],
+            str(config.settings.get("data_address", "")),
         )
 
     def handlers(self) -> Mapping[str, Handler]:

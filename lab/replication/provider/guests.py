@@ -53,9 +53,13 @@ class LibvirtHost:
 
 
 class Guests:
-    """Machines of a host. ``domain_type`` is "kvm" or "qemu"; consoles of machines made here are in ``consoles``."""
+    """Machines of a host. ``domain_type`` is "kvm" or "qemu"; consoles of machines made here are in ``consoles``.
 
-    def __init__(self, host: LibvirtHost, domain_type: str, consoles: Path) -> None:
+    A machine that does not react to its button for ``shutdown_s`` seconds loses its power.
+    """
+
+    def __init__(self, host: LibvirtHost, domain_type: str, consoles: Path, shutdown_s: float = SHUTDOWN_S) -> None:
+        self._shutdown_s = shutdown_s
         self._host = host
         self._domain_type = domain_type
         self._consoles = consoles
@@ -136,7 +140,7 @@ class Guests:
         with suppress(libvirt.libvirtError):
             domain.shutdown()
         try:
-            wait_until(lambda: not domain.isActive(), Deadline.after(SHUTDOWN_S), f"shutdown of {domain.name()}")
+            wait_until(lambda: not domain.isActive(), Deadline.after(self._shutdown_s), f"shutdown of {domain.name()}")
         except DeadlineExceeded:
             _cut_power(domain)
 

@@ -45,6 +45,13 @@ class ImageFolders:
         # The receiver has the image open: what it has flushed is all that counts.
         _qemu_img("convert", "-q", "-U", "-f", "qcow2", "-O", "qcow2", str(source), str(target))
 
+    def rename(self, source: Path, target: Path) -> None:
+        """Give an image another name; done again, it changes nothing. Raises CommandFailed when there is neither."""
+        if source.exists():
+            source.replace(target)
+        if not target.exists():
+            raise CommandFailed("image-missing", f"there is no image {source.name}")
+
     def delete(self, path: Path) -> None:
         """Delete an image, if it is there."""
         path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The provider of a hypervisor host as a component.
 
 Its configuration has ``hypervisor`` (``{uri, domain_type, image_folders, bridges}``), and may have ``data_port``
-(without it this host receives nothing: to Azure everything goes out over 443), ``retry_unit_s``, ``work_dir`` (for
-sockets and scratch files of backups) and quotas.
+(without it this host receives nothing: to Azure everything goes out over 443), ``retry_unit_s``, ``shutdown_s``,
+``work_dir`` (for sockets and scratch files of backups) and quotas.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lab.replication.common.config import ServiceConfig
 from lab.replication.common.control import Handler
 from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
-from lab.replication.provider.guests import Guests, LibvirtHost
+from lab.replication.provider.guests import SHUTDOWN_S, Guests, LibvirtHost
 from lab.replication.provider.images import ImageFolders
 from lab.replication.provider.libvirt_machine import LibvirtMachine
 from lab.replication.provider.receiver import Receiver
@@ -58,7 +58,8 @@ class Provider:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         settings.work_dir.chmod(0o711)
         self._host = LibvirtHost(settings.uri)
-        self._guests = Guests(self._host, settings.domain_type, settings.work_dir / "consoles")
+        shutdown_s = float(config.settings.get("shutdown_s", SHUTDOWN_S))
+        self._guests = Guests(self._host, settings.domain_type, settings.work_dir / "consoles", shutdown_s)
         self._work = settings.work_dir
         self._sender = Sender(config, outbox, self._track)
         self._receiver = self._make_receiver(config, outbox, settings) if config.data_port else None

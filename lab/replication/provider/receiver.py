@@ -44,6 +44,7 @@ class Receiver:
             "seal-stream": self.seal_stream,
             "create-replica-disks": self.create_replica_disks,
             "adopt-disks": self.adopt_disks,
+            "retake-disks": self.retake_disks,
             "delete-replica-disks": self.delete_replica_disks,
             "start-machine": self.start_machine,
             "remove-machine": self.remove_machine,
@@ -75,12 +76,27 @@ class Receiver:
 
     def adopt_disks(self, arguments: JSON) -> JSON:
         """Return the places of the disks of a machine of this host that is off: they become the replica."""
-        found = self._guests.require_off(str(arguments["machine"]))
+        guest = str(arguments["guest"])
+        found = self._guests.require_off(guest)
         places = {disk["serial"]: disk["path"] for disk in found["disks"]}
         missing = [disk["serial"] for disk in arguments["disks"] if disk["serial"] not in places]
         if missing:
-            raise CommandFailed("disk-missing", f"{arguments['machine']} has no disk with serial {', '.join(missing)}")
+            raise CommandFailed("disk-missing", f"{guest} has no disk with serial {', '.join(missing)}")
         return {"disks": [{"index": int(d["index"]), "place": places[d["serial"]]} for d in arguments["disks"]]}
+
+    def retake_disks(self, arguments: JSON) -> JSON:
+        """Make replica disks of the disks of a machine that was made here and is off; the machine itself goes."""
+        copies = self._copies(arguments)
+        disks = []
+        if any(path.exists() for path in copies.values()):
+            self._guests.require_off(str(arguments["guest"]))
+            self._guests.remove(str(arguments["guest"]))
+        for disk in arguments["disks"]:
+            index = int(disk["index"])
+            path = self._folders.replica(str(arguments["machine"]), str(disk["name"]))
+            self._folders.rename(copies[index], path)
+            disks.append({"index": index, "place": str(path)})
+        return {"disks": disks}
 
     def delete_replica_disks(self, arguments: JSON) -> JSON:
         """Delete replica disks, as far as they are there."""

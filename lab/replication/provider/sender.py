@@ -55,6 +55,7 @@ class Sender:
             "resynchronise": self._resynchronise,
             "drain": self.drain,
             "stop-replication": self.stop_replication,
+            "end-replications": self.end_replications,
             "record-changes": self.record_changes,
         }
 
@@ -115,6 +116,15 @@ class Sender:
             if str(arguments["stream"]) in self._running:
                 self._end(str(arguments["stream"]))
         return {"stream": arguments["stream"]}
+
+    def end_replications(self, arguments: JSON) -> JSON:
+        """End and forget every replication of a machine: it ended elsewhere, which this host may not have heard."""
+        machine = str(arguments["machine"])
+        with self._lock:
+            ended = [name for name, running in self._running.items() if running.session.order.machine == machine]
+            for name in ended:
+                self._end(name)
+        return {"streams": ended}
 
     def record_changes(self, arguments: JSON) -> JSON:
         """Begin to record the changes of a machine whose disks are equal to its replica: nothing has to be copied.

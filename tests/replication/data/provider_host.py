@@ -46,7 +46,7 @@ class Pair:
             (folder / part).chmod(0o711)
         for name, size in SIZES.items():
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(self.image(name)), str(size)], check=True)
-        self.domain = self.connection.defineXML(self._document())
+        self.domain = self.connection.defineXML(domain_document(self.machine, {n: self.image(n) for n in SERIALS}))
         self.start_machine()
 
     def image(self, name: str) -> Path:
@@ -126,12 +126,7 @@ class Pair:
             assert self.digest(self.image(name)) == self.digest(self.replicas[disk]), name
 
     def digest(self, image: Path) -> str:
-        raw = self.folder / "raw"
-        subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", str(image), str(raw)], check=True)
-        try:
-            return hashlib.sha256(raw.read_bytes()).hexdigest()
-        finally:
-            raw.unlink()
+        return digest(image, self.folder / "raw")
 
     def close(self) -> None:
         import libvirt
@@ -147,22 +142,7 @@ class Pair:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _io(self, disk: int, command: str) -> None:
-        import libvirt_qemu
-
-        device = f"/machine/peripheral/virtio-disk{disk}/virtio-backend"
-        answer = libvirt_qemu.qemuMonitorCommand(self.domain, f'qemu-io -d {device} "{command}"', 1)
-        assert "rror" not in answer, answer
-
-    def _document(self) -> str:
-        disks = "".join(
-            f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{self.image(name)}'/>"
-            f"<target dev='vd{'ab'[i]}' bus='virtio'/><serial>{name}</serial></disk>"
-            for i, name in enumerate(SERIALS)
-        )
-        return (
-            f"<domain type='qemu'><name>{self.machine}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-            f"<os><type arch='x86_64' machine='pc'>hvm</type></os><devices>{disks}</devices></domain>"
-        )
+        qemu_io(self.domain, disk, command)
 
     def _config(self, component: str) -> Path:
         kind, _, name = component.rpartition("-")
@@ -189,3 +169,33 @@ class Pair:
         path = self.folder / f"{component}.json"
         path.write_text(json.dumps(value))
         return path
+
+
+def qemu_io(domain: Any, disk: int, command: str) -> None:
+    """Have the QEMU of a running domain do something with one of its disks."""
+    import libvirt_qemu
+
+    device = f"/machine/peripheral/virtio-disk{disk}/virtio-backend"
+    answer = libvirt_qemu.qemuMonitorCommand(domain, f'qemu-io -d {device} "{command}"', 1)
+    assert "rror" not in answer, answer
+
+
+def digest(image: Path, raw: Path) -> str:
+    """Return the SHA-256 of what an image holds; ``raw`` is a name for a while."""
+    subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", str(image), str(raw)], check=True)
+    try:
+        return hashlib.sha256(raw.read_bytes()).hexdigest()
+    finally:
+        raw.unlink()
+
+
+def domain_document(name: str, images: dict[str, Path]) -> str:
+    disks = "".join(
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{image}'/>"
+        f"<target dev='vd{'ab'[i]}' bus='virtio'/><serial>{serial}</serial></disk>"
+        for i, (serial, image) in enumerate(images.items())
+    )
+    return (
+        f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
+        f"<os><type arch='x86_64' machine='pc'>hvm</type></os><devices>{disks}</devices></domain>"
+    )

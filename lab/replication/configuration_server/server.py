@@ -252,8 +252,12 @@ class ConfigurationServer:
             Operation.REPROTECT: _to_site(
                 failback.Reprotect(workshop, readiness), planned.ReverseReplication(workshop, readiness)
             ),
-            Operation.FAILBACK: _to_site(
-                failback.Failback(workshop, readiness), planned.PlannedFailback(workshop, readiness)
+            Operation.FAILBACK: planned.ByFamily(
+                failback.Failback(workshop, readiness),
+                {
+                    Family.HOST_TO_SITE: planned.PlannedFailback(workshop, readiness),
+                    Family.HOST_TO_AZURE: planned.NoFailbackYet(),
+                },
             ),
             Operation.COMMIT_FAILBACK: _to_site(
                 failback.CommitFailback(workshop, readiness), planned.CommitPlannedFailback(workshop, readiness)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.replication.configuration_server.errors import BadRequest, JobError
 from lab.replication.configuration_server.parsing import Reader
-from lab.replication.vault.setup import SOURCES
+from lab.replication.vault.setup import HYPER_V, SOURCES
 
 MIB = 1 << 20
 VMWARE = "vmware"
@@ -283,6 +283,8 @@ def _target(reader: Reader) -> SiteSettings | AzureSettings | RecoveryHost:
     source = inner.text("source")
     if source not in SOURCES:
         raise BadRequest(f"settings.azure.source: one of {', '.join(SOURCES)} is expected, not {source!r}")
+    if reader.has("host") != (source == HYPER_V):
+        raise BadRequest("settings.azure.source: 'hyper-v' goes with 'host', and nothing else does")
     return AzureSettings(inner.name("server"), source)
 
 

@@ -194,7 +194,7 @@ class VaultServer:
             await asyncio.sleep(LOOK_S)
 
     def _require(self, step: Step, *, also: set[Step] | None = None) -> None:
-        require_before(step, {*self._ledger.setup(), *(also or set())}, known_here=HERE)
+        require_before(step, {**self._ledger.setup(), **{each: {} for each in also or set()}}, known_here=HERE)
 
 
 def _stream(request: web.Request) -> str:

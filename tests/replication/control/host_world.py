@@ -29,10 +29,12 @@ ADDRESSES = {"hv1": "127.0.0.1", "hv2": "127.0.0.2"}
 
 
 class HostWorld:
+    hosts: tuple[str, ...] = ("hv1", "hv2")
+
     def __init__(self, folder: Path) -> None:
         import libvirt
 
-        self.world = World(folder, PATIENT)
+        self.world = self.open_world(folder)
         self.connection = libvirt.open(URI)
         self.machine = f"life-{os.getpid()}"
         self.random = random.Random(5)
@@ -46,6 +48,9 @@ class HostWorld:
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), str(SIZES[name])], check=True)
         self.connection.defineXML(domain_document(self.machine, self.images))
         self.power_on(self.machine)
+
+    def open_world(self, folder: Path) -> World:
+        return World(folder, PATIENT)
 
     @property
     def stack(self) -> Any:
@@ -168,7 +173,7 @@ class HostWorld:
             "identity_dir": str(self.world.folder / f"{host}-identity"),
             "state_dir": str(self.world.folder / f"{host}-state"),
             "addresses": [ADDRESSES[host]],
-            "data_port": self.port,
+            "data_port": self.port if len(self.hosts) > 1 else None,
             "data_address": ADDRESSES[host],
             "work_dir": str(self.folder / f"{host}-work"),
             "retry_unit_s": 0.2,

@@ -88,13 +88,15 @@ class Readiness:
         problem = self.fabric_setup.refusal(host.source.name, recovery, machine.settings.policy)
         if problem is not None:
             raise refusal(machine, operation, f"{machine.name}: {problem}", reason="not-set-up")
+        if machine.settings.azure is not None:
+            self._set_up(machine, operation, machine.settings.azure)
 
     def _set_up(self, machine: Machine, operation: Operation, azure: AzureSettings) -> None:
         """Require the steps of seed L60 that come before, and the server that was added to the vault (seed L51)."""
         done = self.deployment.done()
-        mobility = {Step.MOBILITY} if self.registry.find(machine.agent) is not None else set()
+        mobility: dict[str, Any] = {Step.MOBILITY.value: {}} if self.registry.find(machine.agent) is not None else {}
         try:
-            require_before(Step.ENABLE, {*done, *mobility})
+            require_before(Step.ENABLE, {**done, **mobility})
         except StepTooEarly as error:
             raise refusal(machine, operation, str(error), reason="step-too-early") from error
         if azure.server not in done[Step.SERVERS]:

@@ -42,6 +42,7 @@ from lab.replication.configuration_server.plans.store import PlanTable
 from lab.replication.configuration_server.procedures import (
     failback,
     failover,
+    from_azure,
     grow,
     move,
     move_target,
@@ -256,11 +257,15 @@ class ConfigurationServer:
                 failback.Failback(workshop, readiness),
                 {
                     Family.HOST_TO_SITE: planned.PlannedFailback(workshop, readiness),
-                    Family.HOST_TO_AZURE: planned.NoFailbackYet(),
+                    Family.HOST_TO_AZURE: from_azure.FailbackFromAzure(workshop, readiness),
                 },
             ),
-            Operation.COMMIT_FAILBACK: _to_site(
-                failback.CommitFailback(workshop, readiness), planned.CommitPlannedFailback(workshop, readiness)
+            Operation.COMMIT_FAILBACK: planned.ByFamily(
+                failback.CommitFailback(workshop, readiness),
+                {
+                    Family.HOST_TO_SITE: planned.CommitPlannedFailback(workshop, readiness),
+                    Family.HOST_TO_AZURE: from_azure.CommitFromAzure(workshop, readiness),
+                },
             ),
         }
 

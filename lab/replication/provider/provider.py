@@ -18,6 +18,7 @@ from lab.replication.common.outbox import Outbox
 from lab.replication.provider.guests import SHUTDOWN_S, Guests, LibvirtHost
 from lab.replication.provider.images import ImageFolders
 from lab.replication.provider.libvirt_machine import LibvirtMachine
+from lab.replication.provider.local import LocalMachines
 from lab.replication.provider.receiver import Receiver
 from lab.replication.provider.sender import Sender
 from lab.replication.provider.tracking import TrackedMachine
@@ -62,21 +63,24 @@ class Provider:
         self._guests = Guests(self._host, settings.domain_type, settings.work_dir / "consoles", shutdown_s)
         self._work = settings.work_dir
         self._sender = Sender(config, outbox, self._track)
-        self._receiver = self._make_receiver(config, outbox, settings) if config.data_port else None
+        folders = ImageFolders(settings.image_folders)
+        self._local = LocalMachines(config, folders, self._guests, settings.bridges)
+        receives = config.data_port is not None
+        self._receiver = Receiver(config, outbox, folders, self._guests, self._local) if receives else None
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the commands of the orchestrator."""
         return {
+            **self._local.handlers(),
             **(self._receiver.handlers() if self._receiver else {}),
             **self._sender.handlers(),
-            "describe-machine": lambda a: self._guests.describe(str(a["machine"])),
-            "power": lambda a: self._guests.power(str(a["machine"]), str(a["action"])),
         }
 
     @property
     def slow_commands(self) -> frozenset[str]:
         """What takes long belongs to one machine each."""
-        return frozenset({"drain", "power", "roll", "seal-stream", "start-machine", "create-replica-disks"})
+        disks = ("roll", "seal-stream", "create-replica-disks", "pull-disks")
+        return frozenset({"drain", "power", "start-machine", *disks})
 
     def start(self) -> None:
         """Receive, then send."""
@@ -93,6 +97,3 @@ class Provider:
 
     def _track(self, machine: str, serials: Mapping[int, str]) -> TrackedMachine:
         return LibvirtMachine(self._host.connect, machine, serials, self._work / "moments")
-
-    def _make_receiver(self, config: ServiceConfig, outbox: Outbox, settings: HypervisorSettings) -> Receiver:
-        return Receiver(config, outbox, ImageFolders(settings.image_folders), self._guests, settings.bridges)

@@ -15,7 +15,7 @@ from lab.emulators.azurite.service import running
 from lab.home import home
 from lab.hypervisors.model import PowerState
 from lab.replication.vault.azure_storage import AzureStorage
-from lab.stacks.protocol import MachineState, OperationRefused
+from lab.stacks.protocol import InvalidRequest, MachineState, OperationRefused
 
 reason = refusal() or (missing_program() and f"Azurite needs {missing_program()}")
 pytestmark = [
@@ -29,6 +29,20 @@ class CloudWorld(AzureWorld):
     def __init__(self, folder, azurite):
         self.azurite = azurite
         super().__init__(folder, PATIENT)
+
+    def give(self, contents):
+        """Have the cloud give these disks, and their last bytes only when the machine is off."""
+        self.exported_later = 0
+
+        def export(disk, target):
+            machine, _, name = disk.name.removeprefix("azure-").rpartition("-")
+            content = contents[name]
+            if self.cloud.power(machine) is PowerState.OFF:
+                content[-5:] = b"last!"
+                self.exported_later += 1
+            target.write_bytes(content)
+
+        self.cloud.export_disk = export
 
     def open_storage(self):
         return AzureStorage(self.azurite.connection_string, self.azurite.certificates.ca)
@@ -74,6 +88,18 @@ class AzureHosts(HostWorld):
                 content.update(self.world.storage.read(f"{stream}-{index}", offset, MIB))
             found[name] = content.hexdigest()
         return found
+
+    def run_in_azure(self) -> dict[str, str]:
+        """Have the region's hypervisor give disks with writes of the machine that runs there; return their digests."""
+        stream = self.status().attributes["stream"]
+        contents = {}
+        for index, (name, size) in enumerate(SIZES.items()):
+            pieces = [self.world.storage.read(f"{stream}-{index}", offset, MIB) for offset in range(0, size, MIB)]
+            contents[name] = bytearray(b"".join(pieces))
+            contents[name][3 * MIB : 3 * MIB + 5000] = b"azure" * 1000
+        self.world.give(contents)
+        # What the machine writes at last, when the first transfer is over.
+        return {name: hashlib.sha256(bytes(content[:-5]) + b"last!").hexdigest() for name, content in contents.items()}
 
     def source(self) -> dict[str, str]:
         running = self.domain(self.machine).isActive()
@@ -137,7 +163,21 @@ def test_planned_failover_to_azure_loses_nothing(protected):
     hosts.do("commit")
     assert hosts.status().state is MachineState.FAILED_OVER
     assert refused(hosts, "reprotect").reason == "not-supported"
-    assert refused(hosts, "failback").reason == "not-built"
+
+    # The machine in Azure goes on writing; its disks are what the region's hypervisor would give.
+    written = hosts.run_in_azure()
+    hosts.do("failback")
+    assert hosts.status().state is MachineState.FAILBACK_COMMIT_PENDING
+    assert hosts.world.cloud.power(hosts.replica) is PowerState.OFF
+    assert hosts.domain(hosts.machine).isActive()
+    assert hosts.source() == written
+    assert hosts.world.exported_later > 0, "written between the two transfers"
+    hosts.do("commit-failback")
+    assert hosts.status().state is MachineState.FAILED_BACK
+    assert [machine.name for machine in hosts.world.cloud.machines()] == []
+    assert not list((hosts.world.folder / "vault" / "handing-back").iterdir())
+    hosts.do("enable")
+    hosts.wait(MachineState.PROTECTED)
 
 
 def test_unplanned_failover_to_azure_needs_no_host(protected):
@@ -149,6 +189,20 @@ def test_unplanned_failover_to_azure_needs_no_host(protected):
     assert hosts.world.cloud.power(hosts.replica) is PowerState.ON
     hosts.do("commit")
     assert hosts.status().state is MachineState.FAILED_OVER
+
+    # The old host does not come back: another one takes the machine, with all of its data.
+    with pytest.raises(InvalidRequest, match="another host"):
+        hosts.do("failback", host="hv2")
+    assert refused(hosts, "failback", to="alternate", host="hv2").reason == "not-ready"
+    hosts.start("hv2")
+    written = hosts.run_in_azure()
+    hosts.domain(hosts.machine).destroy()
+    hosts.domain(hosts.machine).undefineFlags(2)
+    hosts.do("failback", to="alternate", host="hv2", data="download")
+    assert hosts.domain(hosts.machine).isActive()
+    assert hosts.digests(hosts.replica_disks()) == written
+    hosts.do("commit-failback")
+    assert hosts.status().state is MachineState.FAILED_BACK
 
 
 def test_no_process_server_and_no_mobility_service_take_part(protected):

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.jobs import Procedure, Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.procedures.failover import Commit, always, start_replica
 from lab.replication.configuration_server.procedures.parts import Workshop, fencing
 from lab.replication.configuration_server.procedures.protect import discard_sessions, fresh_attributes
-from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
+from lab.replication.configuration_server.procedures.readiness import Readiness, only
 from lab.replication.configuration_server.selection import Selector
 from lab.replication.configuration_server.sessions import REVERSE, Point, Session, new_stream_id
 from lab.replication.configuration_server.states import Family, Operation, State
@@ -155,20 +154,6 @@ class PlannedFailback:
             workshop.machines.remember(machine.name, **noted)
         async with steps.step("start-original"):
             await workshop.calls.hosts.power(session.at_receiver, original_guest(machine), "on")
-
-
-@dataclass(frozen=True)
-class NoFailbackYet:
-    """The way back from Azure to a host is not built: it is refused, and nothing is touched."""
-
-    def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Refuse."""
-        message = f"{machine.name}: failback from Azure to a host is not built in this stack yet (seed L111)"
-        raise refusal(machine, Operation.FAILBACK, message, reason="not-built")
-
-    async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002
-        """Never reached. Raises JobError."""
-        raise JobError("not-built", f"{machine.name}: failback from Azure to a host is not built")
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from lab.errors import LabError
 from lab.home import home
 from lab.images.cache import ImageCache
 from lab.replication.changeset import MAX_PAYLOAD, Disk, Head, data_frame
+from lab.replication.common.optimised import Optimised
 from lab.replication.common.storage_access import log_name
 from lab.replication.document import DocumentWriter
 from lab.replication.process_server.storage import StorageForwarder
-from lab.replication.process_server.stream import Optimised
 from lab.replication.vault.azure_storage import AzureStorage
 from lab.replication.vault.exports import NbdServers
 from lab.replication.vault.storage import MOST_WRITE, PAGE
@@ -48,13 +48,13 @@ def azure_upload(turns: int) -> Row:
     with tempfile.TemporaryDirectory() as folder, _storage(Path(folder)) as storage:
         storage.open_stream(STREAM)
         document = _document(Path(folder) / "document", DOCUMENT_MIB)
-        prepared = b"".join(Optimised(document).parts())
+        prepared = b"".join(Optimised(lambda: document.open("rb")).parts())
         forwarder = StorageForwarder(Path(folder), storage.access(STREAM, 3600))
         with closing(forwarder):
             container = forwarder.open_container()
 
             def ours() -> None:
-                forwarder.send(1, Optimised(document).parts)
+                forwarder.send(1, Optimised(lambda: document.open("rb")).parts)
 
             def theirs() -> None:
                 container.get_blob_client(log_name(2)).upload_blob(prepared, overwrite=True, max_concurrency=1)

@@ -132,6 +132,16 @@ class Overlays(Protocol):
         """
 
 
+class Exporting(Protocol):
+    """Writing a disk's content to a file."""
+
+    def export_disk(self, disk: DiskId, target: Path) -> None:
+        """Write a disk as it is to a raw, sparse file; of a machine that runs this is no one moment.
+
+        Raises NotFound, HypervisorError.
+        """
+
+
 class Hypervisor(Machines, Power, Disks, Reach, Protocol):
     """A driver with every ability above."""
 
@@ -139,8 +149,8 @@ class Hypervisor(Machines, Power, Disks, Reach, Protocol):
         """Release the connection; machines keep running."""
 
 
-class CloudHypervisor(Hypervisor, Overlays, Protocol):
-    """A driver that can also start machines from bytes that are elsewhere."""
+class CloudHypervisor(Hypervisor, Overlays, Exporting, Protocol):
+    """A driver that can also start machines from bytes that are elsewhere, and give their disks back."""
 
 
 class Snapshots(Protocol):

@@ -132,7 +132,7 @@ def refuse_if_up(folder: LabFolder) -> None:
 
 
 def _host(topology: Topology, machine: Machine) -> Host:
-    return topology.hosts[topology.sites[machine.site].host]
+    return topology.hosts[machine.host or topology.sites[machine.site].host]
 
 
 def _refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:

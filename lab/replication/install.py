@@ -22,7 +22,7 @@ from lab.replication.common.processor import CPU_INFO, tls_choice
 from lab.replication.support.facts import facts_of_this_machine
 
 CONSOLE = "console"
-KINDS = ("configuration-server", "process-server", "master-target", "mobility", "fabric", CONSOLE)
+KINDS = ("configuration-server", "process-server", "master-target", "mobility", "provider", "fabric", CONSOLE)
 SYSTEMCTL_TIMEOUT_S = 180
 SPOOL_DEVICE = "/dev/mapper/mobility-spool"
 OPENSSL_CNF = Path("/etc/recovery/openssl.cnf")

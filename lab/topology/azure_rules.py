@@ -14,7 +14,7 @@ ROLES = (Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.MASTER_TARGET)
 
 def azure_findings(topology: Topology) -> Iterator[Finding]:
     """Yield what is wrong with Azure, its endpoints, and who is replicated there."""
-    needed, azure = topology.scenario.over_configuration_server, topology.azure
+    needed, azure = not topology.scenario.to_secondary_site, topology.azure
     if needed and azure is None:
         yield Finding(HERE, f"scenario {topology.scenario} needs 'azure': where it is and how it is reached")
     if azure is not None:
@@ -31,7 +31,7 @@ def azure_findings(topology: Topology) -> Iterator[Finding]:
             yield Finding(here, f"{name} needs 'master_target'")
         if needed and protection.failback is not None:
             yield from _way_back(topology, name, protection.failback)
-    if needed:
+    if topology.scenario.over_configuration_server:
         yield from _single_server(topology)
 
 

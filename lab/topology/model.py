@@ -49,6 +49,7 @@ class Role(StrEnum):
     PROCESS_SERVER = "process-server"
     MASTER_TARGET = "master-target"
     VMM_SERVER = "vmm-server"
+    HYPERVISOR_HOST = "hypervisor-host"
     STORAGE = "storage"
     CONSOLE = "console"
 
@@ -159,7 +160,19 @@ class HypervHost(Part):
         return self.endpoint or f"hyperv (emulated, over {self.uri})"
 
 
-Host = Annotated[LibvirtHost | EsxiHost | HypervHost, Field(discriminator="kind")]
+class NestedHost(Part):
+    """A machine of the topology (role ``hypervisor-host``) that is a host itself, with its own libvirt."""
+
+    kind: Literal["nested"]
+    machine: Name
+
+    @property
+    def where(self) -> str:
+        """Where it is, in a word for people."""
+        return f"inside of {self.machine}"
+
+
+Host = Annotated[LibvirtHost | EsxiHost | HypervHost | NestedHost, Field(discriminator="kind")]
 
 
 class Site(Part):
@@ -244,7 +257,7 @@ class Azure(Part):
     route: Name
     vault_address: IPv4Address
     storage_address: IPv4Address
-    source: Literal["vmware", "physical"]
+    source: Literal["vmware", "physical", "hyper-v"]
     connection_string: str | None = Field(default=None, pattern="^[A-Z][A-Z0-9_]*$")
 
 
@@ -277,9 +290,10 @@ class Replica(Part):
 
 
 class Machine(Part):
-    """A machine; ``memory`` is in bytes. The first disk is booted."""
+    """A machine; ``memory`` is in bytes. The first disk is booted. ``host``: not that of its site, but this one."""
 
     site: Name
+    host: Name | None = None
     roles: tuple[Role, ...] = ()
     image: Name
     cpus: int = Field(default=1, ge=1)
@@ -340,6 +354,16 @@ class Topology(Part):
         if target is None:
             raise BadInput(f"{self.source}: {machine} is replicated to Azure, where no master target takes part")
         return target
+
+    def host_name_of(self, machine: str) -> str:
+        """Return the name of the host that a machine runs on."""
+        found = self.machines[machine]
+        return found.host or self.sites[found.site].host
+
+    def inside_of(self, machine: str) -> str | None:
+        """Return the machine that a machine runs inside of, None when its host is no machine of the topology."""
+        host = self.hosts.get(self.host_name_of(machine))
+        return host.machine if isinstance(host, NestedHost) else None
 
     @property
     def libvirt_uris(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.topology.facts import Acceleration, Facts, Lack, libvirt_lacks, tool_lacks
@@ -10,6 +11,7 @@ from lab.topology.model import (
     Interface,
     Machine,
     ManagementNetwork,
+    NestedHost,
     Purpose,
     RecipeImage,
     Replica,
@@ -121,9 +123,11 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
     machines = tuple(_machine(topology, name, machine) for name, machine in topology.machines.items())
     replicas, copies = _replicas(topology, test=False), _replicas(topology, test=True)
     networks = tuple(_network(topology, name) for name in topology.networks)
-    everything = (*machines, *replicas, *copies)
-    memory = sum(machine.memory_bytes for machine in (*machines, *max(replicas, copies, key=_memory)))
-    disk = sum(machine.disk_bytes for machine in everything)
+    outside = {name for name, host in topology.hosts.items() if not isinstance(host, NestedHost)}
+    # What runs inside of a machine takes memory and disks of that machine, which are counted there.
+    counted = [[each for each in some if each.host in outside] for some in (machines, replicas, copies)]
+    memory = sum(machine.memory_bytes for machine in (*counted[0], *max(counted[1:], key=_memory)))
+    disk = sum(machine.disk_bytes for some in counted for machine in some)
     return Plan(
         topology=topology.name,
         digest=topology.digest,
@@ -143,14 +147,14 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
     )
 
 
-def _memory(machines: tuple[PlannedMachine, ...]) -> int:
+def _memory(machines: Sequence[PlannedMachine]) -> int:
     return sum(machine.memory_bytes for machine in machines)
 
 
 def _machine(topology: Topology, name: str, machine: Machine) -> PlannedMachine:
     return PlannedMachine(
         name=name,
-        host=topology.sites[machine.site].host,
+        host=topology.host_name_of(name),
         site=machine.site,
         roles=tuple(role.value for role in machine.roles),
         image=machine.image,
@@ -164,7 +168,7 @@ def _machine(topology: Topology, name: str, machine: Machine) -> PlannedMachine:
 def _replicas(topology: Topology, *, test: bool) -> tuple[PlannedMachine, ...]:
     return tuple(
         _replica(topology, name, machine, machine.replica, test=test)
-        for name in topology.stack.protect
+        for name in (*topology.stack.protect, *topology.stack.protect_from_host)
         if (machine := topology.machines[name]).replica and (not test or machine.replica.test_interfaces)
     )
 
@@ -189,7 +193,15 @@ def _replica(topology: Topology, name: str, machine: Machine, replica: Replica, 
 
 def _recovery_place(topology: Topology, name: str) -> tuple[str, str]:
     """Return the host and the site of a replica."""
-    target = topology.stack.protect[name].master_target
+    from_host = topology.stack.protect_from_host.get(name)
+    if from_host is not None and from_host.recovery_host is not None:
+        nested = [
+            key
+            for key, h in topology.hosts.items()
+            if isinstance(h, NestedHost) and h.machine == from_host.recovery_host
+        ]
+        return next(iter(nested), ""), topology.machines[from_host.recovery_host].site
+    target = topology.stack.protect[name].master_target if from_host is None else None
     if target is None:
         return (topology.azure.host if topology.azure else "", "azure")
     site = topology.machines[target].site
@@ -229,6 +241,7 @@ def _managed(topology: Topology, machine: PlannedMachine) -> bool:
 def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lack]:
     lacks = tool_lacks(facts)
     lacks += libvirt_lacks(facts, topology.needed_uris)
+    lacks += _nested_lacks(topology)
     if memory + SYSTEM_RESERVE > facts.memory_available_bytes:
         what = f"memory: {_gib(memory + SYSTEM_RESERVE)} needed, {_gib(facts.memory_available_bytes)} available"
         lacks.append(Lack(what, "stop other labs (lab status, lab down NAME) or make the machines smaller"))
@@ -239,6 +252,15 @@ def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lac
     if hungry and facts.acceleration.acceleration is Acceleration.KVM:
         lacks.append(Lack(f"cores: {', '.join(hungry)} want more than {facts.cores}", "lower their 'cpus'"))
     return lacks
+
+
+def _nested_lacks(topology: Topology) -> list[Lack]:
+    """Machines inside of machines are planned, and not made yet: that is said before anything is touched."""
+    inside = [name for name in topology.machines if topology.inside_of(name) is not None]
+    if not inside:
+        return []
+    cure = "replication from hosts is tested without a lab: pytest tests/replication -k 'provider or host'"
+    return [Lack(f"a driver for hosts of kind 'nested': {', '.join(inside)} cannot be made by this lab yet", cure)]
 
 
 def _gib(size_bytes: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lab.topology.addresses import address_findings
 from lab.topology.azure_rules import azure_findings
 from lab.topology.findings import Finding, Location, dangling, named_twice
+from lab.topology.host_rules import host_findings
 from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
 from lab.topology.stack import Protection, Relay
@@ -18,9 +19,9 @@ REQUIRED_ROLES: dict[Scenario, tuple[Role, ...]] = {
     Scenario.P2A: _AGENT_ROLES,
     Scenario.V2S: _AGENT_ROLES,
     Scenario.P2S: _AGENT_ROLES,
-    Scenario.H2A: (Role.PROTECTED,),
-    Scenario.H2A_VMM: (Role.PROTECTED, Role.VMM_SERVER),
-    Scenario.H2S: (Role.PROTECTED, Role.VMM_SERVER),
+    Scenario.H2A: (Role.PROTECTED, Role.CONFIGURATION_SERVER, Role.HYPERVISOR_HOST),
+    Scenario.H2A_VMM: (Role.PROTECTED, Role.CONFIGURATION_SERVER, Role.HYPERVISOR_HOST, Role.VMM_SERVER),
+    Scenario.H2S: (Role.PROTECTED, Role.CONFIGURATION_SERVER, Role.HYPERVISOR_HOST, Role.VMM_SERVER),
 }
 _ROLE_OF = {"process_server": Role.PROCESS_SERVER, "master_target": Role.MASTER_TARGET}
 VMWARE = frozenset({Scenario.V2A, Scenario.V2S})
@@ -37,6 +38,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from address_findings(topology)
     yield from stack_findings(topology)
     yield from azure_findings(topology)
+    yield from host_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)

@@ -62,6 +62,31 @@ class Protection(Part):
     failback: Relay | None = None
 
 
+class Cloud(Part):
+    """A private cloud of a VMM server, with the Hyper-V capability profile (seed L166); its machines share a policy."""
+
+    vmm: Name
+    hosts: tuple[Name, ...] = Field(min_length=1)
+    policy: Name | None = None
+
+
+class HyperVSite(Part):
+    """Hyper-V hosts that no VMM server manages (seed L98); their machines share a policy."""
+
+    hosts: tuple[Name, ...] = Field(min_length=1)
+    policy: Name
+
+
+class HostProtection(Part):
+    """A machine that is replicated from its host, to a recovery host or, without one, to Azure.
+
+    ``start_after`` is how long the initial replication waits, in seconds (seed L101).
+    """
+
+    recovery_host: Name | None = None
+    start_after: Span = 0.0
+
+
 class MasterTarget(Part):
     """A master target's capacity: the most replica disks; without it the stack's own default holds."""
 
@@ -112,4 +137,12 @@ class StackSettings(Part):
     protect: dict[Name, Protection] = Field(default_factory=dict)
     scripts: dict[Name, Annotated[str, Field(pattern=r"^#!/")]] = Field(default_factory=dict)
     master_targets: dict[Name, MasterTarget] = Field(default_factory=dict)
+    clouds: dict[Name, Cloud] = Field(default_factory=dict)
+    hyper_v_sites: dict[Name, HyperVSite] = Field(default_factory=dict)
+    protect_from_host: dict[Name, HostProtection] = Field(default_factory=dict)
     plans: dict[Name, RecoveryPlan] = Field(default_factory=dict)
+
+    @property
+    def protected(self) -> frozenset[str]:
+        """The machines that are protected, in whichever way."""
+        return frozenset({*self.protect, *self.protect_from_host})

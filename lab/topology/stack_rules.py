@@ -54,7 +54,7 @@ def _plan(topology: Topology, plan: RecoveryPlan, here: Location) -> Iterator[Fi
 
 def _plan_group(topology: Topology, group: PlanGroup, here: Location) -> Iterator[Finding]:
     for place, name in enumerate(group.machines):
-        yield from dangling("protected machine", name, topology.stack.protect, (*here, "machines", place))
+        yield from dangling("protected machine", name, topology.stack.protected, (*here, "machines", place))
     for key, actions in (("before", group.before), ("after", group.after)):
         for place, action in enumerate(actions):
             if action.script is not None:

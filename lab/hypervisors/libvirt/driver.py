@@ -126,6 +126,10 @@ class LibvirtHypervisor:
         self.storage.network_overlay(disk, source, size_bytes)
         return self.disk(disk)
 
+    def export_disk(self, disk: DiskId, target: Path) -> None:
+        """Write a disk as it is to a raw file. Raises NotFound, HypervisorError."""
+        self.storage.export(disk, target)
+
     def grow_disk(self, disk: DiskId, size_bytes: int) -> Disk:
         """Make a disk larger, through its machine while that runs. Raises NotFound, Conflict when larger already."""
         present = self.disk(disk)

@@ -20,6 +20,7 @@ from lab.hypervisors.protocols import Conflict, HypervisorError
 SUFFIX = ".img"
 BUILD = 0
 CREATE_SECONDS = 60.0
+EXPORT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,18 @@ class Storage:
             raise HypervisorError(f"disk {disk.name} over {source.name}: no answer") from error
         with translated(f"pool {self.pool_name}"):
             pool.refresh(0)
+
+    def export(self, disk: DiskId, target: Path) -> None:
+        """Write a disk to a raw file, also one in use. Raises NotFound, HypervisorError."""
+        self.find(disk)
+        command = ["qemu-img", "convert", "-U", "-f", self.format(disk), "-O", "raw", str(self.path(disk)), str(target)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=EXPORT_SECONDS)
+        except subprocess.CalledProcessError as error:
+            problem = error.stderr.decode(errors="replace").strip()
+            raise HypervisorError(f"disk {disk.name}: {problem}") from error
+        except subprocess.TimeoutExpired as error:
+            raise HypervisorError(f"disk {disk.name}: was not read in {EXPORT_SECONDS:.0f} s") from error
 
     def clone(self, source: DiskId, disk: DiskId) -> None:
         """Copy a raw disk, which may be in use. Raises NotFound, Conflict."""

@@ -81,10 +81,14 @@ class Route:
 
 
 class DataServer:
-    """Serves ``routes`` on a changing set of ports; every port has its own connections and closes with them."""
+    """Serves ``routes`` on a changing set of ports; every port has its own connections and closes with them.
 
-    def __init__(self, context: ssl.SSLContext, routes: Sequence[Route]) -> None:
+    ``address`` is that of the network over which data comes; "" is any.
+    """
+
+    def __init__(self, context: ssl.SSLContext, routes: Sequence[Route], address: str = "") -> None:
         self._context = context
+        self._address = address
         self._routes = routes
         self._ports: dict[int, _Port] = {}
         self._lock = threading.Lock()
@@ -96,7 +100,7 @@ class DataServer:
                 self._ports.pop(port).stop()
                 log.info("port %d is closed", port)
             for port in set(ports) - set(self._ports):
-                self._ports[port] = _Port(port, self._context, self._routes)
+                self._ports[port] = _Port((self._address, port), self._context, self._routes)
                 log.info("listening on port %d", port)
 
     def close(self) -> None:
@@ -109,13 +113,13 @@ class _Port(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, port: int, context: ssl.SSLContext, routes: Sequence[Route]) -> None:
+    def __init__(self, place: tuple[str, int], context: ssl.SSLContext, routes: Sequence[Route]) -> None:
         self.context = context
         self.routes = routes
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
-        super().__init__(("", port), _Connection)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.2,), name=f"port-{port}", daemon=True)
+        super().__init__(place, _Connection)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.2,), name=f"port-{place[1]}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

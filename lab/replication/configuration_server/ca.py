@@ -25,8 +25,10 @@ FABRIC = "fabric"
 VAULT = "vault"
 MOBILITY = "mobility"
 """No server of the stack, but members of a group listen for each other (seed L67)."""
-COMPONENT_KINDS = (MOBILITY, "process-server", "master-target")
-SERVER_KINDS = ("process-server", "master-target", FABRIC, VAULT, CONFIGURATION_SERVER)
+PROVIDER = "provider"
+"""On a hypervisor host; receives from another one."""
+COMPONENT_KINDS = (MOBILITY, "process-server", "master-target", PROVIDER)
+SERVER_KINDS = ("process-server", "master-target", PROVIDER, FABRIC, VAULT, CONFIGURATION_SERVER)
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
 LIFETIME = dt.timedelta(days=825)
 CLOCK_MARGIN = dt.timedelta(days=1)

@@ -9,7 +9,7 @@ from typing import Any
 from lab.replication.configuration_server.commands import CommandQueue
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.config import Deadlines
-from lab.replication.configuration_server.errors import JobError
+from lab.replication.configuration_server.host_calls import HostCalls, address_of
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import Session
 from lab.replication.configuration_server.settings import Card, ProtectedDisk, Server
@@ -22,6 +22,11 @@ class Calls:
     queue: CommandQueue
     registry: Registry
     deadlines: Deadlines
+
+    @property
+    def hosts(self) -> HostCalls:
+        """What is said to the providers of hosts."""
+        return HostCalls(self.queue, self.registry, self.deadlines)
 
     async def push_install(self, process_server: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Have a process server install the mobility service on a machine (seed L52)."""
@@ -40,6 +45,9 @@ class Calls:
             destination: where the data goes from there; it may hold a secret.
             first: its next document, when it comes from another process server.
         """
+        if session.source is not None:
+            await self.hosts.renew(session, destination)
+            return
         await self._to_process_server(
             session,
             "open-stream",
@@ -61,13 +69,22 @@ class Calls:
 
     async def drain(self, session: Session) -> int:
         """Wait until everything cached is applied, and return the number of the last document."""
+        if session.source is not None:
+            return await self.hosts.drain(session)
         seconds = self.deadlines.drain
         value = await self._to_process_server(session, "drain", seconds, timeout_s=seconds * 0.9)
         return int(value.get("last_sequence") or 0)
 
-    async def close_at_process_server(self, session: Session) -> None:
-        """Close a stream at its process server: its data is refused from now on."""
+    async def close_at_process_server(self, session: Session) -> int | None:
+        """Close a stream at its process server, or fence it where there is none: its data is refused from now on.
+
+        Returns:
+            The last document that the other side has, if it says so.
+        """
+        if session.source is not None:
+            return await self.hosts.fence(session)
         await self._to_process_server(session, "close-stream")
+        return None
 
     async def open_at_master_target(self, session: Session, policy: Policy, *, fresh: bool) -> None:
         """Open a stream at its master target."""
@@ -81,7 +98,7 @@ class Calls:
                 for disk in session.disks
             ],
             **policy.retention.to_json(),
-            process_server=session.process_server.name,
+            process_server=session.at_process_server.name,
             fresh=fresh,
         )
 
@@ -126,7 +143,7 @@ class Calls:
         group: Mapping[str, Any] | None,
     ) -> None:
         """Have the agent replicate; right after a failover its machine may still be starting."""
-        server = session.process_server
+        server = session.at_process_server
         arguments = {
             "stream": session.stream,
             "disks": [
@@ -165,17 +182,12 @@ class Calls:
         await self._to_agent(session, "stop-replication")
 
     def _address(self, kind: str, server: Server) -> str:
-        if server.address is not None:
-            return server.address
-        component = self.registry.find(f"{kind}-{server.name}")
-        if component is None or not component.addresses:
-            raise JobError("component-unknown", f"no address of {kind} {server.name} is known")
-        return component.addresses[0]
+        return address_of(self.registry, kind, server)
 
     async def _to_process_server(
         self, session: Session, command: str, seconds: float | None = None, **arguments: Any
     ) -> dict[str, Any]:
-        component = f"process-server-{session.process_server.name}"
+        component = f"process-server-{session.at_process_server.name}"
         return await self._call(component, command, {"stream": session.stream, **arguments}, seconds)
 
     async def _to_master_target(
@@ -185,7 +197,8 @@ class Calls:
         return await self._call(component, command, {"stream": session.stream, **arguments}, seconds)
 
     async def _to_agent(self, session: Session, command: str, **arguments: Any) -> dict[str, Any]:
-        return await self._call(f"mobility-{session.machine}", command, {"stream": session.stream, **arguments}, None)
+        agent = f"mobility-{session.machine}" if session.source is None else f"provider-{session.source.name}"
+        return await self._call(agent, command, {"stream": session.stream, **arguments}, None)
 
     async def _call(
         self,

@@ -54,6 +54,8 @@ CREATE TABLE IF NOT EXISTS plan_steps (
   job TEXT, started_ns INTEGER, ended_ns INTEGER, detail TEXT, PRIMARY KEY (run, position));
 CREATE TABLE IF NOT EXISTS vault_setup (step TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
   made_ns INTEGER NOT NULL, PRIMARY KEY (step, name));
+CREATE TABLE IF NOT EXISTS host_setup (step TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
+  made_ns INTEGER NOT NULL, PRIMARY KEY (step, name));
 CREATE TABLE IF NOT EXISTS vault_cursor (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL);
 """
 

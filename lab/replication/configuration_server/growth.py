@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lab.replication.configuration_server.errors import ControlError
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine
-from lab.replication.configuration_server.states import Operation, allowed_operations
+from lab.replication.configuration_server.states import Operation
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class GrowthWatch:
         if machine.settings.azure is not None:
             # Refused each time (targets/azure.py): the cause stays in the machine's health until somebody decides.
             return
-        allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+        allowed = machine.allowed
         if not machine.attributes.get("grown_disks") or Operation.GROW_DISKS not in allowed:
             return
         if self.jobs.running(machine.name) is not None or self._failed_lately(machine.name):

@@ -21,8 +21,6 @@ from lab.replication.configuration_server.states import (
     Operation,
     State,
     Transition,
-    allowed_operations,
-    transition_for,
 )
 
 log = logging.getLogger(__name__)
@@ -212,17 +210,18 @@ class JobRunner:
         return wanted, transition
 
     def _known(self, machine: Machine, operation: str) -> Operation:
-        allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
-        if operation in UNSUPPORTED:
-            raise OperationRefused("not-supported", operation, machine.state, allowed, UNSUPPORTED[operation])
+        allowed = machine.allowed
+        refused = UNSUPPORTED[machine.family].get(operation)
+        if refused is not None:
+            raise OperationRefused("not-supported", operation, machine.state, allowed, refused)
         try:
             return Operation(operation)
         except ValueError:
             raise Unknown(f"no operation {operation!r}; known are {', '.join(Operation)}") from None
 
     def _legal(self, machine: Machine, operation: Operation) -> Transition:
-        allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
-        transition = transition_for(machine.state, operation, test_machine=machine.has_test_machine)
+        allowed = machine.allowed
+        transition = machine.transition(operation)
         if transition is None:
             message = f"{operation} is not allowed while {machine.name} is {machine.state}"
             raise OperationRefused("operation-refused", operation, machine.state, allowed, message)

@@ -11,7 +11,14 @@ from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import Unknown
 from lab.replication.configuration_server.policies import Policy, parse_policy
 from lab.replication.configuration_server.settings import Settings, parse_settings
-from lab.replication.configuration_server.states import State
+from lab.replication.configuration_server.states import (
+    Family,
+    Operation,
+    State,
+    Transition,
+    allowed_operations,
+    transition_for,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,9 @@ class Machine:
     (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``,
     ``moving_from`` and ``moving_target_from`` (servers that an unfinished move leaves), ``left_master_target``,
     ``grown_disks`` (new sizes by index, until the replica disks have them), ``home`` (fabric and name of the machine
-    that a failback has made in the place of the original), ``returning`` (the same of the one that it is about to run).
+    that a failback has made in the place of the original), ``returning`` (the same of the one that it is about to run),
+    ``reverse_stream`` (of a planned failover, until its commit), ``source_off_ns`` (when the source of a planned
+    failover was found to be off).
     """
 
     name: str
@@ -82,8 +91,25 @@ class Machine:
 
     @property
     def agent(self) -> str:
-        """The component id of the mobility service, the same on the replica."""
-        return f"mobility-{self.name}"
+        """The component id of who captures it: its mobility service (also of the replica), or its host's provider."""
+        host = self.settings.host
+        return f"mobility-{self.name}" if host is None else f"provider-{host.source.name}"
+
+    @property
+    def family(self) -> Family:
+        """How it is replicated."""
+        if self.settings.host is None:
+            return Family.GUEST
+        return Family.HOST_TO_AZURE if self.settings.azure is not None else Family.HOST_TO_SITE
+
+    @property
+    def allowed(self) -> tuple[Operation, ...]:
+        """What can be done with it in its state."""
+        return allowed_operations(self.state, test_machine=self.has_test_machine, family=self.family)
+
+    def transition(self, operation: Operation) -> Transition | None:
+        """Return where an operation leads now, None when it is illegal."""
+        return transition_for(self.state, operation, test_machine=self.has_test_machine, family=self.family)
 
 
 class MachineTable:

@@ -22,7 +22,7 @@ from lab.replication.configuration_server.parsing import name_in, number_in
 from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
 from lab.replication.configuration_server.settings import never_smaller, parse_settings
-from lab.replication.configuration_server.states import Operation, State, allowed_operations
+from lab.replication.configuration_server.states import Operation, State
 from lab.replication.configuration_server.views import Views
 
 UNUSED = (State.UNPROTECTED, State.ENABLING_FAILED, State.FAILED_BACK)
@@ -91,7 +91,7 @@ class OperatorApi:
         name = name_in(request.match_info["name"])
         policy = parse_policy(await json_body(request))
         users = [machine for machine in self.machines.all() if machine.settings.policy == name]
-        affected = [m for m in users if Operation.APPLY_POLICY in allowed_operations(m.state)]
+        affected = [m for m in users if Operation.APPLY_POLICY in m.allowed]
         for machine in affected:
             self.jobs.refuse_busy(machine, Operation.APPLY_POLICY)
         # One transaction: a policy that is stored but of which nobody was told would never take effect.
@@ -179,7 +179,7 @@ class OperatorApi:
         """A member of a consistent group does not fail over by itself (domain 2.4)."""
         group = self.groups.of(machine.name)
         if operation in NOT_ALONE and group is not None and group.consistent:
-            allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+            allowed = machine.allowed
             message = f"{machine.name} is a member of {group.name}, which fails over as one"
             raise OperationRefused("group-member", operation, machine.state, allowed, message)
 
@@ -192,6 +192,6 @@ class OperatorApi:
         changed = {key for key in {*machine.document, *document} if machine.document.get(key) != document.get(key)}
         fixed = sorted(changed - set(CHANGEABLE_IN_USE))
         if fixed:
-            allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+            allowed = machine.allowed
             message = f"{', '.join(fixed)} of {machine.name} cannot change while it is {machine.state}"
             raise OperationRefused("operation-refused", "change-settings", machine.state, allowed, message)

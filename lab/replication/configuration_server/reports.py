@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lab.replication.configuration_server.ca import MOBILITY
+from lab.replication.configuration_server.ca import MOBILITY, PROVIDER
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, Forbidden
 from lab.replication.configuration_server.events import EventLog
@@ -28,7 +28,7 @@ MACHINE_REPORTS = (
     "resynchronisation-complete",
     DISKS_GROWN,
 )
-LINKS = ("process_server", "master_target", "storage")
+LINKS = ("process_server", "master_target", "storage", "recovery_host", "replication")
 OK = "ok"
 MASTER_TARGET_REPORTS = ("recovery-point", "recovery-points-removed")
 VAULT_REPORTS = (*MASTER_TARGET_REPORTS, "resynchronisation-required")
@@ -99,7 +99,9 @@ class Reports:
             return
         stream = machine.attributes.get("stream")
         copied = stream is not None and machine.attributes.get("copied_stream") == stream
-        state = settled(machine.state, copied=copied, has_point=bool(self.sessions.points(stream)))
+        state = settled(
+            machine.state, copied=copied, has_point=bool(self.sessions.points(stream)), family=machine.family
+        )
         if state is not machine.state:
             self.machines.set_state(name, state)
             self.events.add("state", {"from": machine.state.value, "to": state.value}, machine=name)
@@ -119,10 +121,11 @@ class Reports:
             raise Forbidden("no such stream")
         owners = {
             "mobility": session.machine,
-            "process-server": session.process_server.name,
+            "process-server": session.process_server.name if session.process_server else None,
             "master-target": session.master_target.name if session.master_target else None,
+            PROVIDER: _provider_of(session, what),
         }
-        others = (what in MASTER_TARGET_REPORTS and kind != "master-target") or (
+        others = (what in MASTER_TARGET_REPORTS and kind not in ("master-target", PROVIDER)) or (
             what == DISKS_GROWN and kind != MOBILITY
         )
         if owners.get(kind) != name or others:
@@ -210,6 +213,12 @@ class Reports:
         )
         self.sessions.add_point(point)
         self.points_news.notify()
+
+
+def _provider_of(session: Session, what: str) -> str | None:
+    """Return which host may report something: who keeps the replica of its points, who captures of all else."""
+    server = session.receiver if what in MASTER_TARGET_REPORTS else session.source
+    return server.name if server is not None else None
 
 
 def _consistency(data: Reader) -> dict[str, str | None]:

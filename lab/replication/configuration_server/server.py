@@ -29,6 +29,7 @@ from lab.replication.configuration_server.fabric_client import FabricClient, Fab
 from lab.replication.configuration_server.groups.api import GroupApi
 from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.growth import GrowthWatch
+from lab.replication.configuration_server.host_setup import HostSetup
 from lab.replication.configuration_server.jobs import JobRunner, Procedure
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.operator_api import OperatorApi
@@ -41,9 +42,11 @@ from lab.replication.configuration_server.plans.store import PlanTable
 from lab.replication.configuration_server.procedures import (
     failback,
     failover,
+    from_azure,
     grow,
     move,
     move_target,
+    planned,
     protect,
     test_failover,
 )
@@ -53,9 +56,10 @@ from lab.replication.configuration_server.reports import Reports
 from lab.replication.configuration_server.sessions import SessionTable
 from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.site.routes import Site
-from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.states import Family, Operation
 from lab.replication.configuration_server.targets.azure import AzureTarget
 from lab.replication.configuration_server.targets.choice import Targets
+from lab.replication.configuration_server.targets.host import HostTarget
 from lab.replication.configuration_server.targets.site import SiteTarget
 from lab.replication.configuration_server.vault_client import VaultClient
 from lab.replication.configuration_server.vault_follower import VaultFollower
@@ -80,6 +84,7 @@ class ConfigurationServer:
         self._fabrics = _fabrics(config, context)
         self._vault = _vault(config, context)
         self._deployment = Deployment(self._database, self._events, self._vault)
+        self._host_setup = HostSetup(self._database, self._events)
         self._calls = Calls(self._commands, self._registry, config.deadlines)
         points_news = Signal()
         self._workshop = self._make_workshop(points_news)
@@ -178,7 +183,16 @@ class ConfigurationServer:
         plans = PlanApi(self._plans, self._plan_runner, self._scripts)
         overview = self._overview()
         site = Site(config.name, overview, self._sessions, operators.begin)
-        for part in (components, operators, groups, plans, overview, site, DiscoveryApi(self._fabrics)):
+        for part in (
+            components,
+            operators,
+            groups,
+            plans,
+            overview,
+            site,
+            DiscoveryApi(self._fabrics),
+            self._host_setup,
+        ):
             application.add_routes(part.routes())
         return application
 
@@ -199,7 +213,7 @@ class ConfigurationServer:
         return Workshop(
             calls=self._calls,
             fabrics=self._fabrics,
-            targets=Targets(site, azure),
+            targets=Targets(site, HostTarget(self._calls.hosts, self._sessions), azure),
             machines=self._machines,
             sessions=self._sessions,
             groups=self._groups,
@@ -214,7 +228,10 @@ class ConfigurationServer:
     def _procedures(self) -> Mapping[Operation, Procedure]:
         workshop = self._workshop
         capacity = Capacity(self._config.replica_disks)
-        readiness = Readiness(self._registry, self._machines, self._sessions, self._fabrics, self._deployment, capacity)
+        readiness = Readiness(
+            self._registry, self._machines, self._sessions, self._fabrics, self._deployment, self._host_setup, capacity
+        )
+        commit = failover.Commit(workshop, readiness)
         own = Endpoint(self._config.addresses[0], self._config.listen.port)
         return {
             Operation.PUSH_INSTALL: protect.PushInstall(workshop, readiness, own),
@@ -230,12 +247,31 @@ class ConfigurationServer:
             Operation.TEST_FAILOVER: test_failover.StartTestFailover(workshop, readiness),
             Operation.CLEANUP_TEST_FAILOVER: test_failover.CleanupTestFailover(workshop, readiness),
             Operation.FAILOVER: failover.Failover(workshop, readiness),
+            Operation.PLANNED_FAILOVER: planned.PlannedFailover(workshop, readiness),
             Operation.CHANGE_RECOVERY_POINT: failover.ChangeRecoveryPoint(workshop, readiness),
-            Operation.COMMIT: failover.Commit(workshop, readiness),
-            Operation.REPROTECT: failback.Reprotect(workshop, readiness),
-            Operation.FAILBACK: failback.Failback(workshop, readiness),
-            Operation.COMMIT_FAILBACK: failback.CommitFailback(workshop, readiness),
+            Operation.COMMIT: _to_site(commit, planned.CommitToSite(commit)),
+            Operation.REPROTECT: _to_site(
+                failback.Reprotect(workshop, readiness), planned.ReverseReplication(workshop, readiness)
+            ),
+            Operation.FAILBACK: planned.ByFamily(
+                failback.Failback(workshop, readiness),
+                {
+                    Family.HOST_TO_SITE: planned.PlannedFailback(workshop, readiness),
+                    Family.HOST_TO_AZURE: from_azure.FailbackFromAzure(workshop, readiness),
+                },
+            ),
+            Operation.COMMIT_FAILBACK: planned.ByFamily(
+                failback.CommitFailback(workshop, readiness),
+                {
+                    Family.HOST_TO_SITE: planned.CommitPlannedFailback(workshop, readiness),
+                    Family.HOST_TO_AZURE: from_azure.CommitFromAzure(workshop, readiness),
+                },
+            ),
         }
+
+
+def _to_site(ordinary: Procedure, from_hosts: Procedure) -> Procedure:
+    return planned.ByFamily(ordinary, {Family.HOST_TO_SITE: from_hosts})
 
 
 def _fabrics(config: ServerConfig, context: ssl.SSLContext) -> Fabrics:

@@ -34,18 +34,55 @@ class TargetDisk:
 class Session:
     """One stream: one machine in one direction, with the servers and disks it had from the start.
 
-    ``azure``: the data goes to a vault; then there is neither a master target nor a fabric.
+    ``azure``: the data goes to a vault; then there is neither a master target nor a fabric. ``source`` is the host
+    that captures the machine, which is called ``guest`` there; ``receiver`` the host that keeps the replica.
     """
 
     stream: str
     machine: str
     direction: str
-    process_server: Server
+    process_server: Server | None
     master_target: Server | None
     fabric: str
     disks: tuple[TargetDisk, ...] = ()
     open: bool = True
     azure: bool = False
+    source: Server | None = None
+    guest: str = ""
+    receiver: Server | None = None
+
+    @property
+    def at_process_server(self) -> Server:
+        """The process server.
+
+        Raises:
+            JobError: the machine is replicated from its host, and there is none.
+        """
+        if self.process_server is None:
+            raise JobError("no-process-server", f"stream {self.stream} comes from a host")
+        return self.process_server
+
+    @property
+    def at_source(self) -> Server:
+        """The host that captures the machine.
+
+        Raises:
+            JobError: its mobility service does.
+        """
+        if self.source is None:
+            raise JobError("no-host", f"stream {self.stream} does not come from a host")
+        return self.source
+
+    @property
+    def at_receiver(self) -> Server:
+        """The host that keeps the replica.
+
+        Raises:
+            JobError: there is none.
+        """
+        if self.receiver is None:
+            raise JobError("no-recovery-host", f"stream {self.stream} does not go to a host")
+        return self.receiver
 
     @property
     def at_master_target(self) -> Server:
@@ -194,13 +231,20 @@ def _session(row: Any) -> Session:
         stream=row["id"],
         machine=row["machine"],
         direction=row["direction"],
-        process_server=Server(**value["process_server"]),
-        master_target=Server(**value["master_target"]) if value["master_target"] else None,
+        process_server=_server(value["process_server"]),
+        master_target=_server(value["master_target"]),
         fabric=value["fabric"],
         disks=tuple(TargetDisk(**disk) for disk in value["disks"]),
         open=row["state"] == "open",
         azure=bool(value.get("azure", False)),
+        source=_server(value.get("source")),
+        guest=str(value.get("guest", "")),
+        receiver=_server(value.get("receiver")),
     )
+
+
+def _server(value: Any) -> Server | None:
+    return Server(**value) if value else None
 
 
 def _point(row: Any) -> Point:

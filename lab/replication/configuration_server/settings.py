@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.replication.configuration_server.errors import BadRequest, JobError
 from lab.replication.configuration_server.parsing import Reader
-from lab.replication.vault.setup import SOURCES
+from lab.replication.vault.setup import HYPER_V, SOURCES
 
 MIB = 1 << 20
 VMWARE = "vmware"
@@ -17,6 +17,7 @@ MOST_BYTES = 1 << 44
 SERIAL_LENGTH = 20
 """What a virtio disk can carry."""
 MOST_CPUS = 256
+MOST_NS = 1 << 62
 LEAST_MEMORY_MIB = 64
 MOST_MEMORY_MIB = 1 << 22
 
@@ -82,6 +83,26 @@ class SiteSettings:
 
 
 @dataclass(frozen=True)
+class HostSettings:
+    """A machine that is replicated from its host (seed L99, L167): by which host, and when the first copy may begin.
+
+    ``guest`` is what it is called there, None: as here. ``start_at_ns`` is in nanoseconds of the hosts' clocks, 0 for
+    at once.
+    """
+
+    source: Server
+    guest: str | None = None
+    start_at_ns: int = 0
+
+
+@dataclass(frozen=True)
+class RecoveryHost:
+    """A host of the secondary site that keeps the replica and runs it."""
+
+    server: Server
+
+
+@dataclass(frozen=True)
 class AzureSettings:
     """Azure: through which server added to the vault the machine is known, and what it is there.
 
@@ -97,8 +118,8 @@ class Settings:
     """Everything the configuration server knows about how to protect one machine."""
 
     policy: str
-    process_server: Server
-    target: SiteSettings | AzureSettings
+    carrier: Server | HostSettings
+    target: SiteSettings | AzureSettings | RecoveryHost
     primary_fabric: str
     disks: tuple[ProtectedDisk, ...]
     cpus: int
@@ -113,6 +134,27 @@ class Settings:
     push_install: dict[str, Any] | None = None
     vmware: str | None = None
     """The machine's name in the inventory of its VMware host; None: it is no VMware machine."""
+
+    @property
+    def process_server(self) -> Server:
+        """The process server.
+
+        Raises:
+            JobError: the machine is replicated from its host, and there is none.
+        """
+        if isinstance(self.carrier, Server):
+            return self.carrier
+        raise JobError("no-process-server", "this machine is replicated from its host")
+
+    @property
+    def host(self) -> HostSettings | None:
+        """The host from which the machine is replicated, None when its mobility service does it."""
+        return self.carrier if isinstance(self.carrier, HostSettings) else None
+
+    @property
+    def recovery_host(self) -> Server | None:
+        """The host that keeps the replica, None when it goes elsewhere."""
+        return self.target.server if isinstance(self.target, RecoveryHost) else None
 
     @property
     def site(self) -> SiteSettings:
@@ -139,6 +181,8 @@ class Settings:
 _KEYS = (
     "policy",
     "azure",
+    "host",
+    "recovery_host",
     "process_server",
     "master_target",
     "recovery_fabric",
@@ -182,9 +226,9 @@ def parse_settings(value: object) -> Settings:
     reader.only(*_KEYS)
     return Settings(
         policy=reader.name("policy"),
-        process_server=_server(reader, "process_server"),
+        carrier=_host(reader) if reader.has("host") else _server(reader, "process_server"),
         target=_target(reader),
-        primary_fabric=reader.name("primary_fabric"),
+        primary_fabric="" if reader.has("host") else reader.name("primary_fabric"),
         disks=_disks(reader.objects("disks")),
         cpus=reader.integer("cpus", 1, MOST_CPUS),
         memory_mib=reader.integer("memory_mib", LEAST_MEMORY_MIB, MOST_MEMORY_MIB),
@@ -207,7 +251,32 @@ def _server(reader: Reader, key: str) -> Server:
     return Server(inner.name("name"), inner.address("address") if inner.has("address") else None)
 
 
-def _target(reader: Reader) -> SiteSettings | AzureSettings:
+_NOT_FROM_A_HOST = (
+    *("process_server", "master_target", "recovery_fabric", "primary_fabric"),
+    *("failback", "change_log", "push_install", "vmware"),
+)
+
+
+def _host(reader: Reader) -> HostSettings:
+    for key in _NOT_FROM_A_HOST:
+        if reader.has(key):
+            raise BadRequest(f"settings.{key}: has no meaning for a machine that is replicated from its 'host'")
+    if reader.has("group"):
+        raise BadRequest("settings.group: machines that are replicated from their host share no recovery points")
+    if reader.has("azure") == reader.has("recovery_host"):
+        raise BadRequest("settings: one of 'azure' and 'recovery_host' is expected with 'host'")
+    inner = reader.inner("host")
+    inner.only("name", "address", "guest", "start_at_ns")
+    start = inner.integer("start_at_ns", 0, MOST_NS) if inner.has("start_at_ns") else 0
+    server = Server(inner.name("name"), inner.address("address") if inner.has("address") else None)
+    return HostSettings(server, inner.text("guest") if inner.has("guest") else None, start)
+
+
+def _target(reader: Reader) -> SiteSettings | AzureSettings | RecoveryHost:
+    if reader.has("recovery_host"):
+        if not reader.has("host"):
+            raise BadRequest("settings.recovery_host: is for a machine that is replicated from its 'host'")
+        return RecoveryHost(_server(reader, "recovery_host"))
     if not reader.has("azure"):
         return SiteSettings(_server(reader, "master_target"), reader.name("recovery_fabric"))
     for key in ("master_target", "recovery_fabric"):
@@ -218,6 +287,8 @@ def _target(reader: Reader) -> SiteSettings | AzureSettings:
     source = inner.text("source")
     if source not in SOURCES:
         raise BadRequest(f"settings.azure.source: one of {', '.join(SOURCES)} is expected, not {source!r}")
+    if reader.has("host") != (source == HYPER_V):
+        raise BadRequest("settings.azure.source: 'hyper-v' goes with 'host', and nothing else does")
     return AzureSettings(inner.name("server"), source)
 
 

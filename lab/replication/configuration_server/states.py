@@ -47,6 +47,7 @@ class Operation(StrEnum):
     TEST_FAILOVER = "test-failover"
     CLEANUP_TEST_FAILOVER = "cleanup-test-failover"
     FAILOVER = "failover"
+    PLANNED_FAILOVER = "planned-failover"
     CHANGE_RECOVERY_POINT = "change-recovery-point"
     COMMIT = "commit"
     REPROTECT = "reprotect"
@@ -54,8 +55,26 @@ class Operation(StrEnum):
     COMMIT_FAILBACK = "commit-failback"
 
 
-UNSUPPORTED: Mapping[str, str] = MappingProxyType(
-    {"planned-failover": "planned failover is not supported in this scenario (seed L76); use failover"}
+class Family(StrEnum):
+    """How a machine is replicated, which decides what can be done with it."""
+
+    GUEST = "from-the-guest"
+    HOST_TO_SITE = "from-the-host-to-a-site"
+    HOST_TO_AZURE = "from-the-host-to-azure"
+
+
+_FROM_HOST = "is not supported for machines that are replicated from their host: nothing is installed in them"
+UNSUPPORTED: Mapping[Family, Mapping[str, str]] = MappingProxyType(
+    {
+        Family.GUEST: {
+            "planned-failover": "planned failover is not supported in this scenario (seed L76); use failover"
+        },
+        Family.HOST_TO_SITE: {"push-install": f"push installation {_FROM_HOST}"},
+        Family.HOST_TO_AZURE: {
+            "push-install": f"push installation {_FROM_HOST}",
+            "reprotect": "from Azure the way back is a planned failover, which is called failback (seed L111)",
+        },
+    }
 )
 """Operations that exist in other scenarios and are refused here in every state."""
 
@@ -119,34 +138,75 @@ _STAYS: Mapping[Operation, tuple[State, ...]] = {
     ),
 }
 
-TRANSITIONS: Mapping[tuple[State, Operation], Transition] = MappingProxyType(
-    {(state, operation): move for operation, (move, states) in _MOVES.items() for state in states}
-    | {(state, operation): _stay(state) for operation, states in _STAYS.items() for state in states}
+_Table = Mapping[tuple[State, Operation], Transition]
+
+
+def _table(
+    moves: Mapping[Operation, tuple[Transition, tuple[State, ...]]], stays: Mapping[Operation, tuple[State, ...]]
+) -> _Table:
+    return MappingProxyType(
+        {(state, operation): move for operation, (move, states) in moves.items() for state in states}
+        | {(state, operation): _stay(state) for operation, states in stays.items() for state in states}
+    )
+
+
+TRANSITIONS: _Table = _table(_MOVES, _STAYS)
+_HOST_MOVES = {**_MOVES, Operation.PLANNED_FAILOVER: (_FAILOVER, (State.PROTECTED, State.FAILOVER_FAILED))}
+_HOST_STAYS: Mapping[Operation, tuple[State, ...]] = {
+    operation: states
+    for operation, states in _STAYS.items()
+    if operation not in (Operation.PUSH_INSTALL, Operation.MOVE, Operation.GROW_DISKS)
+}
+_AGAIN = Transition(State.ENABLING, State.INITIAL_REPLICATION, State.FAILED_BACK)
+"""Reverse replication once more, when the primary site is the active one again (seed L193)."""
+TABLES: Mapping[Family, _Table] = MappingProxyType(
+    {
+        Family.GUEST: TRANSITIONS,
+        Family.HOST_TO_SITE: MappingProxyType(
+            {**_table(_HOST_MOVES, _HOST_STAYS), (State.FAILED_BACK, Operation.REPROTECT): _AGAIN}
+        ),
+        # Back from Azure there is one way: a planned failover of the machine that was failed over (seed L111).
+        Family.HOST_TO_AZURE: _table(
+            {
+                **{operation: move for operation, move in _HOST_MOVES.items() if operation is not Operation.REPROTECT},
+                Operation.FAILBACK: (_FAILBACK, (State.FAILED_OVER, State.FAILBACK_FAILED)),
+            },
+            _HOST_STAYS,
+        ),
+    }
 )
 
 _REFUSED_WITH_TEST_MACHINE = (Operation.TEST_FAILOVER, Operation.DISABLE, Operation.REPROTECT)
 
 
-def allowed_operations(state: State, *, test_machine: bool = False) -> tuple[Operation, ...]:
+def allowed_operations(
+    state: State, *, test_machine: bool = False, family: Family = Family.GUEST
+) -> tuple[Operation, ...]:
     """Return what is legal in ``state``; ``test_machine``: whether one exists that was not cleaned up."""
-    legal = (operation for operation in Operation if (state, operation) in TRANSITIONS)
+    legal = (operation for operation in Operation if (state, operation) in TABLES[family])
     if test_machine:
         return tuple(operation for operation in legal if operation not in _REFUSED_WITH_TEST_MACHINE)
     return tuple(operation for operation in legal if operation is not Operation.CLEANUP_TEST_FAILOVER)
 
 
-def transition_for(state: State, operation: Operation, *, test_machine: bool = False) -> Transition | None:
+def transition_for(
+    state: State, operation: Operation, *, test_machine: bool = False, family: Family = Family.GUEST
+) -> Transition | None:
     """Return where ``operation`` leads, or None when it is illegal."""
-    if operation not in allowed_operations(state, test_machine=test_machine):
+    if operation not in allowed_operations(state, test_machine=test_machine, family=family):
         return None
-    return TRANSITIONS[(state, operation)]
+    return TABLES[family][(state, operation)]
 
 
-def settled(state: State, *, copied: bool, has_point: bool) -> State:
+def settled(state: State, *, copied: bool, has_point: bool, family: Family = Family.GUEST) -> State:
     """Return the state after a report of a component.
 
-    A machine is protected once its copy is complete and the first recovery point exists (seed L62).
+    A machine is protected once its copy is complete and the first recovery point exists (seed L62). After a planned
+    failover to a site that is so by itself: the reverse stream began with it (seed L190).
     """
     if not (copied and has_point):
         return state
-    return {State.INITIAL_REPLICATION: State.PROTECTED, State.REPROTECTING: State.PROTECTED_REVERSE}.get(state, state)
+    moves = {State.INITIAL_REPLICATION: State.PROTECTED, State.REPROTECTING: State.PROTECTED_REVERSE}
+    if family is Family.HOST_TO_SITE:
+        moves[State.FAILED_OVER] = State.PROTECTED_REVERSE
+    return moves.get(state, state)

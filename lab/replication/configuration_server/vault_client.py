@@ -24,6 +24,7 @@ class VaultClient:
     """
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, seconds: float, drain: float) -> None:
+        self.endpoint = endpoint
         self._base = f"https://{endpoint.address}:{endpoint.port}/v1"
         self._context = context
         self._timeout = aiohttp.ClientTimeout(total=max(seconds, drain) + 30, connect=30)
@@ -74,6 +75,14 @@ class VaultClient:
     async def delete_machine(self, name: str) -> None:
         """Remove a machine, if it exists. Raises JobError."""
         await self._call("DELETE", f"/machines/{quote(name)}", None, may_be_missing=True)
+
+    async def export(self, name: str, reader: str) -> None:
+        """Have the disks of a machine written for a provider to read. Raises JobError."""
+        await self._call("POST", f"/machines/{quote(name)}/export", {"reader": reader})
+
+    async def end_export(self, name: str) -> None:
+        """Have what was written deleted. Raises JobError."""
+        await self._call("DELETE", f"/machines/{quote(name)}/export", None, may_be_missing=True)
 
     async def events(self, after: int, wait: float) -> list[dict[str, Any]]:
         """Return events after a number, waiting for the first. Raises JobError."""

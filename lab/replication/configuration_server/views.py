@@ -12,7 +12,6 @@ from lab.replication.configuration_server.health import Facts, Health, health_of
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.sessions import Session, SessionTable
-from lab.replication.configuration_server.states import allowed_operations
 
 NS = 10**9
 NO_LIMIT = float("inf")
@@ -35,7 +34,7 @@ class Views:
         points = self.sessions.points(session.stream) if session else []
         rpo = rpo_seconds(time.time_ns(), points[-1].end_ns if points else None)
         job = self.jobs.running(machine.name)
-        allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+        allowed = machine.allowed
         return {
             "name": machine.name,
             "state": machine.state.value,
@@ -77,9 +76,13 @@ class Views:
         )
 
     def _silent(self, machine: Machine, session: Session) -> dict[str, float | None]:
-        names = [machine.agent, f"process-server-{session.process_server.name}"]
-        if session.master_target is not None:
-            names.append(f"master-target-{session.master_target.name}")
+        servers = {
+            "process-server": session.process_server,
+            "master-target": session.master_target,
+            "provider": session.receiver,
+        }
+        agent = f"provider-{session.source.name}" if session.source is not None else machine.agent
+        names = [agent, *(f"{kind}-{server.name}" for kind, server in servers.items() if server is not None)]
         return {name: self._silence(name) for name in names}
 
     def _silence(self, component: str) -> float | None:

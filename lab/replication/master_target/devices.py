@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from lab.replication.changeset import Buffer
 from lab.waiting import Deadline, wait_until
@@ -16,6 +17,26 @@ ATTACH_TIMEOUT_S = 30.0
 BLKFLSBUF = 0x1261
 
 Resolver = Callable[[str], Path | None]
+
+
+class BlockDevice(Protocol):
+    """A replica disk that is open; a place that it does not have raises BadDevice."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes."""
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Write all of ``data``; it is durable after ``flush``."""
+
+    def flush(self) -> None:
+        """Make every write durable."""
+
+    def close(self) -> None:
+        """Flush and let go of it."""
+
+
+OpenDevice = Callable[[Path, int], BlockDevice]
+"""Opens the replica disk of so many bytes. Raises BadDevice."""
 
 
 class BadDevice(OSError):
@@ -92,28 +113,28 @@ class Device:
 class DeviceSet:
     """The open devices of a stream, by disk index."""
 
-    def __init__(self, devices: dict[int, Device]) -> None:
+    def __init__(self, devices: dict[int, BlockDevice]) -> None:
         self._devices = devices
 
     @classmethod
-    def open(cls, wanted: dict[int, tuple[str, int]], resolve: Resolver) -> DeviceSet:
+    def open(cls, wanted: dict[int, tuple[str, int]], resolve: Resolver, open_device: OpenDevice = Device) -> DeviceSet:
         """Open ``{index: (serial, size)}``; a hot-plugged disk may take a moment to appear.
 
         Raises:
             BadDevice: a disk cannot be opened.
             DeadlineExceeded: a disk does not appear.
         """
-        opened: dict[int, Device] = {}
+        opened: dict[int, BlockDevice] = {}
         try:
             for index, (serial, size) in wanted.items():
                 path = wait_until(lambda s=serial: resolve(s), Deadline.after(ATTACH_TIMEOUT_S), f"disk {serial}")  # type: ignore[misc]
-                opened[index] = Device(path, size)
+                opened[index] = open_device(path, size)
         except BaseException:
             cls(opened).close()
             raise
         return cls(opened)
 
-    def __getitem__(self, index: int) -> Device:
+    def __getitem__(self, index: int) -> BlockDevice:
         """Return the device of a disk.
 
         Raises:

@@ -17,7 +17,7 @@ from lab.replication.common.inbox import Inbox
 from lab.replication.common.ingest import receive
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import server_context
-from lab.replication.master_target.devices import BadDevice, Resolver, found_disk, resolve_serial
+from lab.replication.master_target.devices import BadDevice, Device, OpenDevice, Resolver, found_disk, resolve_serial
 from lab.replication.master_target.handover import read_archive
 from lab.replication.master_target.settings import StreamSettings
 from lab.replication.master_target.stream import SPOOL, ReplicaStream, load_settings
@@ -32,11 +32,25 @@ OK, BAD_REQUEST, FORBIDDEN, UNAVAILABLE = 200, 400, 403, 503
 
 
 class MasterTarget:
-    """Applies streams to replica disks; ``spool_quota_bytes`` in its configuration bounds the spool."""
+    """Applies streams to replica disks.
 
-    def __init__(self, config: ServiceConfig, outbox: Outbox, resolve: Resolver = resolve_serial) -> None:
+    ``spool_quota_bytes`` in its configuration bounds the spool, ``data_address`` is where it listens (everywhere).
+    Only components of kind ``sender`` may send.
+    """
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        outbox: Outbox,
+        resolve: Resolver = resolve_serial,
+        *,
+        sender: str = "process-server",
+        open_device: OpenDevice = Device,
+    ) -> None:
         self._outbox = outbox
         self._resolve = resolve
+        self._sender = sender
+        self._open_device = open_device
         self._idle_port = config.data_port or DEFAULT_PORT
         self._quota = int(config.settings.get("spool_quota_bytes", DEFAULT_QUOTA))
         self._directory = config.state_dir / "streams"
@@ -50,6 +64,7 @@ class MasterTarget:
                 Route("GET", re.compile(STREAM), self._status),
                 Route("POST", re.compile(STREAM + "/compare"), self._compare),
             ],
+            str(config.settings.get("data_address", "")),
         )
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -57,11 +72,11 @@ class MasterTarget:
         return {
             "open-stream": self.open_stream,
             "roll": self.roll,
-            "hand-over-size": lambda a: {"bytes": self._known(a).hand_over_bytes()},
+            "hand-over-size": lambda a: {"bytes": self.known(a).hand_over_bytes()},
             "hand-over": self.hand_over,
             "take-over": self.take_over,
-            "copy-barrier": lambda a: self._known(a).hold(hold=bool(a["hold"])),
-            "forget-points": lambda a: self._known(a).forget_points(str(a["keep"])),
+            "copy-barrier": lambda a: self.known(a).hold(hold=bool(a["hold"])),
+            "forget-points": lambda a: self.known(a).forget_points(str(a["keep"])),
             "close-stream": self.close_stream,
         }
 
@@ -103,14 +118,14 @@ class MasterTarget:
     def roll(self, arguments: JSON) -> JSON:
         """Turn disks or clones into a recovery point."""
         serials = {int(disk["index"]): str(disk["serial"]) for disk in arguments["disks"]}
-        return self._known(arguments).roll(str(arguments["recovery_point"]), serials)
+        return self.known(arguments).roll(str(arguments["recovery_point"]), serials)
 
     def hand_over(self, arguments: JSON) -> JSON:
         """Write points and undo log of a stream to a disk, and let go of the replica disks; return ``write_archive``'s.
 
         The stream stays open here until it is closed: if nobody takes it over, it goes on.
         """
-        return self._known(arguments).hand_over(found_disk(str(arguments["serial"]), self._resolve))
+        return self.known(arguments).hand_over(found_disk(str(arguments["serial"]), self._resolve))
 
     def take_over(self, arguments: JSON) -> JSON:
         """Take a stream that comes from another master target, unless it is further here already.
@@ -144,7 +159,7 @@ class MasterTarget:
         return self._directory / stream
 
     def _add(self, settings: StreamSettings) -> ReplicaStream:
-        stream = ReplicaStream(self._path(settings.stream), settings, self._resolve, self._outbox)
+        stream = ReplicaStream(self._path(settings.stream), settings, self._resolve, self._outbox, self._open_device)
         self._streams[settings.stream] = stream
         stream.start()
         return stream
@@ -152,7 +167,8 @@ class MasterTarget:
     def _listen(self) -> None:
         self._server.listen_on({stream.settings.data_port for stream in self._streams.values()} or {self._idle_port})
 
-    def _known(self, arguments: JSON) -> ReplicaStream:
+    def known(self, arguments: JSON) -> ReplicaStream:
+        """Return the stream that a command is about. Raises CommandFailed."""
         stream = self._streams.get(str(arguments["stream"]))
         if stream is None:
             raise CommandFailed("unknown-stream", f"no stream {arguments['stream']} is open here")
@@ -160,7 +176,7 @@ class MasterTarget:
 
     def _allowed(self, request: Request) -> ReplicaStream:
         stream = self._streams.get(request.parts["stream"])
-        request.allow("process-server", name=stream.settings.process_server if stream else None)
+        request.allow(self._sender, name=stream.settings.process_server if stream else None)
         if stream is None:
             log.warning("refused %s %s: no such stream", request.method, request.path)
             raise Refused(FORBIDDEN, "unknown-stream", "no such stream is open here")

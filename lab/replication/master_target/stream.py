@@ -18,7 +18,7 @@ from lab.replication.common.outbox import Outbox
 from lab.replication.digests import DIGEST_SIZE, ChunkDigests
 from lab.replication.document import DocumentReader
 from lab.replication.master_target.barrier import Barrier
-from lab.replication.master_target.devices import DeviceSet, Resolver
+from lab.replication.master_target.devices import Device, DeviceSet, OpenDevice, Resolver
 from lab.replication.master_target.handover import needed_bytes, write_archive
 from lab.replication.master_target.keeper import Keeper
 from lab.replication.master_target.points import Point, PointStore
@@ -38,10 +38,18 @@ class ReplicaStream:
     replication write straight to the disks, those of a resynchronisation keep the points before it alive.
     """
 
-    def __init__(self, directory: Path, settings: StreamSettings, resolve: Resolver, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: StreamSettings,
+        resolve: Resolver,
+        outbox: Outbox,
+        open_device: OpenDevice = Device,
+    ) -> None:
         self.settings = settings
         self._directory = directory
         self._resolve = resolve
+        self._open_device = open_device
         self._outbox = outbox
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -174,7 +182,7 @@ class ReplicaStream:
 
     def _open(self) -> DeviceSet:
         if self._devices is None:
-            self._devices = DeviceSet.open(self.settings.wanted, self._resolve)
+            self._devices = DeviceSet.open(self.settings.wanted, self._resolve, self._open_device)
         return self._devices
 
     def _release(self) -> None:
@@ -183,7 +191,8 @@ class ReplicaStream:
             self._devices = None
 
     def _roll_devices(self, point: Point, serials: dict[int, str]) -> int:
-        devices = DeviceSet.open({i: (serial, self.settings.sizes[i]) for i, serial in serials.items()}, self._resolve)
+        wanted = {index: (serial, self.settings.sizes[index]) for index, serial in serials.items()}
+        devices = DeviceSet.open(wanted, self._resolve, self._open_device)
         try:
             return self._undo.roll_back(devices, point.sequence)
         finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,46 @@ class Cut:
     begin_ns: int
     end_ns: int
     token: str
+
+
+class DiskReader(Protocol):
+    """An open disk that is read in bulk: pieces of a MiB into page-aligned memory."""
+
+    def offsets(self, length: int) -> Iterable[int]:
+        """Return where pieces of ``length`` bytes begin, without those of which is known that they hold zeros only."""
+
+    def read_into(self, room: memoryview, offset: int) -> int:
+        """Read as much as there is room for, up to the end of the disk; return how many bytes that were."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class DeviceReader:
+    """A block device or file as a ``DiskReader``; ``size`` in bytes."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+
+    def offsets(self, length: int) -> Iterable[int]:
+        """Return all places: a device does not say where it is empty."""
+        return range(0, self._size, length)
+
+    def read_into(self, room: memoryview, offset: int) -> int:
+        """Read from the device."""
+        return os.preadv(self._descriptor, [room], offset)
+
+    def close(self) -> None:
+        """Close the device."""
+        os.close(self._descriptor)
+
+
+class DiskSource(Protocol):
+    """Where disks can be read from."""
+
+    def open_disk(self, disk: CapturedDisk) -> DiskReader:
+        """Open a disk for reading all of it; the caller closes it."""
 
 
 class Capture(Protocol):
@@ -96,5 +137,5 @@ class Capture(Protocol):
     def release(self, cut: Cut) -> None:
         """The changes of ``cut`` are safe elsewhere: its logs may be used again."""
 
-    def read_device(self, disk: CapturedDisk) -> int:
-        """Return a file descriptor for bulk reads of 1 MiB into page-aligned memory; the caller closes it."""
+    def open_disk(self, disk: CapturedDisk) -> DiskReader:
+        """Open a disk for reading all of it; the caller closes it."""

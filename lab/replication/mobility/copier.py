@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,8 +12,8 @@ from lab.replication.changeset import Buffer, Frame, Head, data_frame, end_frame
 from lab.replication.common.link import Body
 from lab.replication.digests import ChunkDigests
 from lab.replication.extents import iter_nonzero_extents
-from lab.replication.mobility.capture import Capture, CapturedDisk
-from lab.replication.mobility.uplink import Uplink
+from lab.replication.mobility.capture import CapturedDisk, DiskSource
+from lab.replication.mobility.uplink import Outlet
 
 READ_SIZE = 1 << 20
 DOCUMENT_RAW = 16 << 20
@@ -37,17 +36,17 @@ class Copier:
 
     def __init__(
         self,
-        capture: Capture,
-        disks: list[CapturedDisk],
-        uplink: Uplink,
+        source: DiskSource,
+        disks: Sequence[CapturedDisk],
+        outlet: Outlet,
         *,
         first: int,
         head_of: Callable[[int], Head],
         progressed: Callable[[Progress], None],
     ) -> None:
-        self._capture = capture
+        self._source = source
         self._disks = disks
-        self._uplink = uplink
+        self._outlet = outlet
         self._head_of = head_of
         self._progressed = progressed
         self._progress = Progress(0, sum(disk.size for disk in disks), 0)
@@ -67,7 +66,7 @@ class Copier:
             UploadRejected: the process server has lost documents.
         """
         for disk in self._disks:
-            for offset, content in self._read(disk, range(0, disk.size, READ_SIZE), READ_SIZE):
+            for offset, content in self._read(disk, None, READ_SIZE):
                 kept = False
                 for start, data in iter_nonzero_extents(content, offset):
                     self._add(data_frame(disk.index, start, data))
@@ -94,7 +93,7 @@ class Copier:
         with ThreadPoolExecutor(1, thread_name_prefix="compare") as compare:
             asked: deque[Future[list[int]]] = deque()
             for first, digests in self._batches(disk):
-                asked.append(compare.submit(self._uplink.differing, disk.index, CHUNK, first, digests))
+                asked.append(compare.submit(self._outlet.differing, disk.index, CHUNK, first, digests))
                 if len(asked) > BATCHES_AHEAD:
                     differing += asked.popleft().result()
             for answer in asked:
@@ -116,18 +115,21 @@ class Copier:
         if digests:
             yield first, b"".join(digests)
 
-    def _read(self, disk: CapturedDisk, offsets: range | list[int], length: int) -> Iterator[tuple[int, memoryview]]:
-        """Yield the content at each offset; what should outlive the next one is kept by ``_account``."""
-        descriptor = self._capture.read_device(disk)
+    def _read(self, disk: CapturedDisk, offsets: Iterable[int] | None, length: int) -> Iterator[tuple[int, memoryview]]:
+        """Yield the content at each offset (None: wherever it may not be zero).
+
+        What should outlive the next one is kept by ``_account``.
+        """
+        reader = self._source.open_disk(disk)
         try:
-            for offset in offsets:
+            for offset in reader.offsets(length) if offsets is None else offsets:
                 room = self._memory[self._used : self._used + length]
-                read = os.preadv(descriptor, [room], offset)
+                read = reader.read_into(room, offset)
                 if read < min(length, disk.size - offset):
                     raise OSError(f"short read from {disk.device} at {offset}")
                 yield offset, room[: min(read, disk.size - offset)]
         finally:
-            os.close(descriptor)
+            reader.close()
 
     def _add(self, frame: Frame) -> None:
         self._frames.append(frame)
@@ -143,7 +145,7 @@ class Copier:
     def _send(self) -> None:
         if not self._frames:
             return
-        self._uplink.put(self.next_sequence, document_body(self._head_of(self.next_sequence), self._frames))
+        self._outlet.put(self.next_sequence, document_body(self._head_of(self.next_sequence), self._frames))
         self.next_sequence += 1
         self._progress.sent_bytes += self._raw
         self._frames, self._raw, self._used = [], 0, 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from lab.replication.changeset import Buffer
 from lab.replication.common.config import ServiceConfig
 from lab.replication.common.durable import read_json, write_json
-from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut
+from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut, DeviceReader
 from lab.replication.mobility.device_mapper import DeviceMapper, Target
 from lab.replication.mobility.guardian import Guardian
 from lab.replication.mobility.rendezvous import ALONE, Rendezvous
@@ -140,9 +140,9 @@ class DmCapture:
         del cut
         self._forget_closed()
 
-    def read_device(self, disk: CapturedDisk) -> int:
-        """Return a descriptor that reads the disk itself, past the page cache."""
-        return os.open(disk.device, os.O_RDONLY | os.O_DIRECT)
+    def open_disk(self, disk: CapturedDisk) -> DeviceReader:
+        """Open the disk itself, past the page cache."""
+        return DeviceReader(os.open(disk.device, os.O_RDONLY | os.O_DIRECT), disk.size)
 
     def close(self) -> None:
         """Stop using the disks; capture goes on below."""

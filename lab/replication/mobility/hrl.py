@@ -1,17 +1,20 @@
 """Changes that wait to be sent: ``<sequence>-<disk>.hrl`` files of data frames, one document for each sequence.
 
+The files are in one directory, or each beside its disk (``HrlPlaces``).
+
 ``<sequence>.json`` is written last and says that the files are whole. A cut with many changes becomes several
 documents, of which only the last carries the recovery point; without that last one the others never existed.
 """
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.replication.changeset import MAX_PAYLOAD, Buffer, Head, data_frame, end_frame, head_frame
@@ -70,12 +73,42 @@ class PendingDocument:
         return replace(self, head=replace(self.head, sequence=sequence, recovery_point=point))
 
 
+@dataclass(frozen=True)
+class HrlPlaces:
+    """Where the ``.hrl`` files of a stream are: in ``directory``, or in the folders that ``beside`` gives by disk.
+
+    Such a folder may hold the files of other streams: ``prefix`` tells them apart.
+    """
+
+    directory: Path
+    beside: Mapping[int, Path] = field(default_factory=dict)
+    prefix: str = ""
+
+    @property
+    def folders(self) -> set[Path]:
+        """Every folder that may have one."""
+        return {self.directory, *self.beside.values()}
+
+    def path(self, sequence: int, disk: int) -> Path:
+        """Return the name of a disk's file of changes."""
+        return self.beside.get(disk, self.directory) / f"{self.prefix}{sequence:012}-{disk}.hrl"
+
+    def found(self) -> Iterator[tuple[int, Path]]:
+        """Yield sequence and name of every file that is there."""
+        for folder in sorted(self.folders):
+            for path in folder.glob(f"{glob.escape(self.prefix)}*-*.hrl"):
+                sequence = path.stem.removeprefix(self.prefix).partition("-")[0]
+                if sequence.isdigit():
+                    yield int(sequence), path
+
+
 class HrlQueue:
     """The documents of one stream that wait in ``directory``, oldest first; several threads may use it."""
 
-    def __init__(self, directory: Path, quota: int) -> None:
+    def __init__(self, directory: Path, quota: int, places: HrlPlaces | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = directory
+        self._places = places or HrlPlaces(directory)
         self._quota = quota
         self._lock = threading.Lock()
         self._pending: dict[int, PendingDocument] = {}
@@ -115,6 +148,15 @@ class HrlQueue:
         with self._lock:
             return sum(sum(document.sizes.values()) for document in self._pending.values())
 
+    def bytes_by_disk(self) -> dict[int, int]:
+        """Return how much room the files of each disk take."""
+        with self._lock:
+            totals: dict[int, int] = {}
+            for document in self._pending.values():
+                for disk, size in document.sizes.items():
+                    totals[disk] = totals.get(disk, 0) + size
+            return totals
+
     def store(
         self,
         head: Head,
@@ -131,7 +173,7 @@ class HrlQueue:
         Raises:
             SpoolFull: the quota is used up; nothing of the cut was kept.
         """
-        writer = _CutWriter(self._directory, head, disks, self._quota - self.bytes_waiting)
+        writer = _CutWriter(self._places, head, disks, self._quota - self.bytes_waiting)
         try:
             documents = writer.write(changes, is_instant)
         except BaseException:
@@ -152,7 +194,7 @@ class HrlQueue:
         def parts() -> Iterator[Buffer]:
             yield first.header() + bytes(first.stored)
             for disk in document.sizes:
-                with hrl_path(self._directory, document.head.sequence, disk).open("rb", buffering=0) as file:
+                with self._places.path(document.head.sequence, disk).open("rb", buffering=0) as file:
                     while block := file.read(READ_SIZE):
                         yield block
             yield last.header() + bytes(last.stored)
@@ -169,7 +211,7 @@ class HrlQueue:
         """Delete everything."""
         with self._lock:
             self._pending = {}
-        for path in [*self._directory.glob("*.json"), *self._directory.glob("*.hrl")]:
+        for path in [*self._directory.glob("*.json"), *(path for _, path in self._places.found())]:
             path.unlink(missing_ok=True)
 
     def adopt(self, other: HrlQueue, first: int) -> int:
@@ -178,8 +220,7 @@ class HrlQueue:
         while (document := other.oldest()) is not None:
             moved = document.renumbered(sequence)
             for disk in document.sizes:
-                source = hrl_path(other._directory, document.head.sequence, disk)
-                commit_file(source, hrl_path(self._directory, sequence, disk))
+                commit_file(other._places.path(document.head.sequence, disk), self._places.path(sequence, disk))
             write_json(self._meta(sequence), moved.to_json())
             with self._lock:
                 self._pending[sequence] = moved
@@ -189,34 +230,29 @@ class HrlQueue:
 
     def _check(self, document: PendingDocument) -> None:
         for disk, size in document.sizes.items():
-            path = hrl_path(self._directory, document.head.sequence, disk)
+            path = self._places.path(document.head.sequence, disk)
             if not path.exists() or path.stat().st_size != size:
                 raise ChangesLost(f"{path.name} is missing or damaged")
 
     def _delete(self, document: PendingDocument) -> None:
         self._meta(document.head.sequence).unlink(missing_ok=True)
         for disk in document.sizes:
-            hrl_path(self._directory, document.head.sequence, disk).unlink(missing_ok=True)
+            self._places.path(document.head.sequence, disk).unlink(missing_ok=True)
 
     def _drop_orphans(self) -> None:
-        for path in self._directory.glob("*.hrl"):
-            if not self._meta(int(path.stem.partition("-")[0])).exists():
+        for sequence, path in self._places.found():
+            if not self._meta(sequence).exists():
                 path.unlink()
 
     def _meta(self, sequence: int) -> Path:
         return self._directory / f"{sequence:012}.json"
 
 
-def hrl_path(directory: Path, sequence: int, disk: int) -> Path:
-    """Return the name of a disk's file of changes."""
-    return directory / f"{sequence:012}-{disk}.hrl"
-
-
 class _CutWriter:
     """Writes the changes of one cut to files, a new document every ``DOCUMENT_RAW`` bytes."""
 
-    def __init__(self, directory: Path, head: Head, disks: list[CapturedDisk], room: int) -> None:
-        self._directory = directory
+    def __init__(self, places: HrlPlaces, head: Head, disks: list[CapturedDisk], room: int) -> None:
+        self._places = places
         self._head = head
         self._disks = [disk.index for disk in disks]
         self._room = room
@@ -228,7 +264,8 @@ class _CutWriter:
         more = True
         while more:
             more = self._write_document(changes)
-        sync_directory(self._directory)
+        for folder in self._places.folders:
+            sync_directory(folder)
         last = self._documents[-1]
         wanted = self._head.recovery_point is not None and is_instant()
         point = f"{last.head.stream}-{last.head.sequence}" if wanted else None
@@ -238,7 +275,7 @@ class _CutWriter:
     def _write_document(self, changes: Iterator[tuple[int, int, Buffer]]) -> bool:
         """Write one document; return whether there may be more changes."""
         sequence = self._head.sequence + len(self._documents)
-        paths = {disk: hrl_path(self._directory, sequence, disk) for disk in self._disks}
+        paths = {disk: self._places.path(sequence, disk) for disk in self._disks}
         frames = raw = 0
         more = False
         with ExitStack() as stack:

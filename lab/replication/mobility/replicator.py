@@ -28,7 +28,7 @@ from lab.replication.mobility.hooks import FOLDER, quiet
 from lab.replication.mobility.hrl import ChangesLost, HrlQueue, SpoolFull, cause_of
 from lab.replication.mobility.keeper import Keeper, Label
 from lab.replication.mobility.schedule import Schedule
-from lab.replication.mobility.session import CHECKSUM, COPY, STEADY, SessionFile
+from lab.replication.mobility.session import CHECKSUM, COPY, STEADY, Session, SessionFile
 from lab.replication.mobility.uplink import Interrupted, Uplink, UploadRejected
 from lab.waiting import Deadline
 
@@ -50,7 +50,7 @@ class Replicator:
     def __init__(
         self,
         capture: Capture,
-        session: SessionFile,
+        session: SessionFile[Session],
         *,
         machine: str,
         spool: Path,

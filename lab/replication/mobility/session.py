@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from lab.replication.common.config import Endpoint
 from lab.replication.common.durable import JSON, read_json, write_json
@@ -96,17 +97,29 @@ class Session:
         return {**vars(self), "order": self.order.to_json()}
 
 
-class SessionFile:
+class Storable(Protocol):
+    """A dataclass that can be stored."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def to_json(self) -> JSON:
+        """Return it as a JSON object."""
+
+
+S = TypeVar("S", bound=Storable)
+
+
+class SessionFile(Generic[S]):
     """The session that survives restarts; every ``update`` is durable."""
 
-    def __init__(self, path: Path, session: Session) -> None:
+    def __init__(self, path: Path, session: S) -> None:
         self._path = path
         self.value = session
         write_json(path, session.to_json())
 
-    def update(self, **changes: str | int | bool) -> None:
+    def update(self, **changes: Any) -> None:
         """Change some fields."""
-        changed = replace(self.value, **changes)  # type: ignore[arg-type]  # keywords are fields of Session
+        changed = replace(self.value, **changes)
         write_json(self._path, changed.to_json())
         self.value = changed
 

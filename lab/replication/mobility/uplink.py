@@ -1,4 +1,4 @@
-"""The way to the process server: every call is repeated until it is answered or nobody wants the answer."""
+"""The way to the other side: every call is repeated until it is answered or nobody wants the answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from lab.replication.changeset import Buffer
 from lab.replication.common.backoff import Backoff
@@ -29,8 +30,44 @@ class UploadRejected(Exception):
     """The process server cannot use this document: one before it is missing, or it is damaged."""
 
 
+class Outlet(Protocol):
+    """Where the documents of one stream go. Everything may raise Interrupted."""
+
+    def expected(self) -> int:
+        """Return the sequence that comes next over there."""
+
+    def put(self, sequence: int, body: Body) -> None:
+        """Send a document; when this returns it need not be kept here. Raises UploadRejected."""
+
+    def differing(self, disk: int, chunk: int, first: int, digests: Buffer) -> list[int]:
+        """Return which chunks of the replica have other digests. Raises UploadRejected."""
+
+    def wait_forwarded(self, sequence: int) -> None:
+        """Wait until the replica's keeper has everything up to ``sequence``."""
+
+    def abort(self) -> None:
+        """End the call that is under way and refuse all others."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Pauses(Protocol):
+    """How long to wait between attempts."""
+
+    def pause(self) -> bool:
+        """Wait; return False as soon as the service has to stop."""
+
+
 class Uplink:
-    """Calls for one stream. ``interrupted`` is asked before every attempt; ``noted`` hears of every new problem."""
+    """Calls for one stream. ``interrupted`` is asked before every attempt; ``noted`` hears of every new problem.
+
+    ``server`` is what logs call the other side.
+    """
+
+    server = "process server"
+    kept = "forwarded"
+    """The number in a stream's status up to which its keeper has everything."""
 
     def __init__(
         self,
@@ -78,12 +115,12 @@ class Uplink:
         return [int(index) for index in reply.json["differ"]]
 
     def wait_forwarded(self, sequence: int) -> None:
-        """Wait until the master target has everything up to ``sequence`` on disk.
+        """Wait until whoever keeps the replica has everything up to ``sequence`` on disk.
 
         Raises:
             Interrupted: see there.
         """
-        while int(self._ask("GET", stream_path(self._stream), Body(list, 0)).json["forwarded"]) < sequence:
+        while int(self._ask("GET", stream_path(self._stream), Body(list, 0)).json[self.kept]) < sequence:
             self._stop.wait(FORWARD_POLL_S)
 
     def abort(self) -> None:
@@ -95,13 +132,14 @@ class Uplink:
         self._link.close()
 
     def _ask(self, method: str, path: str, body: Body) -> Reply:
-        backoff = Backoff(self._stop)
+        backoff = self._pauses()
         while True:
             if self._stop.is_set() or self._interrupted():
                 raise Interrupted
             try:
                 reply = self._link.send(method, path, body)
             except Unreachable as error:
+                self._judge_silence(error)
                 self._note(str(error))
                 backoff.pause()
                 continue
@@ -113,6 +151,12 @@ class Uplink:
                 self._stop.wait(min(reply.retry_after, TIMEOUT_S))
             backoff.pause()
 
+    def _pauses(self) -> Pauses:
+        return Backoff(self._stop)
+
+    def _judge_silence(self, error: Unreachable) -> None:
+        """Raise when trying again cannot help; here it always can."""
+
     def _judge(self, method: str, reply: Reply) -> None:
         error = reply.json.get("error") or {}
         text = f"HTTP {reply.status}: {error.get('message', '')}"
@@ -123,6 +167,6 @@ class Uplink:
 
     def _note(self, problem: str) -> None:
         if problem != self._problem and not self._stop.is_set():
-            log.warning("process server: %s", problem or "answers again")
+            log.warning("%s: %s", self.server, problem or "answers again")
             self._noted(problem)
         self._problem = problem

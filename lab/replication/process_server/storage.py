@@ -7,7 +7,6 @@ in the container nor taken is sent again.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import threading
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from lab.replication.changeset import Buffer
+from lab.replication.common.ahead import ahead
 from lab.replication.common.durable import write_atomically
 from lab.replication.common.link import Reply
+from lab.replication.common.optimised import Pieces
 from lab.replication.common.storage_access import API_VERSION, MARK, StorageAccess, log_name
-from lab.replication.process_server.ahead import ahead
 from lab.replication.process_server.forwarding import NotTaken, Parts, Standing
 
 if TYPE_CHECKING:
@@ -34,30 +34,6 @@ TIMEOUT_S = 60.0
 DIGEST_SIZE = 32
 OK = 200
 _SECRET = re.compile(r"\bsig=[^&\s'\"]+")
-
-
-class Pieces(io.RawIOBase):
-    """A body that is produced while it is read: the library reads blocks of its own size, without a copy for each."""
-
-    def __init__(self, pieces: Iterator[Buffer]) -> None:
-        self._pieces = pieces
-        self._waiting = bytearray()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return ``size`` bytes, fewer only at the end."""
-        while size < 0 or len(self._waiting) < size:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._waiting += piece
-        end = len(self._waiting) if size < 0 else size
-        taken = bytes(memoryview(self._waiting)[:end])
-        del self._waiting[:end]
-        return taken
 
 
 class StorageForwarder:

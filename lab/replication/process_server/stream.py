@@ -6,18 +6,16 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from lab.replication.changeset import Buffer, end_frame, head_frame
 from lab.replication.common.backoff import Backoff
-from lab.replication.common.compression import Zstd
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.inbox import Inbox
 from lab.replication.common.link import Reply
+from lab.replication.common.optimised import Optimised
 from lab.replication.common.storage_access import StorageAccess
-from lab.replication.document import DocumentReader
 from lab.replication.process_server.forwarding import Forwarder, NotTaken
 from lab.replication.process_server.settings import StreamSettings
 from lab.replication.process_server.statistics import DocumentRecord, Statistics
@@ -26,53 +24,11 @@ from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 log = logging.getLogger(__name__)
 
-PIECE_BYTES = 256 << 10
-"""A chunk for each small frame would cost more than what is in it."""
 CACHE = "cache"
 IDLE_S = 5.0
 UNKEPT_S = 0.5
 """How often the other side is asked what it keeps while it does not keep everything."""
 STOP_S = 60.0
-
-
-class Optimised:
-    """A cached document on its way out: compressed frame by frame while it is sent, and measured."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.raw_bytes = 0
-        self.wire_bytes = 0
-        self.optimised_ns = 0
-
-    def parts(self) -> Iterator[Buffer]:
-        """Yield the document's bytes in large pieces; every call begins again."""
-        waiting = bytearray()
-        for piece in self._pieces():
-            waiting += piece
-            if len(waiting) >= PIECE_BYTES:
-                yield waiting
-                waiting = bytearray()
-        if waiting:
-            yield waiting
-
-    def _pieces(self) -> Iterator[Buffer]:
-        self.wire_bytes = 0
-        codec = Zstd()
-        with self._path.open("rb") as source:
-            reader = DocumentReader(source)
-            yield from self._counted(head_frame(reader.head).header(), head_frame(reader.head).stored)
-            for frame in reader.frames():
-                smaller = frame.compressed(codec)
-                yield from self._counted(smaller.header(), smaller.stored)
-            self.raw_bytes = reader.raw_bytes
-            self.optimised_ns = time.time_ns()
-            last = end_frame(reader.frame_count, reader.raw_bytes)
-            yield from self._counted(last.header(), last.stored)
-
-    def _counted(self, *parts: Buffer) -> Iterator[Buffer]:
-        for part in parts:
-            self.wire_bytes += len(part)
-            yield part
 
 
 class CachedStream:
@@ -209,7 +165,7 @@ class CachedStream:
         self._sent = standing.sent
 
     def _forward(self, sequence: int, path: Path) -> None:
-        document = Optimised(path)
+        document = Optimised(lambda: path.open("rb"))
         received_ns = path.stat().st_mtime_ns
         self._forwarder.send(sequence, document.parts)
         self._statistics.add(

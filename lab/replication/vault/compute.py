@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic, PowerState
@@ -97,6 +98,13 @@ class Compute:
             if disk.id.name.startswith(prefix):
                 self.hypervisor.delete_disk(disk.id)
         self.exports.end(name)
+
+    def export(self, name: str, folder: Path) -> None:
+        """Write the disks of a machine to ``DISK.raw`` in a folder. Raises NotFound, HypervisorError."""
+        prefix = _disk_id(name, "").name
+        for attachment in self.hypervisor.machine(name).disks:
+            disk = attachment.disk.name.removeprefix(prefix)
+            self.hypervisor.export_disk(attachment.disk, folder / f"{disk}.raw")
 
     def running(self) -> Sequence[str]:
         """Return the machines that this has made and that are on."""

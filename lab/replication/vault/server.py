@@ -1,4 +1,7 @@
-"""The HTTPS service of a vault. Only configuration servers call it, and it calls nobody on-premises (seed L65)."""
+"""The HTTPS service of a vault. Configuration servers call it, and it calls nobody on-premises (seed L65).
+
+A provider reads the disks of the one machine that comes back to its host, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ from aiohttp import web
 
 from lab.hypervisors.protocols import CloudHypervisor, Conflict, HypervisorError, NotFound
 from lab.replication.common.durable import JSON
-from lab.replication.common.tls import UnknownPeer, peer_of, server_context
+from lab.replication.common.tls import Peer, UnknownPeer, peer_of, server_context
 from lab.replication.vault.compute import Compute
 from lab.replication.vault.config import VaultConfig
 from lab.replication.vault.exports import Exports
+from lab.replication.vault.handing_back import HandingBack
 from lab.replication.vault.items import Items
 from lab.replication.vault.ledger import Ledger
 from lab.replication.vault.setup import SOURCES, Step, StepTooEarly, require_before
@@ -25,7 +29,10 @@ from lab.waiting import DeadlineExceeded
 log = logging.getLogger(__name__)
 
 CALLER = "configuration-server"
-MOST_BODY = 1 << 18
+READER = "provider"
+READABLE = "/v1/exports/"
+"""What the provider of a host may read, of the machine that comes back to it and of no other."""
+MOST_BODY = 1 << 20
 LONGEST_WAIT_S = 30.0
 LOOK_S = 0.2
 MERGE_S = 900.0
@@ -62,6 +69,7 @@ class VaultServer:
             settle_s=config.settle_s,
             access_s=config.access_s,
         )
+        self._handing_back = HandingBack(config.state_dir / "handing-back", self._compute)
         self._runner = web.AppRunner(self._application(), access_log=None)
         self._closing = False
 
@@ -110,6 +118,10 @@ class VaultServer:
                 web.get(machine, _answering(lambda r: self._items.machine(r.match_info["machine"]))),
                 web.delete(machine, _answering(lambda r: self._items.delete_machine(r.match_info["machine"]))),
                 web.post(machine + "/power", self._power),
+                web.post(machine + "/export", self._export),
+                web.delete(machine + "/export", _answering(self._end_export)),
+                web.get(READABLE + "{machine}/{disk}", self._read_export),
+                web.post(READABLE + "{machine}/{disk}/compare", self._compare_export),
                 web.get("/v1/jobs", _answering(lambda _: {"jobs": self._ledger.jobs()})),
                 web.get("/v1/events", self._events),
             ]
@@ -181,6 +193,30 @@ class VaultServer:
         value, machine = await _body(request), request.match_info["machine"]
         return await _threaded(lambda: self._items.switch(machine, value.get("action")))
 
+    async def _export(self, request: web.Request) -> web.Response:
+        value, machine = await _body(request), request.match_info["machine"]
+        return await _threaded(lambda: self._handing_back.export(machine, str(value["reader"])))
+
+    def _end_export(self, request: web.Request) -> JSON:
+        self._handing_back.end(request.match_info["machine"])
+        return {}
+
+    async def _read_export(self, request: web.Request) -> web.Response:
+        offset, length = (int(request.query[key]) for key in ("offset", "length"))
+        place = (_peer(request).name, request.match_info["machine"], request.match_info["disk"])
+        try:
+            content = await asyncio.to_thread(self._handing_back.read, *place, offset, length)
+        except tuple(STATUS) as error:
+            return _failure(error)
+        return web.Response(body=content, content_type="application/octet-stream")
+
+    async def _compare_export(self, request: web.Request) -> web.Response:
+        digests = await request.read()
+        chunk, first = (int(request.query[key]) for key in ("chunk", "first"))
+        place = (_peer(request).name, request.match_info["machine"], request.match_info["disk"])
+        compare = self._handing_back.compare
+        return await _threaded(lambda: {"differ": compare(*place, digests, chunk=chunk, first=first)})
+
     async def _events(self, request: web.Request) -> web.Response:
         """Answer as soon as there are events, or after ``wait`` seconds without."""
         after = int(request.query.get("after", 0))
@@ -194,7 +230,7 @@ class VaultServer:
             await asyncio.sleep(LOOK_S)
 
     def _require(self, step: Step, *, also: set[Step] | None = None) -> None:
-        require_before(step, {*self._ledger.setup(), *(also or set())}, known_here=HERE)
+        require_before(step, {**self._ledger.setup(), **{each: {} for each in also or set()}}, known_here=HERE)
 
 
 def _stream(request: web.Request) -> str:
@@ -215,20 +251,24 @@ def _answering(work: Callable[[web.Request], JSON]) -> Handler:
     return handler
 
 
-@web.middleware
-async def _only_configuration_servers(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _peer(request: web.Request) -> Peer:
     transport = request.transport
     certificate = transport.get_extra_info("peercert") if transport is not None else None
+    return peer_of(certificate or {})
+
+
+@web.middleware
+async def _only_configuration_servers(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        peer = peer_of(certificate or {})
+        peer = _peer(request)
     except UnknownPeer as error:
         return web.json_response({"error": {"type": "forbidden", "message": str(error)}}, status=403)
-    if peer.kind != CALLER:
+    if peer.kind != (READER if request.path.startswith(READABLE) else CALLER):
         message = f"{peer.kind} {peer.name} may not call a vault"
         return web.json_response({"error": {"type": "forbidden", "message": message}}, status=403)
     try:
         return await handler(request)
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         return _failure(error)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class Step(StrEnum):
@@ -19,8 +20,11 @@ class Step(StrEnum):
     TEST_FAILOVER = "test-failover"
 
 
-SOURCES = ("vmware", "physical")
-"""What can be replicated over a configuration server (seed L38, L40)."""
+HYPER_V = "hyper-v"
+SOURCES = ("vmware", "physical", HYPER_V)
+"""What can be replicated: over a configuration server (seed L38, L40), or from Hyper-V hosts by themselves (L39)."""
+WITHOUT_SERVER = (Step.CONFIGURATION_SERVER, Step.MOBILITY)
+"""Steps that do not exist for Hyper-V hosts (seed L96-101); what is added as ``servers`` are sites and clouds there."""
 
 
 class StepTooEarly(Exception):
@@ -42,13 +46,21 @@ def require_before(step: Step, done: Collection[str], *, known_here: Collection[
 
     Args:
         step: what is asked for.
-        done: the steps that were done.
+        done: the steps that were done; as a mapping to their documents it also says what the goal is.
         known_here: the steps about which the caller knows; the others are somebody else's to check.
 
     Raises:
         StepTooEarly: an earlier one was not done.
     """
     earlier = [each for each in Step if list(Step).index(each) < list(Step).index(step)]
-    missing = [each for each in earlier if each in known_here and each not in done]
+    absent = WITHOUT_SERVER if _from_hosts(done) else ()
+    missing = [each for each in earlier if each in known_here and each not in done and each not in absent]
     if missing:
         raise StepTooEarly(step, missing)
+
+
+def _from_hosts(done: Collection[str]) -> bool:
+    if not isinstance(done, Mapping):
+        return False
+    goals: Mapping[str, Any] = done.get(Step.GOAL) or {}
+    return any(goal.get("source") == HYPER_V for goal in goals.values())

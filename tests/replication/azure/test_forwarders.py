@@ -11,12 +11,13 @@ import pytest
 from logs import STREAM
 
 from conftest import needs_node
+from lab.replication.common.ahead import ahead
 from lab.replication.common.config import Endpoint
 from lab.replication.common.link import Reply
+from lab.replication.common.optimised import Pieces
 from lab.replication.process_server import forwarding
-from lab.replication.process_server.ahead import ahead
 from lab.replication.process_server.forwarding import Forwarder, MasterTargetForwarder, NotTaken
-from lab.replication.process_server.storage import Pieces, StorageForwarder
+from lab.replication.process_server.storage import StorageForwarder
 
 DIGEST = bytes(32)
 

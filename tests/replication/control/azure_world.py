@@ -68,8 +68,11 @@ class AzureWorld(World):
     def configured(self, config):
         return replace(config, vault=Endpoint("127.0.0.1", 1))
 
+    def open_storage(self):
+        return MemoryStorage()
+
     def before_start(self) -> None:
-        self.storage, self.cloud, self.exports = MemoryStorage(), MemoryHypervisor(), Exports()
+        self.storage, self.cloud, self.exports = self.open_storage(), MemoryHypervisor(), Exports()
         self.vault = self._start_vault()
         self.config = replace(self.config, vault=Endpoint("127.0.0.1", self.vault.port))
 

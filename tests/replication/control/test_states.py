@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lab.replication.configuration_server.states import (
+    TABLES,
     TRANSITIONS,
+    UNSUPPORTED,
+    Family,
     Operation,
     State,
     allowed_operations,
@@ -46,6 +49,36 @@ def test_states_in_which_a_job_runs_allow_nothing():
 def test_a_failed_operation_can_be_repeated_from_where_it_leaves_the_machine():
     for (state, operation), transition in TRANSITIONS.items():
         assert (transition.failed, operation) in TRANSITIONS, (state, operation)
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_in_every_family_a_machine_can_go_on_from_where_it_rests(family):
+    reached = {State.UNPROTECTED, *(move.done for move in TABLES[family].values())}
+    reached |= {settled(state, copied=True, has_point=True, family=family) for state in reached}
+    for state in reached & RESTING:
+        assert allowed_operations(state, family=family), state
+    for (state, operation), transition in TABLES[family].items():
+        assert (transition.failed, operation) in TABLES[family], (state, operation)
+    assert all(allowed_operations(state, family=family) == () for state in set(State) - RESTING)
+
+
+@pytest.mark.requirement("H2S-PFO", "H2S-UFO", "H2A-PFO", "H2A-UFO", "V2A-PFO-REFUSED")
+def test_planned_failover_belongs_to_machines_that_are_replicated_from_their_host():
+    for family in Family:
+        planned = Operation.PLANNED_FAILOVER in allowed_operations(State.PROTECTED, family=family)
+        assert planned == (family is not Family.GUEST)
+        assert ("planned-failover" in UNSUPPORTED[family]) == (family is Family.GUEST)
+
+
+@pytest.mark.requirement("H2A-FB-PLANNED", "H2S-RR", "H2S-FB")
+def test_the_way_back_is_another_one_for_each_target():
+    assert Operation.FAILBACK in allowed_operations(State.FAILED_OVER, family=Family.HOST_TO_AZURE)
+    assert Operation.REPROTECT not in allowed_operations(State.FAILED_OVER, family=Family.HOST_TO_AZURE)
+    assert Operation.REPROTECT in allowed_operations(State.FAILED_OVER, family=Family.HOST_TO_SITE)
+    assert Operation.FAILBACK not in allowed_operations(State.FAILED_OVER, family=Family.HOST_TO_SITE)
+    again = transition_for(State.FAILED_BACK, Operation.REPROTECT, family=Family.HOST_TO_SITE)
+    assert again.done is State.INITIAL_REPLICATION
+    assert transition_for(State.FAILED_BACK, Operation.REPROTECT) is None
 
 
 def test_suites_know_every_state():

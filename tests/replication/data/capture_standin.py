@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.replication.common.config import ServiceConfig
-from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut
+from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut, DeviceReader
 from lab.replication.mobility.rendezvous import ALONE, Rendezvous
 
 RECORD = struct.Struct("<HQI")
@@ -127,8 +127,8 @@ class FileCapture:
         for log in self._logs_of(cut):
             log.unlink()
 
-    def read_device(self, disk: CapturedDisk) -> int:
-        return os.open(disk.device, os.O_RDONLY)
+    def open_disk(self, disk: CapturedDisk) -> DeviceReader:
+        return DeviceReader(os.open(disk.device, os.O_RDONLY), disk.size)
 
     def _logs_of(self, cut: Cut) -> list[Path]:
         return [log for log in self._disks.logs() if int(log.name[4:]) <= int(cut.token)]

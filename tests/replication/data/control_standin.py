@@ -118,13 +118,19 @@ class ControlStandIn:
 
     def order(self, component: str, name: str, timeout: float = 60, **arguments: Any) -> dict[str, Any]:
         """Give a command and return its result."""
-        self._number += 1
-        number = str(self._number)
+        number = self.expect(component, name, **arguments)
         with self._changed:
-            self._waiting[component].append({"id": number, "name": name, "arguments": arguments})
-            self._changed.notify_all()
             assert self._changed.wait_for(lambda: number in self._results, timeout), f"no result of {name}"
         return self._results[number]
+
+    def expect(self, component: str, name: str, **arguments: Any) -> str:
+        """Give a command and do not wait for its result."""
+        with self._changed:
+            self._number += 1
+            number = str(self._number)
+            self._waiting[component].append({"id": number, "name": name, "arguments": arguments})
+            self._changed.notify_all()
+        return number
 
     def value(self, component: str, name: str, **arguments: Any) -> dict[str, Any]:
         result = self.order(component, name, **arguments)

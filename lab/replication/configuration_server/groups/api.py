@@ -19,7 +19,7 @@ from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.parsing import name_in
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.states import Operation, State, allowed_operations
+from lab.replication.configuration_server.states import Family, Operation, State
 
 WITH_POINT = (Operation.FAILOVER, Operation.TEST_FAILOVER, Operation.CHANGE_RECOVERY_POINT)
 """Operations that need an instant that all members have."""
@@ -67,7 +67,7 @@ class GroupApi:
         group = parse_group(name_in(request.match_info["name"]), await json_body(request))
         members = [self.machines.get(name) for name in group.names]
         self._refuse_change(group, members)
-        affected = [m for m in members if Operation.APPLY_POLICY in allowed_operations(m.state)]
+        affected = [m for m in members if Operation.APPLY_POLICY in m.allowed]
         for machine in affected:
             self.jobs.refuse_busy(machine, "change-group")
         # One transaction: a group that is stored but of which nobody was told would never take effect.
@@ -125,6 +125,9 @@ class GroupApi:
     def _refuse_change(self, group: Group, members: list[Machine]) -> None:
         """A machine that is replicated joins no group and leaves none (domain 2.4)."""
         for machine in members:
+            if machine.family is not Family.GUEST:
+                message = f"{machine.name} is replicated from its host, and such machines share no recovery points"
+                raise OperationRefused("not-supported", "change-group", machine.state, (), message)
             present = self.groups.of(machine.name)
             if present is not None and present.name != group.name:
                 message = f"{machine.name} is in group {present.name}"

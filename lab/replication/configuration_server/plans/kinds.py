@@ -20,14 +20,13 @@ class RunKind(StrEnum):
     TEST = "test"
     CLEANUP_TEST = "cleanup-test"
     UNPLANNED = "unplanned"
+    PLANNED = "planned"
     COMMIT = "commit"
     REPROTECT = "reprotect"
     FAILBACK = "failback"
     COMMIT_FAILBACK = "commit-failback"
 
 
-PLANNED = "planned"
-"""Exists in other scenarios; here it is refused (seed L76)."""
 _LIFE = (
     State.FAILING_OVER,
     State.COMMIT_PENDING,
@@ -65,6 +64,7 @@ WORK: Mapping[RunKind, Work] = MappingProxyType(
             with_actions=True,
             reached=State.COMMIT_PENDING,
         ),
+        RunKind.PLANNED: Work(Operation.PLANNED_FAILOVER, with_actions=True, reached=State.COMMIT_PENDING),
         RunKind.COMMIT: Work(Operation.COMMIT, reached=State.FAILED_OVER),
         RunKind.REPROTECT: Work(Operation.REPROTECT, reached=State.PROTECTED_REVERSE),
         RunKind.FAILBACK: Work(

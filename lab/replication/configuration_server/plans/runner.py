@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from lab.replication.configuration_server.database import Database
@@ -15,7 +15,6 @@ from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.plans.instants import Instants
 from lab.replication.configuration_server.plans.kinds import (
-    PLANNED,
     WORK,
     RunKind,
     check_arguments,
@@ -86,10 +85,19 @@ class PlanRunner:
         missing = [machine for machine in plan.machines if self._machines.find(machine) is None]
         if missing:
             raise OperationRefused("not-ready", START, "ready", (), f"no machine {', '.join(missing)} is known")
+        self._refuse_unsupported(plan.machines, wanted)
         points = self._instants.choose(plan.machines, wanted, arguments)
         number = self._plans.add_run(name, wanted, {**arguments, POINTS: points}, steps_of(plan, wanted))
         self._drive_on(name, number)
         return number
+
+    def _refuse_unsupported(self, machines: Sequence[str], wanted: RunKind) -> None:
+        """Refuse what some machine of the plan can never do (seed L76)."""
+        operation = WORK[wanted].operation
+        for name in machines:
+            refused = UNSUPPORTED[self._machines.get(name).family].get(operation)
+            if refused is not None:
+                raise OperationRefused("not-supported", START, "ready", (), f"{name}: {refused}")
 
     def go_on(self, name: str, number: int) -> Run:
         """Note that the manual action a run waits for is done. Raises Unknown, OperationRefused."""
@@ -240,8 +248,6 @@ def _arguments(run: Run, machine: str) -> dict[str, Any]:
 
 
 def _kind(word: str) -> RunKind:
-    if word == PLANNED:
-        raise OperationRefused("not-supported", START, "ready", (), UNSUPPORTED["planned-failover"])
     try:
         return RunKind(word)
     except ValueError:

@@ -10,7 +10,7 @@ from lab.replication.configuration_server.errors import BadRequest
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.procedures.parts import Workshop
-from lab.replication.configuration_server.procedures.readiness import Readiness, only
+from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.selection import selector_of
 from lab.replication.configuration_server.sessions import Point, Session
 from lab.replication.configuration_server.states import Operation
@@ -41,13 +41,19 @@ class Failover:
             await self._shut_down_source(machine, session, steps)
         last = await workshop.end_replication(machine, session, selector, steps)
         chosen = await workshop.settled_point(session, selector, last)
-        started = await start_replica(workshop, machine, session, _always(chosen), steps)
+        started = await start_replica(workshop, machine, session, always(chosen), steps)
         untested = None if machine.attributes.get("test_failover") == "performed" else True
         return {**started, "failed_over_untested": untested}
 
     async def _shut_down_source(self, machine: Machine, session: Session, steps: Steps) -> None:
-        home = machine.home
         await steps.attempt("cut", self.workshop.cut_and_publish(session))
+        if session.source is not None:
+            power = self.workshop.calls.hosts.require_off(session.source, session.guest, "shutdown")
+            if await steps.attempt("shutdown-source", power):
+                # What it wrote until then is in no cut yet, and its host can still give it.
+                await steps.attempt("final-delta", self.workshop.calls.hosts.drain(session, final=True))
+            return
+        home = machine.home
         await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[home.fabric], home.name))
 
 
@@ -61,6 +67,9 @@ class ChangeRecoveryPoint:
     def check(self, machine: Machine, arguments: Mapping[str, Any]) -> None:
         """Require to be told a recovery point, and that there is one."""
         only(arguments, "recovery_point")
+        if machine.attributes.get("reverse_stream") is not None:
+            message = f"{machine.name} was failed over as planned: the last point is the only one that loses nothing"
+            raise refusal(machine, Operation.CHANGE_RECOVERY_POINT, message, reason="not-supported")
         if arguments.get("recovery_point") is None:
             raise BadRequest("recovery_point: which one is wanted has to be said")
         self.readiness.point(machine, Operation.CHANGE_RECOVERY_POINT, selector_of(arguments))
@@ -69,7 +78,7 @@ class ChangeRecoveryPoint:
         """What the replica has written since the failover is given up."""
         session = self.readiness.session(machine, Operation.CHANGE_RECOVERY_POINT)
         point = await self.workshop.settled_point(session, selector_of(arguments), None)
-        return await start_replica(self.workshop, machine, session, _always(point), steps)
+        return await start_replica(self.workshop, machine, session, always(point), steps)
 
 
 @dataclass(frozen=True)
@@ -95,9 +104,17 @@ class Commit:
 
 
 async def start_replica(
-    workshop: Workshop, machine: Machine, session: Session, pick: PickPoint, steps: Steps
+    workshop: Workshop,
+    machine: Machine,
+    session: Session,
+    pick: PickPoint,
+    steps: Steps,
+    *,
+    paused: bool = False,
 ) -> dict[str, Any]:
     """Make the replica machine from a recovery point and start it; an earlier one is removed.
+
+    ``paused``: its first instruction waits.
 
     Returns:
         What is to be remembered of the machine.
@@ -106,11 +123,13 @@ async def start_replica(
     async with steps.step("remove-earlier-replica-machine"):
         await target.remove_machine(machine, machine.replica_name)
     cards = machine.settings.replica_nics
-    point = await target.start_machine(Order(machine, session, machine.replica_name, pick, cards), steps)
+    point = await target.start_machine(Order(machine, session, machine.replica_name, pick, cards, paused), steps)
     return {"replica_machine": machine.replica_name, "recovery_point": point.id}
 
 
-def _always(point: Point) -> PickPoint:
+def always(point: Point) -> PickPoint:
+    """Return what picks this point whenever it is asked."""
+
     async def pick() -> Point:
         return point
 

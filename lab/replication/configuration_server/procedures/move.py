@@ -42,10 +42,10 @@ class Move:
         policy = workshop.machines.policy(machine.settings.policy)
         before = self.readiness.session(machine, Operation.MOVE)
         after = replace(before, process_server=_wanted(machine, arguments))
-        if before.process_server.name == after.process_server.name:
+        if before.at_process_server.name == after.at_process_server.name:
             await self._settle(machine, before, policy, steps)
         else:
-            workshop.machines.remember(machine.name, moving_from=vars(before.process_server))
+            workshop.machines.remember(machine.name, moving_from=vars(before.at_process_server))
             await self._hand_over(machine, before, after, policy, steps)
             await steps.attempt("close-stream-at-old-process-server", workshop.calls.close_at_process_server(before))
         return {"moving_from": None, "broken_links": None}
@@ -55,7 +55,7 @@ class Move:
         left = machine.attributes.get("moving_from")
         if left is None:
             return
-        if left["name"] == session.process_server.name:
+        if left["name"] == session.at_process_server.name:
             async with steps.step("give-back"):
                 await self.workshop.targets.of(session).reopen(session, policy)
                 await self.workshop.open_at_process_server(session, policy)
@@ -95,7 +95,7 @@ class Move:
 
     def _remember(self, machine: Machine, session: Session) -> None:
         """The settings follow the session: both say where the data goes."""
-        server = {key: value for key, value in vars(session.process_server).items() if value is not None}
+        server = {key: value for key, value in vars(session.at_process_server).items() if value is not None}
         with self.workshop.sessions.together():
             self.workshop.sessions.update(session)
             self.workshop.machines.put(machine.name, {**machine.document, "process_server": server})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
+from lab.replication.configuration_server.settings import Card
 from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.targets.choice import Targets
 
@@ -38,9 +40,24 @@ class Workshop:
         group = self.groups.of(session.machine)
         return None if group is None else group.order(session.direction)
 
+    async def start_replication(
+        self, machine: Machine, session: Session, policy: Policy, *, mode: str, cards: Sequence[Card]
+    ) -> None:
+        """Have whoever captures the machine replicate it. Raises JobError."""
+        disks = machine.settings.disks
+        host = machine.settings.host
+        if session.source is None or host is None:
+            group = self.group_order(session)
+            await self.calls.start_replication(session, policy, disks, mode=mode, cards=cards, group=group)
+            return
+        destination = await self.targets.of(session).destination(session, policy)
+        await self.calls.hosts.start_replication(
+            session, policy, disks, mode=mode, destination=destination, start_at_ns=host.start_at_ns
+        )
+
     async def close_session(self, session: Session, steps: Steps) -> None:
         """Close a stream at both servers, as far as they can be reached: their data is refused afterwards anyway."""
-        await steps.attempt("close-stream-at-process-server", self.calls.close_at_process_server(session))
+        await steps.attempt(fencing(session), self.calls.close_at_process_server(session))
         target = self.targets.of(session)
         await steps.attempt(f"close-stream-at-{target.label}", target.close(session))
         self.sessions.close(session.stream)
@@ -64,17 +81,29 @@ class Workshop:
         if machine.attributes.get("drained") == session.stream:
             return None
         last = await self._drain(session, selector, steps)
-        await steps.attempt("close-stream-at-process-server", self.calls.close_at_process_server(session))
+        kept = await self._fence(session, steps)
         self.machines.remember(machine.name, drained=session.stream)
-        return last
+        return kept if last is None and selector.wants_all_data else last
+
+    async def _fence(self, session: Session, steps: Steps) -> int | None:
+        kept = None
+
+        async def close() -> None:
+            nonlocal kept
+            kept = await self.calls.close_at_process_server(session)
+
+        await steps.attempt(fencing(session), close())
+        return kept
 
     async def _drain(self, session: Session, selector: Selector, steps: Steps) -> int | None:
         """Have everything that was sent applied; only ``latest`` insists on it.
 
+        From a host the source itself would have to send it: an unplanned failover does without (domain 2.2).
+
         Raises:
             JobError: the process server cannot do it, and the latest data is wanted.
         """
-        if selector.wants_all_data:
+        if selector.wants_all_data and session.source is None:
             async with steps.step("drain"):
                 try:
                     return await self._drain_through(session)
@@ -88,6 +117,12 @@ class Workshop:
         last = await self.calls.drain(session)
         await self.targets.of(session).settle(session, last)
         return last
+
+    async def open_carrier(self, session: Session, policy: Policy, steps: Steps) -> None:
+        """Open a stream at its process server, if it has one. Raises JobError."""
+        if session.source is None:
+            async with steps.step("open-stream-at-process-server"):
+                await self.open_at_process_server(session, policy)
 
     async def open_at_process_server(self, session: Session, policy: Policy, *, first: int | None = None) -> None:
         """Open a stream at its process server; ``first`` is its next document when it comes from another one.
@@ -107,6 +142,10 @@ class Workshop:
             JobError: there is no cut, or its point does not come.
         """
         sequence = int((await self.calls.cut(session)).get("sequence") or 0)
+        await self.published(session, sequence)
+
+    async def published(self, session: Session, sequence: int) -> None:
+        """Wait until a document has become a recovery point. Raises JobError."""
         if not await self._announced(session, sequence, self.calls.deadlines.drain):
             raise JobError("point-not-published", f"the cut of document {sequence} did not become a recovery point")
 
@@ -121,3 +160,8 @@ class Workshop:
             if left <= 0:
                 return False
             await self.news.wait(min(left, LOOK_S))
+
+
+def fencing(session: Session) -> str:
+    """Return what it is called in steps that no more data of a stream is taken in."""
+    return "close-stream-at-process-server" if session.source is None else "fence-stream"

@@ -78,13 +78,10 @@ class Enable:
         workshop.sessions.add(session)
         workshop.machines.remember(machine.name, **fresh_attributes(session))
         session = await target.prepare(machine, session, policy, steps)
-        async with steps.step("open-stream-at-process-server"):
-            await workshop.open_at_process_server(session, policy)
+        await workshop.open_carrier(session, policy, steps)
         async with steps.step("start-replication"):
             cards = (*settings.replica_nics, *settings.test_nics)
-            await workshop.calls.start_replication(
-                session, policy, settings.disks, mode="copy", cards=cards, group=workshop.group_order(session)
-            )
+            await workshop.start_replication(machine, session, policy, mode="copy", cards=cards)
 
 
 @dataclass(frozen=True)
@@ -178,8 +175,7 @@ class ApplyPolicy:
         target = workshop.targets.of(session)
         async with steps.step(f"open-stream-at-{target.label}"):
             await target.reopen(session, policy)
-        async with steps.step("open-stream-at-process-server"):
-            await workshop.open_at_process_server(session, policy)
+        await workshop.open_carrier(session, policy, steps)
         async with steps.step("start-replication"):
             await tell_agent(workshop, machine, session, policy)
 
@@ -197,9 +193,7 @@ async def tell_agent(workshop: Workshop, machine: Machine, session: Session, pol
     forward = session.direction == FORWARD
     cards = (*settings.replica_nics, *settings.test_nics) if forward else ()
     mode = "copy" if forward else "checksum"
-    await workshop.calls.start_replication(
-        session, policy, settings.disks, mode=mode, cards=cards, group=workshop.group_order(session)
-    )
+    await workshop.start_replication(machine, session, policy, mode=mode, cards=cards)
 
 
 async def discard_sessions(workshop: Workshop, machine: Machine, steps: Steps, *, stop_agent: bool = False) -> None:

@@ -11,13 +11,17 @@ from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.deployment import Deployment
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused, Unknown
 from lab.replication.configuration_server.fabric_client import Fabrics
+from lab.replication.configuration_server.host_setup import HostSetup
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
-from lab.replication.configuration_server.settings import VMWARE, AzureSettings, Server
-from lab.replication.configuration_server.states import Operation, allowed_operations
+from lab.replication.configuration_server.settings import VMWARE, AzureSettings, HostSettings, Server
+from lab.replication.configuration_server.states import Operation
 from lab.replication.support.matrix import UNSUPPORTED_SYSTEM, Matrix
 from lab.replication.vault.setup import Step, StepTooEarly, require_before
+
+COPY_FREQUENCIES_S = (30, 300, 900)
+"""How often a host may send changes (domain 2.1)."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Readiness:
     sessions: SessionTable
     fabrics: Fabrics
     deployment: Deployment
+    fabric_setup: HostSetup
     capacity: Capacity = field(default_factory=Capacity)
 
     def need(self, machine: Machine, operation: Operation, *components: str, fabrics: tuple[str, ...] = ()) -> None:
@@ -56,6 +61,9 @@ class Readiness:
         """
         settings = machine.settings
         azure = settings.azure
+        if settings.host is not None:
+            self._hosts(machine, operation, settings.host)
+            return
         fabrics: tuple[str, ...] = (settings.primary_fabric,)
         needed = [machine.agent, f"process-server-{settings.process_server.name}"]
         if azure is None:
@@ -67,12 +75,28 @@ class Readiness:
         if azure is None:
             self.room(machine, operation, settings.site.master_target)
 
+    def _hosts(self, machine: Machine, operation: Operation, host: HostSettings) -> None:
+        """Require the providers of both hosts, where they are managed, and a policy that hosts can follow."""
+        recovery = machine.settings.recovery_host
+        needed = [machine.agent, *([f"provider-{recovery.name}"] if recovery is not None else [])]
+        self.need(machine, operation, *needed)
+        interval = self.machines.policy(machine.settings.policy).recovery_point_interval_s
+        if interval not in COPY_FREQUENCIES_S:
+            known = ", ".join(str(each) for each in COPY_FREQUENCIES_S)
+            message = f"policy {machine.settings.policy}: from a host a point is made every {known} s, not {interval}"
+            raise refusal(machine, operation, message, reason="copy-frequency")
+        problem = self.fabric_setup.refusal(host.source.name, recovery, machine.settings.policy)
+        if problem is not None:
+            raise refusal(machine, operation, f"{machine.name}: {problem}", reason="not-set-up")
+        if machine.settings.azure is not None:
+            self._set_up(machine, operation, machine.settings.azure)
+
     def _set_up(self, machine: Machine, operation: Operation, azure: AzureSettings) -> None:
         """Require the steps of seed L60 that come before, and the server that was added to the vault (seed L51)."""
         done = self.deployment.done()
-        mobility = {Step.MOBILITY} if self.registry.find(machine.agent) is not None else set()
+        mobility: dict[str, Any] = {Step.MOBILITY.value: {}} if self.registry.find(machine.agent) is not None else {}
         try:
-            require_before(Step.ENABLE, {*done, *mobility})
+            require_before(Step.ENABLE, {**done, **mobility})
         except StepTooEarly as error:
             raise refusal(machine, operation, str(error), reason="step-too-early") from error
         if azure.server not in done[Step.SERVERS]:
@@ -143,7 +167,7 @@ class Readiness:
 
 def refusal(machine: Machine, operation: Operation, message: str, *, reason: str = "not-ready") -> OperationRefused:
     """Return the error for an operation whose needs are not met."""
-    allowed = allowed_operations(machine.state, test_machine=machine.has_test_machine)
+    allowed = machine.allowed
     return OperationRefused(reason, operation, machine.state, allowed, message)
 
 

@@ -39,14 +39,17 @@ class AzureTarget:
 
     def session(self, machine: Machine, stream: str) -> Session:
         """Return a new session to the vault."""
+        host = machine.settings.host
         return Session(
             stream=stream,
             machine=machine.name,
             direction=FORWARD,
-            process_server=machine.settings.process_server,
+            process_server=machine.settings.process_server if host is None else None,
             master_target=None,
             fabric="",
             azure=True,
+            source=host.source if host is not None else None,
+            guest=(host.guest or machine.name) if host is not None else "",
         )
 
     async def prepare(self, machine: Machine, session: Session, policy: Policy, steps: Steps) -> Session:

@@ -26,6 +26,8 @@ class Order:
     name: str
     pick: PickPoint
     cards: Sequence[Card]
+    paused: bool = False
+    """Whether its first instruction waits until somebody resumes it; only recovery hosts can do that."""
 
     @property
     def kind(self) -> str:

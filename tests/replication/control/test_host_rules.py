@@ -1,0 +1,174 @@
+"""What is refused of machines that are replicated from their host, and what hosts are told; providers are stand-ins."""
+
+from __future__ import annotations
+
+import pytest
+from control_stand_ins import DISKS, POLICY, World, soon
+
+from lab.stacks.protocol import InvalidRequest, MachineState, OperationRefused, StackError
+
+CLOUD = {"capability_profile": "hyper-v", "policy": "standard"}
+
+
+def host_settings(**more: object) -> dict:
+    value = {
+        "policy": "standard",
+        "host": {"name": "hv1", "address": "10.30.0.31"},
+        "recovery_host": {"name": "hv2", "address": "10.30.0.32"},
+        "disks": DISKS,
+        "cpus": 1,
+        "memory_mib": 256,
+        "replica_nics": [{"network": "secondary", "mac": "52:54:00:00:00:02", "address": "10.10.0.11", "prefix": 24}],
+        "test_nics": [],
+    }
+    return {key: item for key, item in {**value, **more}.items() if item is not None}
+
+
+@pytest.fixture
+def hosts(tmp_path):
+    world = World(tmp_path)
+    for name in ("hv1", "hv2"):
+        host = world.add("provider", name)
+        host.answers["create-replica-disks"] = lambda a: {
+            "disks": [{"index": disk["index"], "place": f"/images/{disk['name']}"} for disk in a["disks"]]
+        }
+        setattr(world, name, host)
+    world.stack.put_policy("standard", {**POLICY, "recovery_point_interval_s": 30})
+    yield world
+    world.close()
+
+
+def set_up(hosts, **cloud):
+    for name, host in (("one", "hv1"), ("two", "hv2")):
+        hosts.stack.call("PUT", f"/v1/fabrics/vmm-{name}", {"kind": "vmm"})
+        hosts.stack.call(
+            "PUT", f"/v1/clouds/cloud-{name}", {"fabric": f"vmm-{name}", "hosts": [host], **CLOUD, **cloud}
+        )
+    hosts.stack.put_machine("app1", host_settings())
+
+
+def refused(call, *arguments, **more):
+    with pytest.raises(OperationRefused) as caught:
+        call(*arguments, **more)
+    return caught.value
+
+
+@pytest.mark.requirement("GEN-H2S-VMM", "H2S-CLOUD", "H2S-HOSTS", "H2S-VAULT")
+def test_a_secondary_site_needs_hosts_in_clouds(hosts):
+    hosts.stack.put_machine("app1", host_settings())
+    assert "no Hyper-V site and no cloud" in str(refused(hosts.do, "enable"))
+    hosts.stack.call(
+        "PUT", "/v1/fabrics/branch", {"kind": "hyper-v-site", "hosts": ["hv1", "hv2"], "policy": "standard"}
+    )
+    stand_alone = refused(hosts.do, "enable")
+    assert stand_alone.reason == "not-set-up"
+    assert "no VMM cloud" in str(stand_alone)
+    with pytest.raises(StackError, match="comes after its VMM server"):
+        hosts.stack.call("PUT", "/v1/clouds/cloud-one", {"fabric": "vmm-one", "hosts": ["hv1"], **CLOUD})
+    hosts.stack.call("PUT", "/v1/fabrics/vmm-one", {"kind": "vmm"})
+    for wrong in ({"capability_profile": "esx"}, {"hosts": []}):
+        with pytest.raises(InvalidRequest):
+            hosts.stack.call("PUT", "/v1/clouds/cloud-one", {"fabric": "vmm-one", "hosts": ["hv1"], **CLOUD, **wrong})
+    assert hosts.hv1.commands == hosts.hv2.commands == []
+
+
+@pytest.mark.requirement("H2S-VMM-TWO")
+def test_a_single_vmm_server_is_possible_and_an_advisory(hosts):
+    hosts.stack.call("PUT", "/v1/fabrics/vmm-one", {"kind": "vmm"})
+    assert hosts.stack.call("GET", "/v1/fabrics")["advisories"] == ["single-vmm"]
+    hosts.stack.call("PUT", "/v1/fabrics/vmm-two", {"kind": "vmm"})
+    assert hosts.stack.call("GET", "/v1/fabrics")["advisories"] == []
+
+
+@pytest.mark.requirement("H2S-POLICY")
+def test_the_policy_is_that_of_the_cloud(hosts):
+    hosts.stack.put_policy("other", {**POLICY, "recovery_point_interval_s": 300, "rpo_threshold_s": 900})
+    set_up(hosts, policy="other")
+    assert "have the policy other" in str(refused(hosts.do, "enable"))
+
+
+@pytest.mark.requirement("H2S-POLICY")
+def test_a_frequency_that_hosts_do_not_have_is_refused(hosts):
+    hosts.stack.put_policy("standard", POLICY)
+    set_up(hosts)
+    assert refused(hosts.do, "enable").reason == "copy-frequency"
+
+
+@pytest.mark.requirement("H2S-AGENT", "H2S-IR", "H2S-DATAPATH")
+def test_enable_tells_both_hosts_what_they_need(hosts):
+    set_up(hosts)
+    hosts.do("enable")
+    assert hosts.hv2.names() == ["create-replica-disks", "open-stream"]
+    opened = hosts.hv2.last("open-stream")
+    assert [disk["serial"] for disk in opened["disks"]] == ["/images/system", "/images/data"]
+    assert (opened["process_server"], opened["data_port"], opened["fresh"]) == ("hv1", 9444, True)
+    started = hosts.hv1.last("start-replication")
+    assert started["receiver"] == {"name": "hv2", "address": "10.30.0.32", "port": 9444}
+    assert (started["machine"], started["interval_s"], started["mode"]) == ("app1", 30, "copy")
+    hosts.hv1.client.event("initial-replication-complete", {}, machine="app1", stream=hosts.stream())
+    with pytest.raises(Exception, match="403"):
+        hosts.point(hosts.hv1, 1)  # points are told by who keeps the replica
+    hosts.point(hosts.hv2, 1)
+    assert hosts.wait(MachineState.PROTECTED).health.status == "healthy"
+
+
+@pytest.mark.requirement("H2S-IR", "H2A-IR")
+def test_a_start_time_goes_to_the_host(hosts):
+    set_up(hosts)
+    hosts.stack.put_machine("app1", host_settings(host={"name": "hv1", "start_at_ns": 7, "guest": "lab.app1"}))
+    hosts.do("enable")
+    started = hosts.hv1.last("start-replication")
+    assert (started["start_at_ns"], started["machine"]) == (7, "lab.app1")
+
+
+def test_a_group_across_machines_is_refused(hosts):
+    set_up(hosts)
+    group = {"members": [{"name": "app1", "address": "10.10.0.11"}], "consistent": True}
+    assert refused(hosts.stack.call, "PUT", "/v1/groups/shop", group).reason == "not-supported"
+    with pytest.raises(InvalidRequest, match="share no recovery points"):
+        hosts.stack.put_machine("app1", host_settings(group="shop"))
+
+
+@pytest.mark.requirement("H2S-PFO-ZERO", "H2S-PFO-OFF")
+def test_a_machine_that_does_not_go_off_is_not_failed_over(hosts):
+    set_up(hosts)
+    hosts.do("enable")
+    hosts.hv1.client.event("initial-replication-complete", {}, machine="app1", stream=hosts.stream())
+    hosts.point(hosts.hv2, 1)
+    hosts.wait(MachineState.PROTECTED)
+    hosts.hv1.answers["power"] = lambda _: {"state": "on"}
+    hosts.hv1.answers["cut"] = lambda _: {"sequence": 1}
+    with pytest.raises(StackError, match="has to be off"):
+        hosts.do("planned-failover")
+    assert hosts.stack.machine("app1").state is MachineState.FAILOVER_FAILED
+    assert "start-machine" not in hosts.hv2.names()
+    assert "planned-failover" in hosts.stack.machine("app1").allowed
+
+
+@pytest.mark.requirement("H2S-FO-RP", "H2A-FO-RP")
+def test_a_plan_of_such_machines_can_be_planned_and_others_cannot(hosts):
+    set_up(hosts)
+    hosts.stack.protect("app2")
+    for name, machine in (("hosts", "app1"), ("agents", "app2")):
+        hosts.stack.put_plan(name, {"groups": [{"machines": [machine]}]})
+    assert refused(hosts.stack.start_plan, "agents", "planned").reason == "not-supported"
+    run = hosts.stack.start_plan("hosts", "planned")
+    ended = hosts.stack.wait(
+        lambda: hosts.stack.plan_run("hosts", run), lambda found: found.state.is_end, "end of the run", soon()
+    )
+    assert "planned-failover is not allowed while app1 is unprotected" in ended.machine("app1").detail
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"process_server": "ps1"}, "has no meaning"),
+        ({"change_log": {"size": 1 << 30, "serial": "log"}}, "has no meaning"),
+        ({"recovery_host": None}, "one of 'azure' and 'recovery_host'"),
+        ({"host": None}, "'process_server' is missing"),
+        ({"recovery_host": None, "azure": {"server": "site1", "source": "physical"}}, "'hyper-v' goes with 'host'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(hosts, more, message):
+    with pytest.raises(InvalidRequest, match=message):
+        hosts.stack.put_machine("app1", host_settings(**more))

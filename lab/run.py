@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from lab.errors import LabError
@@ -26,10 +26,10 @@ from lab.provision.home import Home
 from lab.provision.lease import leased
 from lab.provision.runnable import facts_for, refuse_unrunnable
 from lab.provision.up import bring_up, open_lab, refuse_if_up
-from lab.requirements import load_catalogue
 from lab.runs import JUNIT_FILE, end_run, new_run_directory, start_run
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
+from reports.bundle.keys import signing_key
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 INTERRUPTED = 130
@@ -68,6 +68,7 @@ def run_topology(
     topology = load_topology(file)
     lab_name = name or topology.name
     home = Home.default()
+    key = signing_key(home.folder)
     facts = facts_for(topology, home.folder)
     refuse_unrunnable(topology, facts)
     with leased(home, lab_name):
@@ -85,7 +86,7 @@ def run_topology(
         _measure(ledger, "run-seconds", time.monotonic() - began, "s", "from the first machine to the last one gone")
         _measure(ledger, "peak-memory-mib", memory.peak_mib, "MiB", "all machines and the lab itself")
         end_run(ledger, exit_code)
-    return _certify(run_dir, out, terminal)
+    return _certify(run_dir, out, terminal, key)
 
 
 @dataclass
@@ -153,14 +154,15 @@ def _keep_artifacts(topology: Topology, home: Home, lab_name: str, run_dir: Path
         lab.close()
 
 
-def _certify(run_dir: Path, out: Path, terminal: Console) -> Outcome:
-    from reports.certificate import write_certificate
+def _certify(run_dir: Path, out: Path, terminal: Console, key: Ed25519PrivateKey) -> Outcome:
+    from reports.bundle.seal import seal
+    from reports.certificate import HTML_FILE, catalogue_of, write_certificate
 
-    write_certificate(run_dir, load_catalogue())
+    certificate = write_certificate(run_dir, catalogue_of(run_dir))
+    signer = seal(run_dir, certificate, key)
     latest = out / "latest"
     latest.unlink(missing_ok=True)
     latest.symlink_to(run_dir.name)
-    verdict = json.loads((run_dir / "certificate.json").read_text(encoding="utf-8"))["verdict"]
-    certificate = run_dir / "certificate.html"
-    terminal.print(f"verdict: [bold]{verdict}[/]\ncertificate: {certificate}")
-    return Outcome(verdict, certificate, passed=verdict == "pass")
+    verdict, page = certificate.verdict.value, run_dir / HTML_FILE
+    terminal.print(f"verdict: [bold]{verdict}[/]\ncertificate: {page}\nevidence: signed with {signer}", soft_wrap=True)
+    return Outcome(verdict, page, passed=verdict == "pass")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from lab.ledger import EventKind, Ledger, utc_now
+from lab.requirements import CATALOGUE_FILE
 from lab.topology.facts import Facts
 from lab.topology.model import Topology
 
 LEDGER_FILE = "ledger.jsonl"
 JUNIT_FILE = "junit.xml"
+CATALOGUE_COPY = "requirements.yaml"
+TOPOLOGY_COPY = "topology.yaml"
 _ACTOR = "recovery-lab"
 
 
@@ -25,7 +29,9 @@ def new_run_directory(parent: Path, topology_name: str) -> Path:
 
 
 def start_run(run_dir: Path, topology: Topology, facts: Facts) -> Ledger:
-    """Open the ledger of a run and record what is tested and on what."""
+    """Open the ledger of a run and record what is tested and on what; keep the catalogue and the topology beside it."""
+    shutil.copyfile(CATALOGUE_FILE, run_dir / CATALOGUE_COPY)
+    shutil.copyfile(topology.source, run_dir / TOPOLOGY_COPY)
     ledger = Ledger(run_dir / LEDGER_FILE)
     content = topology.model_dump(mode="json", by_alias=True)
     about = {

@@ -16,7 +16,7 @@ from reports.fold import fold
 from reports.html import render
 from reports.model import Certificate, Evidence
 
-JSON_FILE, HTML_FILE = "certificate.json", "certificate.html"
+JSON_FILE, HTML_FILE, PDF_FILE = "certificate.json", "certificate.html", "certificate.pdf"
 
 
 def write_certificate(run_dir: Path, catalogue: Catalogue) -> Certificate:

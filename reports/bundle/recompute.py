@@ -15,14 +15,13 @@ from xml.etree import ElementTree as ET
 from lab.errors import LabError
 from lab.ledger import EventKind, LedgerError, read_ledger
 from lab.oracle.cases import VERDICT, CaseDamaged, cases_in, judge_again
-from lab.runs import JUNIT_FILE
+from lab.runs import ALLURE_FOLDER, JUNIT_FILE, LEDGER_FILE
 from reports.bundle.finding import Finding
 from reports.bundle.seal import SEAL_FILE, makers
 from reports.certificate import HTML_FILE, JSON_FILE, as_json, catalogue_of, make_certificate
 from reports.html import render
 from reports.model import Certificate, TestResult
 
-ALLURE_FOLDER = "allure-results"
 COMPARED = ("verdict", "reasons", "requirements", "tests", "measurements", "scenarios", "stand_ins", "environment")
 """What two versions of the lab have to agree on; the rest of the document may have grown between them."""
 _ALLURE = {"passed": "passed", "failed": "failed", "broken": "error", "skipped": "skipped"}
@@ -34,7 +33,7 @@ def recompute(run_dir: Path, made_by: Mapping[str, str]) -> Iterator[Finding]:
     try:
         certificate = make_certificate(run_dir, catalogue_of(run_dir))
     except LedgerError as error:
-        yield Finding("ledger.jsonl", f"cannot be believed: {error}")
+        yield Finding(LEDGER_FILE, f"cannot be believed: {error}")
         return
     except LabError as error:
         yield Finding(JSON_FILE, f"cannot be recomputed: {error}")
@@ -118,7 +117,17 @@ def _junit(run_dir: Path, tests: Sequence[TestResult]) -> Iterator[Finding]:
     for case in cases:
         name = f"{case.get('classname', '')}::{case.get('name', '')}"
         said[name] = max(said.get(name, "passed"), _junit_outcome(case), key=_RANK.__getitem__)
-    yield from _compare(JUNIT_FILE, said, {_junit_name(test.nodeid): test.outcome for test in tests})
+    known = {_junit_name(test.nodeid): test.outcome for test in tests}
+    if not _came_to_its_end(run_dir):
+        # What pytest was doing when it was interrupted is an error in the ledger, and not in JUnit.
+        known = {name: outcome for name, outcome in known.items() if outcome != "error" or name in said}
+    yield from _compare(JUNIT_FILE, said, known)
+
+
+def _came_to_its_end(run_dir: Path) -> bool:
+    """Whether pytest itself ended the run: all tests done, some of them perhaps failed."""
+    ends = [event.data.get("exit_code") for event in read_ledger(run_dir / LEDGER_FILE)[-1:]]
+    return bool(ends) and ends[0] in {0, 1}
 
 
 _RANK = {"passed": 0, "skipped": 1, "error": 2, "failed": 3}
@@ -179,7 +188,7 @@ def _oracle(run_dir: Path) -> Iterator[Finding]:
             yield Finding(f"{place}/{VERDICT}", "is not the verdict that the raw histories give")
     if not judged:
         return
-    for event in read_ledger(run_dir / "ledger.jsonl"):
+    for event in read_ledger(run_dir / LEDGER_FILE):
         for item in event.data.get("evidence", ()) if event.kind is EventKind.TEST else ():
             if not str(item["name"]).endswith("verdict.json"):
                 continue

@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lab.errors import LabError
 from reports.bundle.envelope import NoEnvelope, read
 from reports.bundle.seal import SEAL_FILE, files_in, seal
-from reports.certificate import HTML_FILE, JSON_FILE, catalogue_of, write_certificate
+from reports.certificate import HTML_FILE, JSON_FILE, PDF_FILE, catalogue_of, write_certificate
 from reports.model import Certificate
+from reports.pdf import write_pdf
 
-REMADE = {JSON_FILE, HTML_FILE}
+REMADE = {JSON_FILE, HTML_FILE, PDF_FILE}
 
 
 class ChangedSinceSealed(LabError):
@@ -31,6 +32,8 @@ def certify_again(run_dir: Path, key: Callable[[], Ed25519PrivateKey]) -> Certif
     if (run_dir / SEAL_FILE).is_file():
         _refuse_changes(run_dir)
     certificate = write_certificate(run_dir, catalogue_of(run_dir))
+    if (run_dir / PDF_FILE).exists():
+        write_pdf(run_dir)
     seal(run_dir, certificate, key())
     return certificate
 

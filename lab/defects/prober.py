@@ -20,6 +20,8 @@ from lab.defects.registry import defect as find_defect
 FOLDER = ROOT / "tests" / "probes"
 IMAGE_PROBES = "oracle_image.py"
 TEST_SECONDS = 90
+IMAGE_SECONDS = 300
+"""A tracer looks at every line meanwhile."""
 _LONGEST = 300
 
 
@@ -52,9 +54,9 @@ def _probed(order: Order, scratch: Path) -> Probed:
     return Probed(order.defect, recorder.results, recorder.requirements, spent, equivalent)
 
 
-def _pytest(scratch: Path, files: list[str], recorder: Recorder) -> None:
+def _pytest(scratch: Path, files: list[str], recorder: Recorder, seconds: int = TEST_SECONDS) -> None:
     arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
-    limits = [f"--timeout={TEST_SECONDS}", f"--basetemp={scratch}/pytest", "-o", "filterwarnings=default"]
+    limits = [f"--timeout={seconds}", f"--basetemp={scratch}/pytest", "-o", "filterwarnings=default"]
     code = pytest.main([*arguments, *limits, *files], plugins=[recorder])
     if not recorder.results:
         recorder.results["(collection)"] = f"pytest ended with {code!r}"
@@ -65,7 +67,7 @@ def _leaves_the_same_disks(defect: Defect, scratch: Path, recorder: Recorder) ->
     lines = Lines(defect)
     images = Recorder(None, exhaustive=True)
     with lines.watched():
-        _pytest(scratch, [str(FOLDER / IMAGE_PROBES)], images)
+        _pytest(scratch, [str(FOLDER / IMAGE_PROBES)], images, IMAGE_SECONDS)
     recorder.results |= {test: problem for test, problem in images.results.items() if problem}
     recorder.requirements |= images.requirements
     return lines.ran and not any(images.results.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from data_path import MIB, Path3
 
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.mark.requirement("LAB-WRITE-ORDER", "LAB-POINT-IN-TIME")
@@ -23,7 +23,7 @@ def test_every_point_is_the_oracles_image(tmp_path, authority, seed):
         points = []
         for number in range(ROUNDS):
             path.stack.disks.write(0, 4096, bytes([number + 1]) * 2048)
-            path.stack.scribble(8)
+            path.stack.scribble(5)
             points.append(path.wait_point(path.cut()))
             path.stack.disks.write(0, 4096 + 512 * (number % 3), b"between cuts".ljust(512, b"."))
         for point in points:

@@ -29,7 +29,7 @@ UNSUPPORTED = {"system": "debian", "version": "9", "kernel": "4.9.0", "architect
 @pytest.fixture
 def world(tmp_path):
     """Nobody looks at health by himself: an alert would be a change."""
-    made = World(tmp_path, replace(QUICK, watch=600))
+    made = World(tmp_path, replace(QUICK, watch=600, delivery=15.0))
     yield made
     made.close()
 

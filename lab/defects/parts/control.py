@@ -97,8 +97,8 @@ CONFIGURATION_SERVER: tuple[Defect, ...] = (
         ("LAB-RPO", "V2A-UFO"),
         (
             _FAILOVER,
-            '        await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[site], machine.name))\n',
-            "        assert site\n",
+            '        await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[home.fabric], home.name))\n',
+            "        assert home\n",
         ),
     ),
     control_defect(
@@ -121,7 +121,7 @@ CONFIGURATION_SERVER: tuple[Defect, ...] = (
         "failback-without-comparison",
         "the way back copies what is not zero over disks that are not blank",
         ("V2A-FB-REVERSE", "LAB-ZOMBIE"),
-        (_FAILBACK, 'mode="checksum", cards=()', 'mode="copy", cards=()'),
+        (_FAILBACK, 'mode="copy" if new else "checksum",', 'mode="copy",'),
     ),
     control_defect(
         "reprotect-with-the-original-on",
@@ -129,7 +129,7 @@ CONFIGURATION_SERVER: tuple[Defect, ...] = (
         ("V2A-FB-REVERSE",),
         (
             _FAILBACK,
-            '            await fabric.power(machine.name, "off")\n            await require_off(fabric, machine.name)\n',
+            '            await fabric.power(home.name, "off")\n            await require_off(fabric, home.name)\n',
             "            pass\n",
         ),
     ),

@@ -106,6 +106,8 @@ class Settings:
     replica_nics: tuple[Card, ...]
     test_nics: tuple[Card, ...]
     failback: Failback | None = None
+    failback_nics: tuple[Card, ...] = ()
+    """The cards of the new machine as which it comes back; without any it comes back as itself (seed L90)."""
     change_log: ChangeLog | None = None
     group: str | None = None
     push_install: dict[str, Any] | None = None
@@ -148,6 +150,7 @@ _KEYS = (
     "memory_mib",
     "replica_nics",
     "test_nics",
+    "failback_nics",
     "group",
     "push_install",
     "vmware",
@@ -188,6 +191,7 @@ def parse_settings(value: object) -> Settings:
         replica_nics=tuple(_card(item) for item in reader.objects("replica_nics")),
         test_nics=tuple(_card(item) for item in reader.objects("test_nics", default=True)),
         failback=_failback(reader.inner("failback")) if reader.has("failback") else None,
+        failback_nics=tuple(_card(item) for item in reader.objects("failback_nics", default=True)),
         change_log=_change_log(reader.inner("change_log")) if reader.has("change_log") else None,
         group=reader.name("group") if reader.has("group") else None,
         push_install=dict(reader.inner("push_install").value) if reader.has("push_install") else None,

@@ -46,9 +46,9 @@ class Failover:
         return {**started, "failed_over_untested": untested}
 
     async def _shut_down_source(self, machine: Machine, session: Session, steps: Steps) -> None:
-        site = machine.settings.primary_fabric
+        home = machine.home
         await steps.attempt("cut", self.workshop.cut_and_publish(session))
-        await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[site], machine.name))
+        await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[home.fabric], home.name))
 
 
 @dataclass(frozen=True)

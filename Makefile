@@ -1,10 +1,10 @@
-# make help | bootstrap | certify | test | bench | clean
+# make help | bootstrap | certify | test | sensitivity | bench | clean
 .DEFAULT_GOAL := help
 TOPOLOGY ?= topologies/embedded.yaml
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: help bootstrap certify test bench clean
+.PHONY: help bootstrap certify test sensitivity bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/'
@@ -17,6 +17,9 @@ certify: bootstrap ## bring the embedded topology up, test the stack on it, writ
 
 test: bootstrap ## the project's own tests: style, types, imports, pytest; no machine is started
 	@.ci/check $(ARGS)
+
+sensitivity: bootstrap ## put seeded defects into the stack, one at a time, and see that the tests notice; no machine is started
+	.venv/bin/lab sensitivity --fast $(ARGS)
 
 bench: bootstrap ## ratios against what a person would do by hand; reports/out/bench.json
 	.venv/bin/python -m lab.bench $(ARGS)

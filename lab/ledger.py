@@ -38,6 +38,9 @@ class EventKind(StrEnum):
     MEASUREMENT = "measurement"
     RECOVERY_POINT = "recovery-point"
     PROOF = "proof"
+    PORTS = "ports"
+    TIMELINE = "timeline"
+    SENSITIVITY = "sensitivity"
     RUN_ENDED = "run-ended"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -83,7 +83,7 @@ def load_catalogue(path: Path = CATALOGUE_FILE) -> Catalogue:
         BadInput: the file is unreadable, malformed, or has an id twice.
     """
     try:
-        catalogue = Catalogue.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+        catalogue = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, YAMLError, ValidationError) as error:
         raise BadInput(f"{path}: {error}") from error
     ids = [item.id for subject in catalogue.subjects for item in subject.requirements]
@@ -91,3 +91,9 @@ def load_catalogue(path: Path = CATALOGUE_FILE) -> Catalogue:
     if twice:
         raise BadInput(f"{path}: named twice: {', '.join(twice)}")
     return catalogue
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Catalogue:
+    """Reading YAML takes most of a second, and a run's catalogue is asked for many times."""
+    return Catalogue.model_validate(YAML(typ="safe", pure=True).load(text))

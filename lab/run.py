@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from lab.errors import LabError
+from lab.history.model import RunRecord
+from lab.history.store import History, history_url
 from lab.ledger import EventKind, Ledger
 from lab.measure.memory import PeakMemory
 from lab.provision.artifacts import collect
@@ -26,10 +29,15 @@ from lab.provision.home import Home
 from lab.provision.lease import leased
 from lab.provision.runnable import facts_for, refuse_unrunnable
 from lab.provision.up import bring_up, open_lab, refuse_if_up
-from lab.requirements import load_catalogue
-from lab.runs import JUNIT_FILE, end_run, new_run_directory, start_run
+from lab.runs import ALLURE_FOLDER, JUNIT_FILE, end_run, new_run_directory, record_sensitivity, start_run
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
+from reports.allure import write_allure_environment
+from reports.bundle.keys import signing_key
+from reports.bundle.seal import seal
+from reports.certificate import HTML_FILE, as_json, catalogue_of, write_certificate
+from reports.model import Certificate
+from reports.pdf import write_pdf
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 INTERRUPTED = 130
@@ -68,6 +76,7 @@ def run_topology(
     topology = load_topology(file)
     lab_name = name or topology.name
     home = Home.default()
+    key = signing_key(home.folder)
     facts = facts_for(topology, home.folder)
     refuse_unrunnable(topology, facts)
     with leased(home, lab_name):
@@ -75,6 +84,8 @@ def run_topology(
         refuse_if_up(home.lab(lab_name))
         run_dir = new_run_directory(out, topology.name)
         ledger = start_run(run_dir, topology, facts)
+        record_sensitivity(ledger, home.folder)
+        write_allure_environment(run_dir)
         began = time.monotonic()
         with _taken_down(home, lab_name, keep, terminal) as state, PeakMemory(lab_name) as memory:
             exit_code = _up_and_test(
@@ -85,7 +96,7 @@ def run_topology(
         _measure(ledger, "run-seconds", time.monotonic() - began, "s", "from the first machine to the last one gone")
         _measure(ledger, "peak-memory-mib", memory.peak_mib, "MiB", "all machines and the lab itself")
         end_run(ledger, exit_code)
-    return _certify(run_dir, out, terminal)
+    return _certify(run_dir, out, terminal, key)
 
 
 @dataclass
@@ -121,7 +132,7 @@ def _up_and_test(
     command = [
         sys.executable, "-m", "pytest", str(SUITES), "--topology", str(topology.source), "--lab", lab_name,
         "--run-dir", str(run_dir.resolve()), f"--junitxml={run_dir.resolve() / JUNIT_FILE}",
-        f"--alluredir={run_dir.resolve() / 'allure-results'}",
+        f"--alluredir={run_dir.resolve() / ALLURE_FOLDER}",
         "-p", "no:cacheprovider", "-v", *pytest_arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -153,14 +164,26 @@ def _keep_artifacts(topology: Topology, home: Home, lab_name: str, run_dir: Path
         lab.close()
 
 
-def _certify(run_dir: Path, out: Path, terminal: Console) -> Outcome:
-    from reports.certificate import write_certificate
+def _remember(certificate: Certificate, terminal: Console) -> None:
+    """Put the run into the history; a database that cannot be reached costs no run its certificate."""
+    try:
+        with History.opened(history_url(Home.default().folder)) as history:
+            history.add(RunRecord.of_certificate(json.loads(as_json(certificate))))
+    except LabError as error:
+        terminal.print(f"not in the history: {error}", style="yellow", markup=False, soft_wrap=True)
 
-    write_certificate(run_dir, load_catalogue())
+
+def _certify(run_dir: Path, out: Path, terminal: Console, key: Ed25519PrivateKey) -> Outcome:
+    certificate = write_certificate(run_dir, catalogue_of(run_dir))
+    try:
+        write_pdf(run_dir)
+    except OSError as error:
+        terminal.print(f"no PDF: {error}", style="yellow", markup=False, soft_wrap=True)
+    signer = seal(run_dir, certificate, key)
+    _remember(certificate, terminal)
     latest = out / "latest"
     latest.unlink(missing_ok=True)
     latest.symlink_to(run_dir.name)
-    verdict = json.loads((run_dir / "certificate.json").read_text(encoding="utf-8"))["verdict"]
-    certificate = run_dir / "certificate.html"
-    terminal.print(f"verdict: [bold]{verdict}[/]\ncertificate: {certificate}")
-    return Outcome(verdict, certificate, passed=verdict == "pass")
+    verdict, page = certificate.verdict.value, run_dir / HTML_FILE
+    terminal.print(f"verdict: [bold]{verdict}[/]\ncertificate: {page}\nevidence: signed with {signer}", soft_wrap=True)
+    return Outcome(verdict, page, passed=verdict == "pass")

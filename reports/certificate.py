@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from lab.errors import BadInput
 from lab.ledger import Event, EventKind, LedgerError, file_digest, read_ledger
-from lab.requirements import Catalogue
-from lab.runs import JUNIT_FILE, LEDGER_FILE
+from lab.requirements import CATALOGUE_FILE, Catalogue, load_catalogue
+from lab.runs import CATALOGUE_COPY, JUNIT_FILE, LEDGER_FILE
+from reports.durable import replace_file
 from reports.fold import fold
 from reports.html import render
 from reports.model import Certificate, Evidence
+
+JSON_FILE, HTML_FILE, PDF_FILE = "certificate.json", "certificate.html", "certificate.pdf"
 
 
 def write_certificate(run_dir: Path, catalogue: Catalogue) -> Certificate:
@@ -25,6 +26,14 @@ def write_certificate(run_dir: Path, catalogue: Catalogue) -> Certificate:
         BadInput: there is no ledger in ``run_dir``.
         LedgerError: the ledger is damaged or was changed.
     """
+    certificate = make_certificate(run_dir, catalogue)
+    replace_file(run_dir / JSON_FILE, as_json(certificate))
+    replace_file(run_dir / HTML_FILE, render(certificate))
+    return certificate
+
+
+def make_certificate(run_dir: Path, catalogue: Catalogue) -> Certificate:
+    """Return what the files of a run show, whatever its certificate says. Raises as ``write_certificate``."""
     ledger = run_dir / LEDGER_FILE
     if not ledger.is_file():
         raise BadInput(f"{run_dir}: no {LEDGER_FILE} here: not the folder of a run")
@@ -33,10 +42,18 @@ def write_certificate(run_dir: Path, catalogue: Catalogue) -> Certificate:
         certificate = fold(events, catalogue, [*_evidence_problems(run_dir, events), *_junit_problems(run_dir, events)])
     except (KeyError, TypeError, ValueError) as error:
         raise LedgerError(f"{ledger}: an event has not the data that its kind needs: {error}") from error
-    sealed = _with_sources(certificate, run_dir)
-    _write(run_dir / "certificate.json", json.dumps(asdict(sealed), indent=2, sort_keys=True) + "\n")
-    _write(run_dir / "certificate.html", render(sealed))
-    return sealed
+    return _with_sources(certificate, run_dir)
+
+
+def as_json(certificate: Certificate) -> str:
+    """Return the text of ``certificate.json``."""
+    return json.dumps(asdict(certificate), indent=2, sort_keys=True) + "\n"
+
+
+def catalogue_of(run_dir: Path) -> Catalogue:
+    """Return the catalogue that a run was judged by; of runs that did not keep it, today's. Raises BadInput."""
+    kept = run_dir / CATALOGUE_COPY
+    return load_catalogue(kept if kept.is_file() else CATALOGUE_FILE)
 
 
 def _with_sources(certificate: Certificate, run_dir: Path) -> Certificate:
@@ -69,11 +86,3 @@ def _junit_problems(run_dir: Path, events: list[Event]) -> list[str]:
     bad = sum(int(suite.get(key, "0")) for suite in suites for key in ("failures", "errors"))
     known = any(event.data.get("outcome") in {"failed", "error"} for event in events if event.kind is EventKind.TEST)
     return [f"{JUNIT_FILE} has failures that the ledger does not know"] if bad and not known else []
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole, so that nobody reads half a certificate."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)  # noqa: PTH101 - the temporary file's name is text
-    Path(file.name).replace(path)

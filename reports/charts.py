@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from reports.model import Measurement
+from reports.model import Measurement, SeededDefect, Sensitivity, Timeline
+
+BASELINE = "baseline-rate"
 
 _SETTINGS: Any = {
     "svg.hashsalt": "recovery-lab",
@@ -32,23 +34,99 @@ _LABEL_LENGTH = 34
 
 def chart(measurements: Sequence[Measurement]) -> str:
     """Return an inline SVG of measurements of one name: lines if they have samples, bars if not."""
+    series = [item for item in measurements if item.samples]
+    if series:
+        return _drawn(lambda axes: _lines(axes, series), 2.4, measurements[0].name)
+    return _drawn(lambda axes: _bars(axes, measurements), 0.7 + 0.34 * len(measurements), measurements[0].name)
+
+
+def timeline_chart(timeline: Timeline) -> str:
+    """Return an inline SVG of the steps of a failover: a bar for each, and where the application answered."""
+
+    def draw(axes: Any) -> None:
+        for place, step in enumerate(timeline.steps):
+            length = max(0.0, (step.ended_s or step.began_s) - step.began_s)
+            colour = _INK if step.state == "done" else "#9b2c2c"
+            axes.barh(place, length, left=step.began_s, color=colour, height=0.55)
+            axes.annotate(f"{length:.1f} s", (step.began_s + length, place), xytext=(4, -3), textcoords="offset points")
+        if timeline.answered_s is not None:
+            axes.axvline(timeline.answered_s, color="#b7791f", linewidth=1.2, linestyle="--")
+        axes.set_yticks(range(len(timeline.steps)), [step.name for step in timeline.steps])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.12)
+        axes.set_xlabel("seconds from the first step; dashed: the application answers")
+
+    return _drawn(draw, 0.8 + 0.3 * len(timeline.steps), timeline.what)
+
+
+def beside_chart(measurements: Sequence[Measurement]) -> str:
+    """Return an inline SVG of rates: those of the bare path light, those of the stack dark."""
+
+    def draw(axes: Any) -> None:
+        places = range(len(measurements))
+        colours = ["#9fb3c8" if item.name == BASELINE else _INK for item in measurements]
+        bars = axes.barh(places, [item.value for item in measurements], color=colours, height=0.55)
+        axes.bar_label(bars, fmt="{:,.4g}", padding=4, color="#323f4b")
+        axes.set_yticks(places, [f"{item.name.replace('-', ' ')}: {item.context}"[:52] for item in measurements])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.12)
+        axes.set_xlabel(f"{measurements[0].unit}; light: the bare path, dark: the stack")
+
+    return _drawn(draw, 0.7 + 0.34 * len(measurements), "beside the bare path")
+
+
+def sensitivity_chart(sensitivity: Sensitivity) -> str:
+    """Return an inline SVG: for each part of the stack, how many seeded defects were noticed, equivalent, missed."""
+    parts = list(dict.fromkeys(item.part for item in sensitivity.defects))
+    kinds: tuple[tuple[str, str, Callable[[SeededDefect], bool]], ...] = (
+        ("noticed", "#2f855a", lambda item: item.noticed is True),
+        ("equivalent", "#9fb3c8", lambda item: item.noticed is False and item.equivalent),
+        ("not noticed", "#9b2c2c", lambda item: item.noticed is False and not item.equivalent),
+        ("not tried", "#e4e7eb", lambda item: item.noticed is None),
+    )
+
+    def draw(axes: Any) -> None:
+        left = [0] * len(parts)
+        for label, colour, wanted in kinds:
+            counts = [sum(item.part == part and wanted(item) for item in sensitivity.defects) for part in parts]
+            axes.barh(range(len(parts)), counts, left=left, color=colour, height=0.6, label=label)
+            left = [before + count for before, count in zip(left, counts, strict=True)]
+        axes.set_yticks(range(len(parts)), parts)
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("seeded defects")
+        axes.legend(frameon=False, fontsize=8, ncols=len(kinds), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return _drawn(draw, 1.1 + 0.3 * len(parts), "sensitivity")
+
+
+def history_chart(points: Sequence[tuple[str, float]], unit: str, title: str) -> str:
+    """Return an inline SVG of a number over runs, oldest first; ``title`` keeps ids apart on one page."""
+
+    def draw(axes: Any) -> None:
+        values = [value for _, value in points]
+        axes.plot(range(1, len(values) + 1), values, color=_INK, linewidth=1.2, marker="o", markersize=3)
+        axes.set(xlabel="runs, the last one on the right", ylabel=unit, ylim=(0, None))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+
+    return _drawn(draw, 1.9, title)
+
+
+def _drawn(draw: Callable[[Any], None], height: float, title: str) -> str:
+    """Return what ``draw`` paints on axes as inline SVG; ``height`` in inches."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    series = [item for item in measurements if item.samples]
     with mpl.rc_context(_SETTINGS):
-        height = 2.4 if series else 0.7 + 0.34 * len(measurements)
         figure = Figure(figsize=(7.2, height), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        if series:
-            _lines(axes, series)
-        else:
-            _bars(axes, measurements)
+        draw(figure.add_subplot())
         target = io.StringIO()
         figure.savefig(target, format="svg", metadata={"Date": None}, transparent=True)
-    return _inline(target.getvalue(), measurements[0].name)
+    return _inline(target.getvalue(), title)
 
 
 def _lines(axes: Any, series: Sequence[Measurement]) -> None:

@@ -6,16 +6,20 @@ What the fold reads of each kind of event (``data``):
 - ``test``: nodeid, outcome, duration, requirements, evidence, message
 - ``measurement``: name, value, unit, n, context (text or mapping), samples (optional)
 - ``run-ended``: exit_code
+- ``ports``, ``proof``, ``timeline``, ``sensitivity``: see ``reports.chapters``
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lab.ledger import Event, EventKind
 from lab.requirements import Catalogue, Requirement
 from lab.topology.model import Scenario
+from reports import chapters
+from reports.chapters import Proven
 from reports.model import (
     Certificate,
     Evidence,
@@ -44,7 +48,8 @@ def fold(events: Sequence[Event], catalogue: Catalogue, problems: Iterable[str] 
     scenario = _scenario(started)
     reasons = (*_failures(tests), *_gaps(events, tests, scenario), *problems)
     verdict = _verdict(tests, reasons)
-    requirements = tuple(_requirements(catalogue, scenario, tests))
+    sensitivity = chapters.sensitivity(events)
+    requirements = tuple(_requirements(catalogue, scenario, tests, chapters.proven(events)))
     return Certificate(
         verdict=verdict,
         reasons=reasons,
@@ -59,6 +64,10 @@ def fold(events: Sequence[Event], catalogue: Catalogue, problems: Iterable[str] 
         decisions=catalogue.decisions,
         evidence=tuple(item for test in tests for item in test.evidence),
         limits=LIMITS,
+        ports=chapters.ports(events),
+        proofs=chapters.proofs(events, tests),
+        timelines=chapters.timelines(events),
+        sensitivity=sensitivity,
     )
 
 
@@ -118,14 +127,15 @@ def _verdict(tests: Iterable[TestResult], reasons: Sequence[str]) -> Verdict:
 
 
 def _requirements(
-    catalogue: Catalogue, scenario: Scenario | None, tests: Sequence[TestResult]
+    catalogue: Catalogue, scenario: Scenario | None, tests: Sequence[TestResult], proven: Proven | None
 ) -> Iterable[RequirementResult]:
     touched = {name for test in tests for name in test.requirements}
     for subject in catalogue.subjects:
         for item in subject.requirements:
             in_scope = scenario is None or scenario in item.scenarios
             if in_scope or item.id in touched:
-                yield _requirement(item, subject.subject, scenario, tests, in_scope=in_scope)
+                result = _requirement(item, subject.subject, scenario, tests, in_scope=in_scope)
+                yield result if proven is None else replace(result, proven_by=tuple(proven.get(item.id, ())))
 
 
 def _requirement(
@@ -164,9 +174,12 @@ def _scenario_result(verdict: Verdict, requirements: Iterable[RequirementResult]
     )
 
 
+_ABOUT = ("run", "harness", "scenario", "topology", "stack", "build", "description")
+
+
 def _run(events: Sequence[Event], started: Mapping[str, Any], tests: Sequence[TestResult]) -> dict[str, Any]:
     outcomes = [test.outcome for test in tests]
-    about = {key: started.get(key, "") for key in ("run", "harness", "scenario", "topology", "stack", "description")}
+    about = {key: started.get(key, "") for key in _ABOUT}
     return {
         **about,
         "policies": started.get("policies", {}),

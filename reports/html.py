@@ -10,7 +10,7 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.charts import chart
+from reports.charts import BASELINE, beside_chart, chart, sensitivity_chart, timeline_chart
 from reports.model import Certificate, Measurement, RequirementResult, Status, Verdict
 
 _HEADLINES = {
@@ -75,7 +75,29 @@ def render(certificate: Certificate) -> str:
         figures=figures(certificate.measurements),
         subjects=subjects(certificate.requirements),
         blocks=blocks(certificate.measurements),
+        beside=beside(certificate.measurements),
+        timelines=[(item, _svg(timeline_chart(item))) for item in certificate.timelines],
+        sensitivity=certificate.sensitivity and _svg(sensitivity_chart(certificate.sensitivity)),
+        deviations=deviations(certificate.requirements),
     )
+
+
+def _svg(chart_text: str) -> Markup:
+    return Markup(chart_text)  # noqa: S704 - the texts of a chart are escaped by matplotlib's SVG writer
+
+
+def beside(measurements: Sequence[Measurement]) -> Markup | None:
+    """Return the chart of the stack's rates beside those of the bare path, if both were measured."""
+    rates = [item for item in measurements if item.name in {BASELINE, "initial-replication-rate"}]
+    both = {item.name for item in rates}
+    same_unit = len({item.unit for item in rates}) == 1
+    return _svg(beside_chart(rates)) if len(both) > 1 and same_unit else None
+
+
+def deviations(requirements: Sequence[RequirementResult]) -> list[RequirementResult]:
+    """Return the rules of the scenario that the run does not show to be kept, failed ones first."""
+    open_rules = [item for item in requirements if item.in_scope and item.status is not Status.PASS]
+    return sorted(open_rules, key=lambda item: item.status is not Status.FAIL)
 
 
 def number(value: float) -> str:
@@ -113,7 +135,6 @@ def blocks(measurements: Sequence[Measurement]) -> list[MeasurementBlock]:
     for name in names:
         rows = tuple(item for item in measurements if item.name == name)
         worth = len(rows) > 1 or any(item.samples for item in rows)
-        # the chart's own texts are escaped by matplotlib's SVG writer
-        drawing = Markup(chart(rows)) if worth else None  # noqa: S704
+        drawing = _svg(chart(rows)) if worth else None
         result.append(MeasurementBlock(titles.get(name, name.replace("-", " ")), rows, drawing))
     return result

@@ -74,6 +74,13 @@ class RequirementResult:
     in_scope: bool
     tests: tuple[str, ...]
     evidence: tuple[str, ...]
+    proven_by: tuple[str, ...] | None = None
+    """Seeded defects that tests of this rule have noticed; None: no result for this build of the stack is known."""
+
+    @property
+    def unproven(self) -> bool:
+        """Whether no test of this rule was ever seen to fail because something was wrong."""
+        return self.proven_by is not None and not self.proven_by
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,91 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class PortRow:
+    """TCP ports of one machine. What is observed and not expected is a finding, and the other way round."""
+
+    machine: str
+    expected: tuple[int, ...]
+    observed: tuple[int, ...]
+    test: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether exactly the expected ports are open."""
+        return set(self.expected) == set(self.observed)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A copy that the oracle judged. ``outcome`` is that of the test that asked: unsound and passed is a control.
+
+    ``cut``: the newest complete step of each lane; windows in ns by each machine's writer clock.
+    """
+
+    test: str
+    outcome: str
+    sound: bool
+    rules: tuple[str, ...]
+    checks: tuple[str, ...]
+    epoch: int
+    cut: tuple[int, ...]
+    windows: tuple[dict[str, Any], ...]
+    clock_error_ns: int
+    label_error_ns: int | None
+
+    @property
+    def control(self) -> bool:
+        """Whether it was meant to be found unsound, and was."""
+        return not self.sound and self.outcome == "passed"
+
+
+@dataclass(frozen=True)
+class TimelineStep:
+    """A step of a job; seconds from the first one."""
+
+    name: str
+    state: str
+    began_s: float
+    ended_s: float | None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The steps of one failover or failback, and how long it took until the application answered."""
+
+    what: str
+    steps: tuple[TimelineStep, ...]
+    answered_s: float | None
+
+
+@dataclass(frozen=True)
+class SeededDefect:
+    """A defect that was seeded into this build of the stack. ``noticed``: None when it was not tried."""
+
+    name: str
+    part: str
+    requirements: tuple[str, ...]
+    noticed: bool | None
+    equivalent: bool
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What ``lab sensitivity`` found for this build of the stack."""
+
+    defects: tuple[SeededDefect, ...]
+    clean_runs: int
+    false_alarms: int
+    how: str
+    """What had to notice the defects."""
+
+    @property
+    def tried(self) -> tuple[SeededDefect, ...]:
+        """The defects that were tried."""
+        return tuple(item for item in self.defects if item.noticed is not None)
+
+
+@dataclass(frozen=True)
 class Certificate:
     """Everything that ``certificate.json`` and ``certificate.html`` say."""
 
@@ -116,3 +208,7 @@ class Certificate:
     decisions: dict[str, str]
     evidence: tuple[Evidence, ...]
     limits: tuple[str, ...]
+    ports: tuple[PortRow, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    timelines: tuple[Timeline, ...] = ()
+    sensitivity: Sensitivity | None = None

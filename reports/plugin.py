@@ -7,7 +7,7 @@ not. Only the controller writes test events, so the plugin works with pytest-xdi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Send the requirement ids along with the report: it may travel from a worker to the controller."""
     report = yield
-    report.user_properties.append(("requirements", requirement_ids(item)))
+    ids = requirement_ids(item)
+    report.user_properties.append(("requirements", ids))
+    # JUnit shows properties one by one; the list above is for the ledger.
+    report.user_properties += [("requirement", name) for name in ids]
     return report
+
+
+@pytest.fixture(autouse=True)
+def _allure_labels(request: pytest.FixtureRequest) -> None:
+    """Let people filter Allure's report by requirement."""
+    if request.config.getoption("allure_report_dir", None):
+        import allure
+
+        for name in requirement_ids(request.node):
+            allure.dynamic.tag(name)  # type: ignore[no-untyped-call]  # it has no types
+            allure.dynamic.label("requirement", name)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -77,6 +91,34 @@ def record_measurement(request: pytest.FixtureRequest) -> Callable[..., None]:
             return
         data = {"name": name, "value": value, "unit": unit, "n": n, "context": context, "samples": samples}
         Ledger(run_dir / LEDGER_FILE).record(EventKind.MEASUREMENT, request.node.nodeid, f"{name} measured", data)
+
+    return record
+
+
+@pytest.fixture
+def record_ports(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Record which TCP ports a machine listens on beside those that it should: ``record_ports("mt1", {22}, {22})``."""
+    run_dir = request.config.stash[_RUN_DIR]
+
+    def record(machine: str, expected: Iterable[int], observed: Iterable[int]) -> None:
+        data = {"machine": machine, "expected": sorted(expected), "observed": sorted(observed)}
+        if run_dir is not None:
+            Ledger(run_dir / LEDGER_FILE).record(EventKind.PORTS, request.node.nodeid, f"ports of {machine}", data)
+
+    return record
+
+
+@pytest.fixture
+def record_timeline(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Record the steps of a job, (name, state, began, ended) in ns, and after how long the application answered."""
+    run_dir = request.config.stash[_RUN_DIR]
+
+    def record(what: str, steps: Iterable[tuple[str, str, int, int | None]], answered_s: float | None = None) -> None:
+        keys = ("name", "state", "started_ns", "ended_ns")
+        listed = [dict(zip(keys, step, strict=True)) for step in steps]
+        data = {"what": what, "steps": listed, "answered_s": answered_s}
+        if run_dir is not None:
+            Ledger(run_dir / LEDGER_FILE).record(EventKind.TIMELINE, request.node.nodeid, f"steps of {what}", data)
 
     return record
 

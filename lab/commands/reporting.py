@@ -16,12 +16,13 @@ def register(app: typer.Typer) -> None:
 
 
 def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Make the certificate of a run again from its ledger; exit code 1 unless it passed."""
-    from lab.requirements import load_catalogue
-    from reports.certificate import write_certificate
+    """Make the certificate of a run again from its ledger and seal it; exit code 1 unless it passed."""
+    from lab.home import home
+    from reports.bundle.keys import signing_key
+    from reports.bundle.resealing import certify_again
     from reports.model import Verdict
 
-    certificate = write_certificate(run_dir, load_catalogue())
+    certificate = certify_again(run_dir, lambda: signing_key(home()))
     console = terminal()
     console.print(f"[bold]{certificate.verdict}[/]")
     for name, result in certificate.scenarios.items():

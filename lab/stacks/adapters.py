@@ -1,9 +1,10 @@
-"""Stacks by the name that a topology uses."""
+"""Stacks by the name that a topology uses: the reference stack, and those of other packages, by entry point."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import EntryPoint, entry_points
 
 from lab.errors import BadInput
 from lab.provision.board import Board
@@ -25,11 +26,36 @@ def reference(lab: Lab, board: Board) -> Iterator[Stack]:
 
 
 ADAPTERS: dict[str, Deployed] = {"reference": reference}
+ENTRY_POINTS = "recovery_lab.stacks"
+"""The group in which another package registers its adapters: name = module:function of type ``Deployed``."""
 
 
 def deployed(lab: Lab, board: Board) -> AbstractContextManager[Stack]:
-    """Return the topology's stack on a lab. Raises BadInput for an adapter that does not exist."""
-    name = lab.topology.stack.adapter
-    if name not in ADAPTERS:
-        raise BadInput(f"{lab.topology.source}: no stack adapter {name!r}; there are: {', '.join(sorted(ADAPTERS))}")
-    return ADAPTERS[name](lab, board)
+    """Return the topology's stack on a lab.
+
+    Raises:
+        BadInput: there is no such adapter, two packages have one of that name, or it cannot be loaded.
+    """
+    return adapter(lab.topology.stack.adapter, str(lab.topology.source))(lab, board)
+
+
+def adapter(name: str, where: str) -> Deployed:
+    """Return an adapter; the lab's own names cannot be taken by others. Raises BadInput, which names ``where``."""
+    if name in ADAPTERS:
+        return ADAPTERS[name]
+    registered = entry_points(group=ENTRY_POINTS)
+    found = [point for point in registered if point.name == name]
+    if not found:
+        known = sorted({*ADAPTERS, *(point.name for point in registered)})
+        raise BadInput(f"{where}: no stack adapter {name!r}; there are: {', '.join(known)}")
+    if len({point.value for point in found}) > 1:
+        raise BadInput(f"{where}: more than one package has a stack adapter {name!r}: {_named(found)}")
+    try:
+        loaded: Deployed = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise BadInput(f"{where}: stack adapter {name!r} cannot be loaded from {found[0].value}: {error}") from error
+    return loaded
+
+
+def _named(points: list[EntryPoint]) -> str:
+    return ", ".join(sorted(point.value for point in points))

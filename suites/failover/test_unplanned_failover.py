@@ -104,9 +104,15 @@ def test_the_loss_is_within_the_policy(
 
 @pytest.mark.requirement("LAB-RTO")
 def test_the_time_to_the_application_is_measured(
-    failed_over: FailedOver, record_measurement: Callable[..., None], evidence: EvidenceRecorder
+    failed_over: FailedOver,
+    primary_role: Protected,
+    record_measurement: Callable[..., None],
+    record_timeline: Callable[..., None],
+    evidence: EvidenceRecorder,
 ) -> None:
     record_measurement("rto", failed_over.rto_seconds, "s", context="failover request to the application's data")
+    timed = [(step.name, step.state, step.started_ns, step.ended_ns) for step in failed_over.job.steps]
+    record_timeline(f"unplanned failover of {primary_role.name}", timed, failed_over.rto_seconds)
     steps = [(step.name, ((step.ended_ns or 0) - step.started_ns) / 1e9) for step in failed_over.job.steps]
     evidence.attach("steps.txt", "\n".join(f"{name}: {seconds:.1f} s" for name, seconds in steps))
     assert failed_over.job.seconds is not None

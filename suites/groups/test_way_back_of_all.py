@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from fixtures.groups import FAILOVER_SECONDS, GroupUnderTest, all_ready, scan_together
+from fixtures.groups import FAILOVER_SECONDS, GroupUnderTest, all_ready, judge_copy, scan_together
 from fixtures.stacks import REPLICATION_SECONDS
 from fixtures.workloads import Workload
 from lab.oracle.findings import Rule, Verdict
-from lab.oracle.judge import Claim, judge, loss_of
+from lab.oracle.judge import Claim, loss_of
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
@@ -95,7 +95,7 @@ def failed_back(reversed_group: int, stack: Stack, group: GroupUnderTest, worklo
     machines = [role.machine for role in group.roles]
     all_ready(machines, Deadline.after(FAILOVER_SECONDS))
     copy, history = scan_together(group, workloads, machines), group.history(workloads)
-    verdict = judge(copy, history.group, history, Claim(epoch=reversed_group))
+    verdict = judge_copy(group, workloads, copy, Claim(epoch=reversed_group))
     loss = loss_of(copy, history.group, history, epoch=reversed_group)
     return FailedBack(verdict, loss.group.lost_writes, reversed_group)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fixtures.stacks import Protected
@@ -33,7 +35,11 @@ def call_server(topology: Topology, caller: LabMachine, server: LabMachine, port
 
 @pytest.mark.requirement("V2A-PORT-443-MGMT", "V2A-PORT-9443", "V2A-LEAST")
 def test_servers_listen_on_their_ports_and_no_others(
-    servers: dict[Role, list[LabMachine]], policy: Policy, topology: Topology, evidence: EvidenceRecorder
+    servers: dict[Role, list[LabMachine]],
+    policy: Policy,
+    topology: Topology,
+    evidence: EvidenceRecorder,
+    record_ports: Callable[..., None],
 ) -> None:
     ports = {
         Role.CONFIGURATION_SERVER: MANAGEMENT,
@@ -43,6 +49,7 @@ def test_servers_listen_on_their_ports_and_no_others(
     for machine in {machine.name: machine for group in servers.values() for machine in group}.values():
         expected = {SSH} | {port for role, port in ports.items() if role in topology.machines[machine.name].roles}
         found = open_ports(machine.ssh)
+        record_ports(machine.name, expected, found)
         evidence.attach(f"listeners-{machine.name}.txt", machine.ssh.check("ss", "-ltnp"))
         assert found == expected, machine.name
 
@@ -50,10 +57,11 @@ def test_servers_listen_on_their_ports_and_no_others(
 @pytest.mark.needs_lone
 @pytest.mark.requirement("V2A-PORT-20004-OFF", "V2A-LEAST", "V2A-PORT-443-MGMT")
 def test_protected_machines_listen_for_nobody(
-    protected: list[Protected], listened_before: dict[str, frozenset[int]]
+    protected: list[Protected], listened_before: dict[str, frozenset[int]], record_ports: Callable[..., None]
 ) -> None:
     for role in protected:
         found = open_ports(role.machine.ssh)
+        record_ports(role.name, listened_before[role.name], found)
         assert GROUP_CONSISTENCY not in found, "multi-VM consistency is off"
         assert found == listened_before[role.name]
 

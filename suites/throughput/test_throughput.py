@@ -9,6 +9,7 @@ import pytest
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.measure.disks import device_by_serial
+from lab.measure.rpo import Published, age_over_time
 from lab.measure.throughput import network_rate, parse_stages, read_rate, reduction, write_rate
 from lab.oracle.group import BLOCK
 from lab.stacks.protocol import Stack
@@ -75,3 +76,20 @@ def test_reduction(
     record_measurement("written-by-workload", written / MB, "MB", context=primary_role.name)
     record_measurement("sent-on", sum(stage.wire_bytes for stage in stages) / MB, "MB", context=primary_role.name)
     assert reduction(stages) > 1
+
+
+@pytest.mark.requirement("LAB-RPO")
+def test_the_age_of_the_newest_point_over_time(
+    stack: Stack, primary_role: Protected, topology: Topology, record_measurement: Record
+) -> None:
+    stream = stack.machine(primary_role.name).attributes["stream"]
+    events = [event for event in stack.events(0) if event.stream == stream and event.kind == "recovery-point"]
+    points = [Published(int(event.data["cut"]["end_ns"]), event.time_ns) for event in events]
+    ages = age_over_time(points, max(point.usable_ns for point in points))
+    assert ages, "one recovery point is no curve"
+    values = sorted(age for _, age in ages)
+    policy = topology.stack.policies[topology.stack.protect[primary_role.name].policy]
+    within = sum(age <= policy.rpo_threshold for age in values) / len(values)
+    context = f"{primary_role.name}, 95th percentile; {100 * within:.0f} % of the time within the policy"
+    p95 = values[int(0.95 * (len(values) - 1))]
+    record_measurement("rpo-over-time", p95, "s", n=len(values), context=context, samples=ages)

@@ -11,7 +11,9 @@ from lab.ledger import EventKind, LedgerError, read_ledger
 from lab.requirements import load_catalogue
 from lab.runs import end_run, new_run_directory, start_run
 from lab.topology.load import load_topology
-from reports.certificate import write_certificate
+from reports.allure import properties_of, write_allure_environment
+from reports.bundle.recompute import recompute
+from reports.certificate import catalogue_of, write_certificate
 from reports.model import Verdict
 
 pytest_plugins = ["pytester"]
@@ -84,6 +86,16 @@ def test_a_run_becomes_a_certificate(run_suite, workers: tuple[str, ...]) -> Non
     assert "flows.json" in (run_dir / "certificate.html").read_text()
 
 
+@pytest.mark.parametrize("suite", [SUITE, BAD], ids=["good", "bad"])
+def test_what_pytest_writes_agrees_with_itself(run_suite, suite: str) -> None:
+    run_dir = run_suite(suite)
+    write_certificate(run_dir, catalogue_of(run_dir))
+    assert not list(recompute(run_dir, {}))
+    junit = run_dir / "junit.xml"
+    junit.write_text(junit.read_text().replace('name="test_', 'name="best_', 1))
+    assert {finding.where for finding in recompute(run_dir, {})} == {"junit.xml"}
+
+
 def test_failures_and_errors_are_told_apart(run_suite) -> None:
     run_dir = run_suite(BAD)
     events = [event.data for event in read_ledger(run_dir / "ledger.jsonl") if event.kind is EventKind.TEST]
@@ -139,3 +151,16 @@ def test_an_unknown_requirement_is_a_usage_error(pytester: pytest.Pytester) -> N
 def test_a_folder_without_a_ledger_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not the folder of a run"):
         write_certificate(tmp_path, load_catalogue())
+
+
+def test_junit_and_allure_carry_requirements_and_the_environment(run_suite) -> None:
+    run_dir = run_suite(SUITE, f"--alluredir={Path.cwd() / 'allure-results'}")
+    junit = (run_dir / "junit.xml").read_text()
+    assert '<property name="requirement" value="LAB-RPO"' in junit.replace(" />", "/>")
+    results = [json.loads(path.read_text()) for path in Path("allure-results").glob("*-result.json")]
+    labels = {(label["name"], label["value"]) for result in results for label in result["labels"]}
+    assert {("tag", "LAB-RPO"), ("requirement", "V2A-PORT-9443")} <= labels
+    write_allure_environment(run_dir)
+    written = (run_dir / "allure-results" / "environment.properties").read_text()
+    assert "topology = embedded\n" in written
+    assert properties_of({"a b": "x\ny\\"}) == "a_b = x\\ny\\\\\n"

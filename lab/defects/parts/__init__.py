@@ -1,0 +1,1 @@
+"""The defects, a file for each part of the stack."""

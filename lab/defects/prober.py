@@ -1,0 +1,122 @@
+"""What happens in a process of probes: the defect is put in, pytest runs, the results go back through a pipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from lab.defects.lines import Lines
+from lab.defects.model import Defect
+from lab.defects.patching import ROOT, patch_imports
+from lab.defects.probing import Order, Probed
+from lab.defects.registry import defect as find_defect
+
+FOLDER = ROOT / "tests" / "probes"
+IMAGE_PROBES = "oracle_image.py"
+TEST_SECONDS = 90
+IMAGE_SECONDS = 300
+"""A tracer looks at every line meanwhile."""
+_LONGEST = 300
+
+
+def run(order: Order, answers: Connection) -> None:
+    """Do an order in this process, which ends with it whatever threads a broken stack has left behind."""
+    scratch = tempfile.mkdtemp(prefix="recovery-lab-probes-")
+    try:
+        answers.send(_probed(order, Path(scratch)))
+    finally:
+        answers.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(0)
+
+
+def _probed(order: Order, scratch: Path) -> Probed:
+    began = time.process_time()
+    with (scratch / "output.txt").open("w") as output:
+        # The output of pytest and of services belongs to nobody: what was wrong is in the results.
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    defect = find_defect(order.defect) if order.defect else None
+    if defect is not None:
+        patch_imports(defect)
+    recorder = Recorder(defect, exhaustive=order.exhaustive)
+    _pytest(scratch, [str(FOLDER / file) for file in order.files], recorder)
+    equivalent = False
+    if defect is not None and defect.on_disks and not any(recorder.results.values()):
+        equivalent = _leaves_the_same_disks(defect, scratch, recorder)
+    spent = time.process_time() - began
+    return Probed(order.defect, recorder.results, recorder.requirements, spent, equivalent)
+
+
+def _pytest(scratch: Path, files: list[str], recorder: Recorder, seconds: int = TEST_SECONDS) -> None:
+    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
+    limits = [f"--timeout={seconds}", f"--basetemp={scratch}/pytest", "-o", "filterwarnings=default"]
+    code = pytest.main([*arguments, *limits, *files], plugins=[recorder])
+    if not recorder.results:
+        recorder.results["(collection)"] = f"pytest ended with {code!r}"
+
+
+def _leaves_the_same_disks(defect: Defect, scratch: Path, recorder: Recorder) -> bool:
+    """Whether the image of every recovery point is the oracle's, with other writes each time, while its lines ran."""
+    lines = Lines(defect)
+    images = Recorder(None, exhaustive=True)
+    with lines.watched():
+        _pytest(scratch, [str(FOLDER / IMAGE_PROBES)], images, IMAGE_SECONDS)
+    recorder.results |= {test: problem for test, problem in images.results.items() if problem}
+    recorder.requirements |= images.requirements
+    return lines.ran and not any(images.results.values())
+
+
+class Recorder:
+    """A pytest plugin: orders the probes, stops when enough is known, keeps what each said."""
+
+    def __init__(self, defect: Defect | None, *, exhaustive: bool) -> None:
+        self._broken = set(defect.requirements) if defect else set()
+        self._exhaustive = exhaustive
+        self.results: dict[str, str] = {}
+        self.requirements: dict[str, tuple[str, ...]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Probes that carry a broken rule come first."""
+        items.sort(key=lambda item: not self._declared(item))
+
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Leave out a probe that carries no broken rule once another has noticed something."""
+        self.requirements[self._name(item.nodeid)] = tuple(self._ids(item))
+        if not self._exhaustive and not self._declared(item) and any(self.results.values()):
+            return True
+        return None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the first problem of set-up, call and teardown."""
+        name = self._name(report.nodeid)
+        problem = _problem(report) if report.failed else ""
+        self.results[name] = self.results.get(name) or problem
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file of probes that does not even load has noticed something too."""
+        if report.failed:
+            self.results[self._name(report.nodeid)] = str(report.longreprtext)[-_LONGEST:]
+
+    def _declared(self, item: pytest.Item) -> bool:
+        return bool(self._broken & set(self._ids(item)))
+
+    @staticmethod
+    def _ids(item: pytest.Item) -> list[str]:
+        return [str(name) for mark in item.iter_markers("requirement") for name in mark.args]
+
+    @staticmethod
+    def _name(nodeid: str) -> str:
+        return nodeid.rpartition("/")[2]
+
+
+def _problem(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = str(getattr(crash, "message", report.longreprtext)).strip()
+    return (text.splitlines() or ["failed"])[0][:_LONGEST] or "failed"

@@ -1,0 +1,50 @@
+"""All defects, and which probes exercise which part of the stack."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from lab.defects.model import Defect, Part
+from lab.defects.parts.control import CONFIGURATION_SERVER
+from lab.defects.parts.machines import MACHINES
+from lab.defects.parts.management import MANAGEMENT
+from lab.defects.parts.master_target import MASTER_TARGET
+from lab.defects.parts.mobility import MOBILITY
+from lab.defects.parts.rounds import GROUP
+from lab.defects.parts.servers import PROCESS_SERVER
+from lab.defects.parts.wire import WIRE
+from lab.errors import BadInput
+
+DEFECTS: tuple[Defect, ...] = (
+    *MOBILITY,
+    *GROUP,
+    *PROCESS_SERVER,
+    *MASTER_TARGET,
+    *WIRE,
+    *CONFIGURATION_SERVER,
+    *MANAGEMENT,
+    *MACHINES,
+)
+_DATA = ("test_data_path.py", "test_doors.py")
+PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
+    {
+        Part.MOBILITY: _DATA,
+        Part.PROCESS_SERVER: _DATA,
+        Part.MASTER_TARGET: _DATA,
+        Part.WIRE: _DATA,
+        Part.GROUP: ("test_rounds.py",),
+        Part.CONFIGURATION_SERVER: ("test_control.py",),
+    }
+)
+"""A defect is held against the probes that run its part: the others would not execute a line of it."""
+
+
+def defect(name: str) -> Defect:
+    """Return a defect. Raises BadInput."""
+    for found in DEFECTS:
+        if found.name == name:
+            return found
+    close = difflib.get_close_matches(name, [found.name for found in DEFECTS], n=1)
+    raise BadInput(f"there is no defect {name!r}" + (f", did you mean {close[0]!r}?" if close else ""))

@@ -1,0 +1,1 @@
+"""Every run in one database, and what changed between runs."""

@@ -1,0 +1,138 @@
+"""The database of runs: SQLite in the lab's home, or whatever a URL names. Migrated when it is opened."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from lab.errors import BadInput, LabError
+from lab.history.model import Measured, RunRecord
+from lab.history.schema import MEASUREMENTS, RESULTS, RUNS, TESTS
+
+URL_VARIABLE = "RECOVERY_LAB_HISTORY"
+"""Environment variable with a database URL, for example of PostgreSQL: it may hold a password, so it is no option."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def history_url(home: Path) -> str:
+    """Return the URL of the environment, or that of a file in the lab's home."""
+    return os.environ.get(URL_VARIABLE) or f"sqlite:///{home / 'history.sqlite'}"
+
+
+class History:
+    """Reads and writes runs. Use it in a ``with`` statement."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    @contextmanager
+    def opened(cls, url: str) -> Iterator[History]:
+        """Open a database and bring its schema up to date.
+
+        Raises:
+            BadInput: the URL names no database that can be opened.
+            LabError: the schema cannot be brought up to date.
+        """
+        engine = _engine(url)
+        try:
+            with engine.begin() as connection:
+                migrate(connection)
+            yield cls(engine)
+        except SQLAlchemyError as error:
+            # The whole text may have the password of the URL.
+            raise LabError(f"the history at {engine.url.render_as_string(hide_password=True)}: {_why(error)}") from None
+        finally:
+            engine.dispose()
+
+    def add(self, record: RunRecord) -> bool:
+        """Keep a run; return False when it is there already."""
+        try:
+            with self._engine.begin() as connection:
+                _insert(connection, record)
+        except IntegrityError:
+            return False
+        return True
+
+    def runs(self, topology: str | None = None) -> list[RunRecord]:
+        """Return the runs, of all topologies or of one, oldest first."""
+        with self._engine.connect() as connection:
+            wanted = select(RUNS).order_by(RUNS.c.started, RUNS.c.id)
+            if topology is not None:
+                wanted = wanted.where(RUNS.c.topology == topology)
+            rows = connection.execute(wanted).mappings().all()
+            ids = [row["id"] for row in rows]
+            results, tests, numbers = (_by_run(connection, table, ids) for table in (RESULTS, TESTS, MEASUREMENTS))
+        return [_record(row, results[row["id"]], tests[row["id"]], numbers[row["id"]]) for row in rows]
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema up to date."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")
+
+
+def _engine(url: str) -> Engine:
+    try:
+        engine = create_engine(url)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise BadInput(f"{URL_VARIABLE}: not a database URL that can be used here: {type(error).__name__}") from None
+    if engine.dialect.name == "sqlite":
+        if engine.url.database:
+            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = ON"))
+    return engine
+
+
+def _insert(connection: Connection, record: RunRecord) -> None:
+    names = ("run", "topology", "scenario", "stack", "build", "started", "ended", "verdict")
+    values = {name: getattr(record, name) for name in names}
+    key = connection.execute(insert(RUNS).values(values)).inserted_primary_key
+    number = key[0] if key else 0
+    rows: list[tuple[Table, list[dict[str, Any]]]] = [
+        (RESULTS, [{"requirement": name, "status": status} for name, status in record.results.items()]),
+        (
+            TESTS,
+            [{"nodeid": name[-500:], "outcome": how, "seconds": took} for name, (how, took) in record.tests.items()],
+        ),
+        (MEASUREMENTS, [{**vars(item), "context": item.context[:500]} for item in record.measurements]),
+    ]
+    for table, found in rows:
+        if found:
+            connection.execute(insert(table), [{"run_id": number, **row} for row in found])
+
+
+def _by_run(connection: Connection, table: Table, ids: Sequence[int]) -> defaultdict[int, list[Any]]:
+    found: defaultdict[int, list[Any]] = defaultdict(list)
+    for row in connection.execute(select(table).where(table.c.run_id.in_(ids))).mappings():
+        found[row["run_id"]].append(row)
+    return found
+
+
+def _record(row: Any, results: Sequence[Any], tests: Sequence[Any], numbers: Sequence[Any]) -> RunRecord:
+    names = ("run", "topology", "scenario", "stack", "build", "started", "ended", "verdict")
+    return RunRecord(
+        **{name: row[name] for name in names},
+        results={item["requirement"]: item["status"] for item in results},
+        tests={item["nodeid"]: (item["outcome"], item["seconds"]) for item in tests},
+        measurements=tuple(
+            Measured(item["name"], item["context"], item["value"], item["unit"])
+            for item in sorted(numbers, key=lambda item: item["id"])
+        ),
+    )
+
+
+def _why(error: SQLAlchemyError) -> str:
+    """Return the database's own words, without statements and parameters."""
+    return str(getattr(error, "orig", None) or type(error).__name__)

@@ -1,0 +1,36 @@
+"""How old the newest usable recovery point was at every moment, from the stack's events. Pure (domain facts 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+NS = 10**9
+MOST_SAMPLES = 400
+
+
+@dataclass(frozen=True)
+class Published:
+    """A recovery point: the end of its cut and when it became usable, ns of clocks that agree."""
+
+    cut_ns: int
+    usable_ns: int
+
+
+def age_over_time(points: Iterable[Published], until_ns: int) -> list[tuple[float, float]]:
+    """Return (seconds since the first point was usable, age of the newest one in seconds), in equal steps.
+
+    At a moment only points count that were usable by then; ages are never negative, clocks of machines differ.
+    """
+    ordered = sorted(points, key=lambda point: point.usable_ns)
+    if not ordered or until_ns <= ordered[0].usable_ns:
+        return []
+    begin = ordered[0].usable_ns
+    step = max(NS, (until_ns - begin) // MOST_SAMPLES)
+    samples, newest, place = [], ordered[0].cut_ns, 0
+    for moment in range(begin, until_ns + 1, step):
+        while place < len(ordered) and ordered[place].usable_ns <= moment:
+            newest = max(newest, ordered[place].cut_ns)
+            place += 1
+        samples.append(((moment - begin) / NS, max(0.0, (moment - newest) / NS)))
+    return samples

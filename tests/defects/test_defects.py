@@ -1,0 +1,125 @@
+"""Seeded defects fit the stack as it is, and what the probes say about them is judged honestly."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.defects.lab_runs import probed_of
+from lab.defects.lines import changed_lines
+from lab.defects.matrix import judge
+from lab.defects.model import Defect, Edit, Part, PatchDoesNotApply
+from lab.defects.patching import changed_sources, copy_with, source_file
+from lab.defects.prober import FOLDER, IMAGE_PROBES
+from lab.defects.probing import Probed, orders_for
+from lab.defects.registry import DEFECTS, PROBES, defect
+from lab.errors import BadInput
+from lab.requirements import load_catalogue
+from lab.runs import stack_build
+
+ROOT = Path(__file__).parents[2]
+ONE = Defect("one", Part.WIRE, "", ("LAB-RPO", "LAB-RTO"), (Edit("common.tls", "a", "b"),))
+
+
+@pytest.mark.parametrize("item", DEFECTS, ids=lambda item: item.name)
+def test_a_defect_fits_and_compiles(item: Defect) -> None:
+    for module, text in changed_sources(item).items():
+        compile(text, module, "exec")
+        assert text != source_file(module).read_text()
+    known = load_catalogue().by_id
+    assert item.requirements
+    assert set(item.requirements) <= set(known)
+
+
+def test_there_are_enough_of_them_over_all_parts() -> None:
+    names = [item.name for item in DEFECTS]
+    assert len(set(names)) == len(names)
+    fast = [item for item in DEFECTS if not item.needs_machines]
+    assert len(fast) >= 40
+    assert {item.part for item in fast} == set(Part)
+    files = {file for part in Part for file in PROBES[part]} | {IMAGE_PROBES}
+    assert all((FOLDER / file).is_file() for file in files)
+
+
+def test_a_patch_that_does_not_fit_says_so() -> None:
+    with pytest.raises(PatchDoesNotApply, match="0 times"):
+        Edit("common.tls", "nowhere", "x").applied("text")
+    with pytest.raises(PatchDoesNotApply, match="2 times"):
+        Edit("common.tls", "a", "x").applied("a a")
+    with pytest.raises(BadInput, match="did you mean 'disk-skipped'"):
+        defect("disk-skiped")
+
+
+def test_a_defect_is_noticed_survives_or_is_equivalent() -> None:
+    def row(results: dict[str, str], *, equivalent: bool = False):
+        rules = {"t": ("LAB-RPO", "V2S-DELTA")}
+        clean = Probed(None, {"t": ""}, rules)
+        return judge([ONE], [clean, Probed("one", results, rules, 1.0, equivalent)])
+
+    noticed = row({"t": "assert 1 == 2"})
+    assert (noticed.passed, noticed.rows[0].killed) == (True, ("LAB-RPO",))
+    assert noticed.unproven(["LAB-RPO", "LAB-RTO"]) == ["LAB-RTO"]
+    assert not row({"t": ""}).passed
+    assert row({"t": ""}, equivalent=True).passed
+    not_run = judge([ONE], [Probed(None, {"t": ""}, {})])
+    assert (not_run.rows[0].ran, not_run.rows[0].survived, not_run.proven) == (False, False, {})
+    assert not judge([ONE], [Probed(None, {"t": "late"}, {}), Probed("one", {"t": "x"}, {})]).passed
+
+
+def test_an_alarm_on_the_clean_stack_is_counted_in_every_run() -> None:
+    orders = orders_for([ONE], clean_runs=5)
+    assert [order.defect for order in orders] == [None] * 5 + ["one"]
+    assert orders[0].exhaustive
+
+
+def test_lines_that_changed_are_found_also_when_they_only_moved() -> None:
+    assert changed_lines("a\nb\n", "a\nx\nb\n") == {2}
+    assert changed_lines("a\nb\n", "b\na\n") == {1}
+    assert changed_lines("a\nb\n", "a\nb\nb\n") == {3}
+
+
+def test_a_copy_of_the_project_has_the_defect_and_the_original_has_not(tmp_path: Path) -> None:
+    item = defect("compression-off")
+    copy_with(item, tmp_path)
+    module = item.edits[0].full_module
+    assert item.edits[0].old not in source_file(module, tmp_path).read_text()
+    assert item.edits[0].old in source_file(module).read_text()
+    program = "import lab.runs; print(lab.runs.stack_build(), lab.runs.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert said[1].startswith(str(tmp_path)), "the copy is what runs"
+    assert said[0] != stack_build()
+
+
+def test_a_run_on_a_lab_is_read_from_its_certificate() -> None:
+    tests = [
+        {"nodeid": "a", "outcome": "failed", "message": "x\nAssertionError: late", "requirements": ["LAB-RPO"]},
+        {"nodeid": "b", "outcome": "passed", "message": "", "requirements": []},
+        {"nodeid": "c", "outcome": "skipped", "message": "", "requirements": []},
+    ]
+    probed = probed_of(ONE, {"tests": tests})
+    assert probed.results == {"a": "AssertionError: late", "b": ""}
+    assert probed.noticed_by == ["a"]
+
+
+@pytest.mark.timeout(600)
+def test_the_command_notices_a_defect_and_calls_an_equivalent_one_equivalent(tmp_path: Path) -> None:
+    names = ("compression-off", "delta-applied-twice-at-once")
+    chosen = [word for name in names for word in ("--only", name)]
+    words = ["-c", "from lab.cli import main; main()", "sensitivity", "--fast", "--json", *chosen]
+    environment = {**os.environ, "RECOVERY_LAB_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = {row["name"]: row for row in json.loads(done.stdout)["defects"]}
+    assert found["compression-off"]["caught"]
+    assert (found[names[1]]["caught"], found[names[1]]["equivalent"]) == (False, True)
+    assert not (tmp_path / "sensitivity.json").exists(), "a choice is no result for a certificate"

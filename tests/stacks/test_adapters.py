@@ -1,0 +1,38 @@
+"""Another package's stack is found by its entry point."""
+
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+
+from lab.errors import BadInput
+from lab.stacks import adapters
+
+
+def registered(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
+    found = EntryPoints([EntryPoint(name, value, adapters.ENTRY_POINTS) for name, value in points])
+    monkeypatch.setattr(adapters, "entry_points", lambda group: found.select(group=group))
+
+
+def test_a_registered_adapter_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered(monkeypatch, ("ours", "json:loads"))
+    assert adapters.adapter("ours", "t.yaml") is __import__("json").loads
+
+
+def test_the_labs_own_names_stay_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered(monkeypatch, ("reference", "json:loads"))
+    assert adapters.adapter("reference", "t.yaml") is adapters.reference
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ((), "t.yaml: no stack adapter 'ours'; there are: reference"),
+        ((("ours", "json:loads"), ("ours", "json:dumps")), "more than one package"),
+        ((("ours", "no_such_module:x"),), "cannot be loaded from no_such_module:x"),
+        ((("ours", "json:no_such_function"),), "cannot be loaded"),
+    ],
+)
+def test_what_cannot_be_used_is_one_message(monkeypatch: pytest.MonkeyPatch, points, message: str) -> None:
+    registered(monkeypatch, *points)
+    with pytest.raises(BadInput, match=message):
+        adapters.adapter("ours", "t.yaml")

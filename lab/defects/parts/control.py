@@ -60,6 +60,11 @@ CONFIGURATION_SERVER: tuple[Defect, ...] = (
         "after a commit recovery points can still be chosen",
         ("V2A-FO-COMMIT",),
         (_FAILOVER, "            workshop.sessions.forget_points(session.stream)\n", "            pass\n"),
+        (
+            "sessions",
+            '            self.forget_points(stream)\n            self._database.write("UPDATE streams',
+            '            self._database.write("UPDATE streams',
+        ),
     ),
     control_defect(
         "test-failover-in-production",

@@ -73,7 +73,7 @@ def test_without_the_data_port_no_point_comes_and_afterwards_nothing_is_lost(
     wait_healthy(stack, role)
     with guard.only(flow for flow in allowed.all() if flow not in shut):
         status = wait_until_told(stack, role)
-        dropped = guard.denied()
+        dropped = guard.tried_by(Role.PROTECTED)
         while_shut = workloads[role.name].wait_beyond(workloads[role.name].newest().sequence)
     evidence.attach("health.txt", "\n".join(status.health.causes))
     evidence.attach("denied.txt", as_lines(dropped))
@@ -96,7 +96,7 @@ def test_without_the_management_port_it_is_said_and_no_other_way_is_tried(
     wait_healthy(stack, role)
     with guard.only(flow for flow in allowed.all() if flow not in shut):
         status = wait_until_told(stack, role)
-        dropped = guard.denied()
+        dropped = guard.tried_by(Role.PROTECTED)
         came = len(stack.recovery_points(role.name)) - points
     evidence.attach("health.txt", "\n".join(status.health.causes))
     evidence.attach("denied.txt", as_lines(dropped))

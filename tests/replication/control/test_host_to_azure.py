@@ -181,6 +181,8 @@ def test_planned_failover_to_azure_loses_nothing(protected):
 
 
 def test_unplanned_failover_to_azure_needs_no_host(protected):
+    import libvirt
+
     hosts = protected
     hosts.write(hosts.machine)
     hosts.cut()
@@ -197,7 +199,7 @@ def test_unplanned_failover_to_azure_needs_no_host(protected):
     hosts.start("hv2")
     written = hosts.run_in_azure()
     hosts.domain(hosts.machine).destroy()
-    hosts.domain(hosts.machine).undefineFlags(2)
+    hosts.domain(hosts.machine).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
     hosts.do("failback", to="alternate", host="hv2", data="download")
     assert hosts.domain(hosts.machine).isActive()
     assert hosts.digests(hosts.replica_disks()) == written

@@ -8,4 +8,5 @@ pytest_plugins = [
     "fixtures.workloads",
     "fixtures.databases",
     "fixtures.groups",
+    "fixtures.flows",
 ]

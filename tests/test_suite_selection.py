@@ -98,7 +98,9 @@ def test_a_topology_may_name_its_suites(edited) -> None:
 
 
 def test_between_them_the_topologies_run_every_suite() -> None:
-    files = [load_topology(path) for path in (ROOT / "topologies").glob("*.yaml")]
+    every = [load_topology(path) for path in (ROOT / "topologies").glob("*.yaml")]
+    # One that nothing can make yet runs no suite.
+    files = [file for file in every if not any(file.inside_of(name) for name in file.machines)]
     assert {subject for file in files for subject in file.suites or ORDER} == set(ORDER)
 
 
@@ -113,12 +115,10 @@ def test_what_only_one_kind_of_target_can_serve(edited) -> None:
     assert "no machine is replicated to Azure" in (why_not(Item("needs_azure"), site) or "")
 
 
-def test_a_way_back_is_needed_or_must_not_be_there(edited) -> None:
-    there, none = edited(), edited(text=AZURE)
+def test_a_way_back_is_needed(edited) -> None:
+    there, none = edited(), edited(text=(ROOT / "topologies" / "azure-expressroute.yaml").read_text())
     assert why_not(Item("needs_way_back"), there) is None
-    assert why_not(Item("needs_no_way_back"), none) is None
     assert "VMware" in (why_not(Item("needs_way_back"), none) or "")
-    assert "have a way back" in (why_not(Item("needs_no_way_back"), there) or "")
 
 
 def test_a_public_address_is_a_card_on_the_internet(edited) -> None:

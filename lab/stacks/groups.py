@@ -23,13 +23,17 @@ class SharedPoint:
 
 @dataclass(frozen=True)
 class GroupStatus:
-    """A group at one moment; ``consistent`` is whether multi-VM consistency is on. Shared points are oldest first."""
+    """A group at one moment; ``consistent`` is whether multi-VM consistency is on. Shared points are oldest first.
+
+    ``advisories`` are what the stack advises about it, each as ``code: text``.
+    """
 
     name: str
     members: tuple[str, ...]
     consistent: bool
     stall_bound_ms: int
     shared_points: tuple[SharedPoint, ...]
+    advisories: tuple[str, ...] = ()
 
 
 class Groups(Protocol):

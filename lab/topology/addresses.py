@@ -33,6 +33,7 @@ def _cards(topology: Topology) -> Iterator[tuple[str, Location, tuple[Interface,
             here = ("machines", name, "replica")
             yield f"the replica of {name}", (*here, "interfaces"), machine.replica.interfaces
             yield f"the test copy of {name}", (*here, "test_interfaces"), machine.replica.test_interfaces
+            yield name, (*here, "failback_interfaces"), machine.replica.failback_interfaces
 
 
 def _crowded(owner: str, location: Location, interfaces: tuple[Interface, ...]) -> Iterator[Finding]:

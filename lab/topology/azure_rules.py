@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location, dangling
-from lab.topology.model import Azure, LibvirtHost, Role, SwitchNetwork, Topology
+from lab.topology.model import Azure, EsxiHost, LibvirtHost, Role, Scenario, SwitchNetwork, Topology
+from lab.topology.stack import Relay
 
 HERE: Location = ("azure",)
 ROLES = (Role.CONFIGURATION_SERVER, Role.PROCESS_SERVER, Role.MASTER_TARGET)
@@ -28,6 +29,8 @@ def azure_findings(topology: Topology) -> Iterator[Finding]:
             yield Finding(here, f"{name} is replicated to Azure, without a master target (seed L50)")
         if not needed and protection.master_target is None:
             yield Finding(here, f"{name} needs 'master_target'")
+        if needed and protection.failback is not None:
+            yield from _way_back(topology, name, protection.failback)
     if topology.scenario.over_configuration_server:
         yield from _single_server(topology)
 
@@ -57,6 +60,24 @@ def _route(topology: Topology, azure: Azure) -> Iterator[Finding]:
     for key, address in addresses.items():
         if address in taken:
             yield Finding((*HERE, key), f"{address} on {azure.route} belongs to {taken[address]} already")
+
+
+def _way_back(topology: Topology, name: str, back: Relay) -> Iterator[Finding]:
+    """Yield why a machine cannot come back: only to VMware (seed L79, L90), so its master target is there (C11)."""
+    here: Location = ("stack", "protect", name, "failback", "master_target")
+    target, machine = topology.machines.get(back.master_target), topology.machines.get(name)
+    if target is None or machine is None:
+        return
+    host = topology.hosts.get(topology.sites[target.site].host) if target.site in topology.sites else None
+    if host is not None and not isinstance(host, EsxiHost):
+        message = f"from Azure machines come back to VMware only (seed L90); {back.master_target} is on {host.where}"
+        yield Finding(here, message)
+    new = machine.replica is not None and bool(machine.replica.failback_interfaces)
+    if topology.scenario is Scenario.P2A and not new:
+        message = f"{name} comes back as a new VMware machine and needs 'failback_interfaces' for it"
+        yield Finding(("machines", name, "replica"), message)
+    if not new and target.site != machine.site:
+        yield Finding(here, f"{name} comes back to its own site, and {back.master_target} is at {target.site}")
 
 
 def _single_server(topology: Topology) -> Iterator[Finding]:

@@ -237,10 +237,15 @@ class Disk(Part):
 
 
 class Replica(Part):
-    """The network cards of the replica after failover, and of its copy in a test failover."""
+    """The network cards of the replica after failover, and of its copy in a test failover.
+
+    ``failback_interfaces``: of the new VMware machine as which a physical one comes back (seed L90); it takes the
+    place of the machine that was, so it may have its addresses.
+    """
 
     interfaces: tuple[Interface, ...] = Field(min_length=1)
     test_interfaces: tuple[Interface, ...] = ()
+    failback_interfaces: tuple[Interface, ...] = ()
 
 
 class Machine(Part):

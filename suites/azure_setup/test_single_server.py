@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from lab.hypervisors.esxi import EsxiHypervisor
+from lab.hypervisors.routed import driver_of_kind
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
-from lab.topology.model import EsxiHost, Role, Scenario, Topology
+from lab.topology.model import EsxiHost, Host, Role, Scenario, Topology
 
 pytestmark = pytest.mark.needs_azure
 
@@ -28,10 +30,29 @@ def test_one_server_runs_all_three_roles(stack: Stack, lab: Lab, servers: dict[R
 
 @pytest.mark.requirement("P2A-CS-PHYS")
 def test_the_management_server_needs_no_vmware(topology: Topology, servers: dict[Role, list[LabMachine]]) -> None:
-    """What it runs on stands in for a physical server: nothing of VMware exists in this lab at all."""
+    """What it runs on stands in for a physical server; a VMware host is there for the way back only, or not at all."""
     if topology.scenario is not Scenario.P2A:
         pytest.skip("for physical machines only; of VMware machines it is a VMware machine (V2A-CS-VMWARE)")
     (server,) = servers[Role.CONFIGURATION_SERVER]
     physical = {name for each in topology.stand_ins if "physical" in each.stands_in_for for name in each.machines}
     assert server.name in physical
-    assert not [name for name, host in topology.hosts.items() if isinstance(host, EsxiHost)]
+    assert not isinstance(host_of(topology, server.name), EsxiHost)
+
+
+@pytest.mark.needs_esxi
+@pytest.mark.requirement("V2A-CS-VMWARE")
+def test_the_management_server_is_a_vmware_machine(
+    stack: Stack, lab: Lab, topology: Topology, servers: dict[Role, list[LabMachine]]
+) -> None:
+    """Asked of the host itself, and found by the stack in its own inventory."""
+    (server,) = servers[Role.CONFIGURATION_SERVER]
+    esxi = driver_of_kind(lab.hypervisor, EsxiHypervisor)
+    assert esxi is not None
+    assert server.name in {machine.name for machine in esxi.machines()}
+    site = topology.machines[server.name].site
+    assert server.name in {machine.name for machine in stack.inventory()[site].machines}
+
+
+def host_of(topology: Topology, machine: str) -> Host:
+    """Return the host that a machine is on."""
+    return topology.hosts[topology.sites[topology.machines[machine].site].host]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +11,9 @@ from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.oracle.findings import Rule, Verdict
 from lab.oracle.judge import Claim
+from lab.provision.lab import LabMachine
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.topology.model import Role, Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
@@ -19,6 +21,15 @@ pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_way_back]
 
 FAILBACK_SECONDS = 900.0
 SECOND_EPOCH = 2
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Replication that has turned round, and the disks of each master target before that."""
+
+    role: Protected
+    workload: Workload
+    disks_before: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -30,43 +41,65 @@ class FailedBack:
 
 
 @pytest.fixture(scope="module")
-def reversed_role(
-    stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
-) -> Iterator[tuple[Protected, Workload]]:
+def turned(
+    stack: Stack, primary_role: Protected, workloads: dict[str, Workload], servers: dict[Role, list[LabMachine]]
+) -> Iterator[Turned]:
     """The replica, writing a second epoch and replicating to the primary site."""
     if stack.machine(primary_role.name).state is not MachineState.FAILED_OVER:
         pytest.fail("failback begins with a committed failover: run suites/failover before it")
     workload = workloads[primary_role.name]
+    disks = {server.name: disks_of(server) for server in servers[Role.MASTER_TARGET]}
     workload.start(primary_role.replica.ssh, SECOND_EPOCH)
     stack.run(primary_role.name, Operation.REPROTECT, Deadline.after(REPLICATION_SECONDS))
     stack.wait_state(primary_role.name, MachineState.PROTECTED_REVERSE, deadline=Deadline.after(REPLICATION_SECONDS))
-    yield primary_role, workload
+    yield Turned(primary_role, workload, disks)
     workload.stop()
 
 
+def disks_of(server: LabMachine) -> frozenset[str]:
+    """Return the names of the disks that are plugged into a server."""
+    lines = server.ssh.check("lsblk", "--nodeps", "--noheadings", "--output", "NAME,TYPE").splitlines()
+    return frozenset(name for name, kind in (line.split() for line in lines) if kind == "disk")
+
+
 @pytest.mark.requirement("V2A-FB-REVERSE", "V2S-MT-FAILBACK")
-def test_replication_runs_in_reverse(
-    stack: Stack, reversed_role: tuple[Protected, Workload], primary_role: Protected
+def test_replication_runs_in_reverse(stack: Stack, turned: Turned) -> None:
+    name = turned.role.name
+    assert stack.machine(name).direction == "reverse"
+    last = turned.workload.wait_beyond(0)
+    stack.wait_recovery_point(name, last.acknowledged_ns, Deadline.after(300.0))
+    assert stack.machine(name).state is MachineState.PROTECTED_REVERSE
+
+
+@pytest.mark.needs_azure
+@pytest.mark.requirement("V2A-MT-FAILBACK", "V2A-MT-SEPARATE")
+def test_the_way_back_lands_at_its_own_master_target_and_at_no_other(
+    turned: Turned, topology: Topology, servers: dict[Role, list[LabMachine]], evidence: EvidenceRecorder
 ) -> None:
-    role, workload = reversed_role
-    status = stack.machine(role.name)
-    assert status.direction == "reverse"
-    last = workload.wait_beyond(0)
-    stack.wait_recovery_point(role.name, last.acknowledged_ns, Deadline.after(300.0))
-    assert stack.machine(primary_role.name).state is MachineState.PROTECTED_REVERSE
+    """On the way to Azure no master target had a disk of a replica; now the one of the way back has them all."""
+    back = topology.stack.protect[turned.role.name].failback
+    assert back is not None
+    for server in servers[Role.MASTER_TARGET]:
+        before = turned.disks_before[server.name]
+        came = disks_of(server) - before
+        evidence.attach(f"disks-of-{server.name}.txt", f"before: {sorted(before)}\ncame: {sorted(came)}\n")
+        wanted = len(turned.role.disks) if server.name == back.master_target else 0
+        assert len(came) == wanted, f"{server.name} has {sorted(came)}"
+        for disk in came:
+            assert int(server.ssh.check("cat", f"/sys/block/{disk}/stat").split()[6]) > 0, f"nothing came to {disk}"
 
 
 @pytest.fixture(scope="module")
-def failed_back(stack: Stack, reversed_role: tuple[Protected, Workload]) -> FailedBack:
-    """The original machine, running again with the data of its replica."""
-    role, workload = reversed_role
+def failed_back(stack: Stack, turned: Turned) -> FailedBack:
+    """The machine at home, running again with the data of its replica."""
+    role, workload = turned.role, turned.workload
     workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
     workload.stop()
     deadline = Deadline.after(FAILBACK_SECONDS)
     stack.run(role.name, Operation.FAILBACK, deadline)
-    role.machine.ssh.close()
-    role.machine.wait_ready(deadline)
-    copy = workload.scan(role.machine.ssh)
+    role.returned.ssh.close()
+    role.returned.wait_ready(deadline)
+    copy = workload.scan(role.returned.ssh)
     return FailedBack(workload.judge(copy, Claim(epoch=SECOND_EPOCH)), workload.loss(copy).lost_writes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ pytestmark = pytest.mark.needs_group
 PORT = 20004
 POINT_SECONDS = 300.0
 TRIALS = 1000
+PACE_STEPS = 1000
+"""Twenty seconds at the pace of the topologies, so at least one shared point comes meanwhile."""
+PACE_SECONDS = 300.0
 IDENTITY = "/etc/recovery/mobility"
 SERVICE = "recovery-mobility"
 
@@ -56,6 +60,36 @@ def test_the_group_port_gives_nothing_to_strangers(group: GroupUnderTest) -> Non
             answer = call(caller.machine.ssh, address, PORT, plain=plain)
             assert answer.tcp, f"{callee.name} is not reachable, so this proves nothing"
             assert answer.refused, f"{callee.name} answered {answer.http} without a certificate"
+
+
+@pytest.mark.requirement("V2A-MVM-SAMEWORK")
+def test_the_option_is_advised_for_one_workload_and_its_cost_is_measured(
+    group: GroupUnderTest,
+    stack: Stack,
+    workloads: dict[str, Workload],
+    record_measurement: Callable[..., None],
+) -> None:
+    """Members wait for each other, whatever they run: that is why it is for machines that belong together."""
+    writers = [workloads[role.name] for role in group.roles]
+    assert any(text.startswith("same-workload:") for text in stack.groups.get(group.name).advisories)
+    with_option = steps_per_second(writers)
+    switch(group, stack, consistent=False)
+    try:
+        assert not stack.groups.get(group.name).advisories
+        without = steps_per_second(writers)
+    finally:
+        switch(group, stack, consistent=True)
+    context = f"{with_option:.1f} dependent steps a second with the option on, {without:.1f} with it off"
+    record_measurement("group-overhead", 100 * (1 - with_option / without), "%", context=context)
+
+
+def steps_per_second(writers: list[Workload]) -> float:
+    """Return how fast the slowest writer gets through PACE_STEPS."""
+    begun = time.monotonic()
+    first = [writer.newest().sequence for writer in writers]
+    for writer, sequence in zip(writers, first, strict=True):
+        writer.wait_beyond(sequence + PACE_STEPS, PACE_SECONDS)
+    return PACE_STEPS / (time.monotonic() - begun)
 
 
 @pytest.mark.requirement("V2A-PORT-20004-OFF", "LAB-NEGATIVE-CONTROL")

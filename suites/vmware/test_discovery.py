@@ -47,7 +47,7 @@ def newcomer(host: EsxiHypervisor) -> Iterator[str]:
         host.undefine(name)
 
 
-@pytest.mark.requirement("GEN-V2S-HOST", "V2A-PS-DISCOVER")
+@pytest.mark.requirement("GEN-V2S-HOST", "GEN-V2A-HOST", "V2A-PS-DISCOVER")
 def test_the_protected_machines_are_on_a_host_that_the_stack_looks_at(
     stack: Stack, everyone: list[Protected], topology: Topology, evidence: EvidenceRecorder
 ) -> None:
@@ -109,7 +109,7 @@ def test_the_account_of_discovery_changes_nothing(lab: Lab, host: EsxiHypervisor
     assert host.define(spec).name == newcomer
 
 
-@pytest.mark.requirement("GEN-V2S-HOST", "LAB-REFUSAL")
+@pytest.mark.requirement("GEN-V2S-HOST", "GEN-V2A-HOST", "LAB-REFUSAL")
 def test_a_machine_that_no_host_has_is_refused_before_anything_is_put_on_it(
     stack: Stack, everyone: list[Protected]
 ) -> None:

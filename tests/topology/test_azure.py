@@ -48,13 +48,30 @@ def test_one_management_server_has_the_three_roles(topology: Topology, errors: E
 
 
 def test_machines_in_azure_run_on_libvirt(errors: Edited) -> None:
-    esxi = 'hosts:\n  local: {kind: libvirt, uri: "qemu:///system"}\n'
-    message = errors(
-        esxi + "\nsites:\n  primary: {host: local}\n\nazure:\n  host: local\n",
-        esxi
-        + "  cluster: {kind: esxi, emulated: true}\n\nsites:\n  primary: {host: local}\n\nazure:\n  host: cluster\n",
-    )
-    assert "machines in Azure run on a libvirt host; 'cluster' is" in message
+    message = errors("azure:\n  host: local\n", "azure:\n  host: esxi\n")
+    assert "machines in Azure run on a libvirt host; 'esxi' is" in message
+
+
+@pytest.mark.requirement("P2A-FB-VMWARE", "P2A-FB-NOPHYS", "V2A-FB-PREREQ")
+def test_machines_come_back_from_azure_to_vmware_only(errors: Edited) -> None:
+    message = errors("vmware: {host: esxi}", "vmware: {host: local}")
+    assert "come back to VMware only (seed L90); mt2 is on qemu:///system" in message
+
+
+@pytest.mark.requirement("P2A-FB-VMWARE")
+def test_a_physical_machine_comes_back_with_the_cards_of_a_new_one(errors: Edited) -> None:
+    cards = "      failback_interfaces:\n        - {network: primary, address: 10.10.0.11}\n"
+    message = errors(cards, "")
+    assert "app1 comes back as a new VMware machine and needs 'failback_interfaces'" in message
+    assert "app1 comes back to its own site, and mt2 is at vmware" in message
+
+
+def test_the_machine_that_comes_back_has_the_address_of_the_one_that_was(topology: Topology, errors: Edited) -> None:
+    replica = topology.machines["app1"].replica
+    assert replica is not None
+    assert replica.failback_interfaces[0].address == topology.machines["app1"].interfaces[1].address
+    card = "failback_interfaces:\n        - {network: primary, address: 10.10.0.11}"
+    assert "10.10.0.12 on primary belongs to" in errors(card, card.replace(".11}", ".12}"))
 
 
 @pytest.mark.requirement("V2A-NET-NOVPN")

@@ -56,3 +56,15 @@ async def require_on_esxi(fabrics: Fabrics, machine: Machine) -> None:
     if wanted not in names:
         known = ", ".join(names) or "none"
         raise JobError(NOT_ON_ESXI, f"{machine.name}: {wanted} is not in the inventory of {site} (there are: {known})")
+
+
+async def require_vmware(fabrics: Fabrics, machine: Machine) -> None:
+    """Refuse a way back to a place that is no VMware host (seed L79, L90: P2A-FB-VMWARE).
+
+    Raises:
+        JobError: not-on-esxi, or the fabric's own when its inventory is not known.
+    """
+    site = machine.settings.failback_fabric
+    if await fabrics[site].inventory() is None:
+        message = f"{machine.name} can only come back to VMware: the host of {site} is no ESXi host and no vCenter"
+        raise JobError(NOT_ON_ESXI, message)

@@ -22,6 +22,14 @@ from lab.replication.configuration_server.states import (
 
 
 @dataclass(frozen=True)
+class Home:
+    """A machine at a place: the name by which the fabric there knows it."""
+
+    fabric: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Machine:
     """A machine, its settings and what is remembered about it.
 
@@ -30,8 +38,10 @@ class Machine:
     ``test_machine``, ``test_failover`` (its result), ``test_recovery_point``, ``replica_machine``, ``recovery_point``
     (chosen by failover), ``failed_over_untested``, ``original_disks``, ``rolled_back_to``, ``mobility_version``,
     ``moving_from`` and ``moving_target_from`` (servers that an unfinished move leaves), ``left_master_target``,
-    ``grown_disks`` (new sizes by index, until the replica disks have them), ``reverse_stream`` (of a planned failover,
-    until its commit), ``source_off_ns`` (when the source of a planned failover was found to be off).
+    ``grown_disks`` (new sizes by index, until the replica disks have them), ``home`` (fabric and name of the machine
+    that a failback has made in the place of the original), ``returning`` (the same of the one that it is about to run),
+    ``reverse_stream`` (of a planned failover, until its commit), ``source_off_ns`` (when the source of a planned
+    failover was found to be off).
     """
 
     name: str
@@ -54,6 +64,30 @@ class Machine:
     def test_name(self) -> str:
         """The name of the machine that a test failover creates."""
         return f"{self.name}-test"
+
+    @property
+    def returned_name(self) -> str:
+        """The name of the machine that a failback creates when this one does not come back as itself."""
+        return f"{self.name}-failback"
+
+    @property
+    def home(self) -> Home:
+        """Where the machine is when it is not failed over."""
+        made = self.attributes.get("home")
+        return Home(**made) if made else Home(self.settings.primary_fabric, self.name)
+
+    @property
+    def returns_as(self) -> Home:
+        """What a failback makes run again: the machine that there is, or a new one at another place (seed L90).
+
+        It is settled when replication turns round: settings that change afterwards count the next time.
+        """
+        settled = self.attributes.get("returning")
+        if settled:
+            return Home(**settled)
+        fabric = self.settings.failback_fabric
+        new = bool(self.settings.failback_nics) and self.home.fabric != fabric
+        return Home(fabric, self.returned_name if new else self.home.name)
 
     @property
     def agent(self) -> str:

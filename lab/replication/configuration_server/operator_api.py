@@ -27,7 +27,7 @@ from lab.replication.configuration_server.views import Views
 
 UNUSED = (State.UNPROTECTED, State.ENABLING_FAILED, State.FAILED_BACK)
 NOT_ALONE = (Operation.FAILOVER, Operation.FAILBACK)
-CHANGEABLE_IN_USE = ("failback", "push_install", "cpus", "memory_mib", "group")
+CHANGEABLE_IN_USE = ("failback", "failback_nics", "push_install", "cpus", "memory_mib", "group")
 """What may change while a machine is replicated: nothing that an open stream depends on."""
 
 

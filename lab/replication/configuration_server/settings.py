@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.replication.configuration_server.errors import BadRequest, JobError
 from lab.replication.configuration_server.parsing import Reader
-from lab.replication.vault.setup import HYPER_V, SOURCES
+from lab.replication.vault.setup import HYPER_V, SOURCES, WITH_AGENT
 
 MIB = 1 << 20
 VMWARE = "vmware"
@@ -127,6 +127,8 @@ class Settings:
     replica_nics: tuple[Card, ...]
     test_nics: tuple[Card, ...]
     failback: Failback | None = None
+    failback_nics: tuple[Card, ...] = ()
+    """The cards of the new machine as which it comes back; without any it comes back as itself (seed L90)."""
     change_log: ChangeLog | None = None
     group: str | None = None
     push_install: dict[str, Any] | None = None
@@ -192,6 +194,7 @@ _KEYS = (
     "memory_mib",
     "replica_nics",
     "test_nics",
+    "failback_nics",
     "group",
     "push_install",
     "vmware",
@@ -232,6 +235,7 @@ def parse_settings(value: object) -> Settings:
         replica_nics=tuple(_card(item) for item in reader.objects("replica_nics")),
         test_nics=tuple(_card(item) for item in reader.objects("test_nics", default=True)),
         failback=_failback(reader.inner("failback")) if reader.has("failback") else None,
+        failback_nics=tuple(_card(item) for item in reader.objects("failback_nics", default=True)),
         change_log=_change_log(reader.inner("change_log")) if reader.has("change_log") else None,
         group=reader.name("group") if reader.has("group") else None,
         push_install=dict(reader.inner("push_install").value) if reader.has("push_install") else None,
@@ -291,8 +295,8 @@ def _target(reader: Reader) -> SiteSettings | AzureSettings | RecoveryHost:
 def _failback(reader: Reader) -> Failback:
     reader.only("process_server", "master_target", "to", "fabric")
     to = reader.text("to") if reader.has("to") else VMWARE
-    if to not in SOURCES:
-        raise BadRequest(f"settings.failback.to: one of {', '.join(SOURCES)} is expected, not {to!r}")
+    if to not in WITH_AGENT:
+        raise BadRequest(f"settings.failback.to: one of {', '.join(WITH_AGENT)} is expected, not {to!r}")
     fabric = reader.name("fabric") if reader.has("fabric") else None
     return Failback(_server(reader, "process_server"), _server(reader, "master_target"), to, fabric)
 

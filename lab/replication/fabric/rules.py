@@ -11,8 +11,8 @@ from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Managemen
 from lab.replication.fabric.config import FabricConfig
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,78}[a-z0-9]\Z")
-MADE_MACHINE = re.compile(r".+-(replica|test)\Z")
-MADE_DISK = re.compile(r".+-(replica|replica-copy|test-copy)\Z")
+MADE_MACHINE = re.compile(r".+-(replica|test|failback)\Z")
+MADE_DISK = re.compile(r".+-(replica|replica-copy|test-copy|failback-copy)\Z")
 SERIAL = re.compile(r"[a-z0-9][a-z0-9-]{0,19}\Z")
 MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 SECTOR = 512

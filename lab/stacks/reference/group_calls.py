@@ -45,6 +45,7 @@ class GroupCalls:
             consistent=value["consistent"],
             stall_bound_ms=value["stall_bound_ms"],
             shared_points=tuple(_shared(point) for point in value["shared_points"]),
+            advisories=tuple(value["advisories"]),
         )
 
     def set_consistent(self, name: str, *, consistent: bool) -> Mapping[str, str]:

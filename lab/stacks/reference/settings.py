@@ -13,7 +13,7 @@ from lab.topology.rules import VMWARE
 from lab.topology.stack import PlanAction, Policy, Protection, RecoveryPlan, Relay
 
 MacOf = Callable[[str, str], str]
-"""Machine and card to MAC address; the cards of a replica are ``replica-<network>`` and ``test-<network>``."""
+"""Machine and card to MAC address; a replica's cards are ``replica-``, ``test-`` and ``failback-<network>``."""
 PROTECTED_PURPOSES = (Purpose.SYSTEM, Purpose.DATA)
 
 
@@ -101,6 +101,7 @@ def machine_settings(
     return {
         "policy": protection.policy,
         **_relays(topology, machine, protection, replica),
+        **_new_machine(topology, name, replica, mac_of),
         "primary_fabric": machine.site,
         **_target(topology, protection),
         "disks": protected_disks(machine),
@@ -148,7 +149,14 @@ def _relays(topology: Topology, machine: Machine, protection: Protection, replic
         return forward
     back: Relay = protection.failback
     servers = _servers(topology, replica.interfaces, back.process_server, back.master_target)
-    return {**forward, "failback": servers}
+    return {**forward, "failback": {**servers, "fabric": topology.machines[back.master_target].site}}
+
+
+def _new_machine(topology: Topology, name: str, replica: Replica, mac_of: MacOf) -> dict[str, Any]:
+    """Return the cards of the machine as which one comes back that does not come back as itself (seed L90)."""
+    if not replica.failback_interfaces:
+        return {}
+    return {"failback_nics": _cards(topology, name, replica.failback_interfaces, "failback", mac_of)}
 
 
 def _target(topology: Topology, protection: Protection) -> dict[str, Any]:

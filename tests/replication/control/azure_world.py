@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import time
 from dataclasses import replace
+from pathlib import Path
 
-from control_stand_ins import DISKS, SETTINGS, World, settings_of
+from control_stand_ins import DISKS, SETTINGS, VmwareHost, World, settings_of
 
 from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.model import NetworkSource
 from lab.replication.changeset import CutTime, Disk, Head, data_frame
 from lab.replication.common.config import Endpoint
 from lab.replication.document import DocumentWriter
+from lab.replication.fabric.discovery import Follower
 from lab.replication.vault.config import Region, StorageAccount, VaultConfig
 from lab.replication.vault.memory import MemoryStorage
 from lab.replication.vault.server import VaultServer
@@ -50,7 +52,19 @@ class Exports:
         self.served.clear()
 
 
+def following(host: VmwareHost) -> Follower:
+    return Follower(lambda: host, retry_seconds=0.05)
+
+
 class AzureWorld(World):
+    """Both sites of one's own are VMware's, unless a test says otherwise."""
+
+    def __init__(self, folder: Path, *, vmware: tuple[str, ...] = ("primary", "recovery")) -> None:
+        self.vmware_hosts = {site: VmwareHost() for site in vmware}
+        for host in self.vmware_hosts.values():
+            host.told.put([])
+        super().__init__(folder, followers={site: following(host) for site, host in self.vmware_hosts.items()})
+
     def configured(self, config):
         return replace(config, vault=Endpoint("127.0.0.1", 1))
 
@@ -138,3 +152,5 @@ class AzureWorld(World):
         super_close = super().close
         self.run(self.vault.close())
         super_close()
+        for host in self.vmware_hosts.values():
+            host.told.put(None)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from lab.hypervisors.memory import MemoryHypervisor
-from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec
+from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Seen
+from lab.hypervisors.protocols import HypervisorError
 from lab.replication.common.config import Endpoint, ServiceConfig
 from lab.replication.common.control import ControlClient, serve_commands
 from lab.replication.common.identity import ensure_identity
@@ -151,6 +153,26 @@ class _Handlers(dict):
             return self._stand_in.answers.get(name, lambda _: {})(arguments)
 
         return handle
+
+
+class VmwareHost:
+    """A vCenter, or a stand-alone host, that tells what a test puts into it; an error breaks it."""
+
+    def __init__(self, *, vcenter: bool = True) -> None:
+        self.vcenter = vcenter
+        self.told: queue.Queue[list[Seen] | HypervisorError | None] = queue.Queue()
+
+    def watch(self, deadline) -> Iterator[list[Seen]]:
+        while (item := self.told.get(timeout=60)) is not None:
+            if isinstance(item, HypervisorError):
+                raise item
+            yield item
+
+    def follow(self, deadline):
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class World:

@@ -167,12 +167,7 @@ def test_the_way_back_goes_over_the_master_target_on_premises(protected):
     world.do("reprotect")
     assert world.failback_target.last("open-stream")["fresh"] is False
     assert world.process_server.last("open-stream")["master_target"]["name"] == "ps1"
-    world.failback_target.answers["copy-barrier"] = lambda _: {"applied": 1}
-    world.agent.client.event("initial-replication-complete", {}, machine="app1", stream=world.stream())
-    world.point(world.failback_target, 1)
-    world.wait(MachineState.PROTECTED_REVERSE)
-    world.process_server.answers["drain"] = lambda _: {"last_sequence": 1}
-    world.do("failback")
+    come_back(world, world.failback_target)
     assert world.hosts["primary"].power("app1") is PowerState.ON
     assert world.cloud.power("app1-replica") is PowerState.OFF
     world.do("commit-failback")
@@ -180,6 +175,98 @@ def test_the_way_back_goes_over_the_master_target_on_premises(protected):
     assert world.storage._now.blobs == {}, "the replica in Azure is gone"
     assert world.stack.machine("app1").state is MachineState.FAILED_BACK
     world.do("enable")
+
+
+NEW_CARDS = [
+    {"network": "management", "mac": "52:54:00:00:00:01", "address": None},
+    {"network": "primary", "mac": "52:54:00:00:00:09", "address": "10.10.0.11", "prefix": 24, "routes": []},
+]
+TO_VMWARE = {
+    "failback": {"process_server": {"name": "ps1"}, "master_target": {"name": "mt1"}, "fabric": "recovery"},
+    "failback_nics": NEW_CARDS,
+}
+
+
+def fail_over(world, **settings):
+    """To the end: the machine runs in Azure, and has these settings for its way back."""
+    world.do("failover")
+    world.do("commit")
+    world.configure_azure(**settings)
+
+
+def come_back(world, target):
+    """The reverse copy is complete and one point is there."""
+    target.answers["copy-barrier"] = lambda _: {"applied": 1}
+    world.agent.client.event("initial-replication-complete", {}, machine="app1", stream=world.stream())
+    world.point(target, 1)
+    world.wait(MachineState.PROTECTED_REVERSE)
+    world.process_server.answers["drain"] = lambda _: {"last_sequence": 1}
+    world.do("failback")
+
+
+@pytest.mark.requirement("P2A-FB-VMWARE", "P2A-FB-NOPHYS", "V2A-MT-SEPARATE", "V2A-FB-COMMIT", "V2A-FB-REENABLE")
+def test_a_physical_machine_comes_back_as_a_new_vmware_machine(protected):
+    world, target = protected, protected.add("master-target", "mt1")
+    fail_over(world, **TO_VMWARE)
+    world.do("reprotect")
+    assert world.hosts["primary"].power("app1") is PowerState.OFF
+    assert target.last("open-stream")["fresh"] is True
+    order = world.agent.last("start-replication")
+    assert order["mode"] == "copy", "there is nothing that the new disks could be compared with"
+    assert [card["address"] for card in order["replica_networks"]] == ["10.10.0.11"]
+    assert world.failback_target.commands == [], "the other master target takes no part"
+    come_back(world, target)
+    made = world.hosts["recovery"].machine("app1-failback")
+    assert (made.power, [nic.network for nic in made.nics]) == (PowerState.ON, ["primary"])
+    assert [item.serial for item in made.disks] == ["system", "data", "changes"]
+    assert world.hosts["primary"].power("app1") is PowerState.OFF, "the physical machine stays off"
+    world.do("commit-failback")
+    assert list(world.cloud.machines()) == []
+    assert world.stack.machine("app1").attributes["home"] == {"fabric": "recovery", "name": "app1-failback"}
+    world.do("enable")
+
+
+def test_what_came_back_as_a_new_machine_goes_and_comes_again_as_itself(protected):
+    world, target = protected, protected.add("master-target", "mt1")
+    fail_over(world, **TO_VMWARE)
+    world.do("reprotect")
+    come_back(world, target)
+    world.do("commit-failback")
+    world.do("enable")
+    world.sent = 0
+    world.process_server.answers["drain"] = lambda _: {"last_sequence": world.sent}
+    world.finish_first_copy()
+    world.wait(MachineState.PROTECTED)
+    world.do("failover", shutdown_source=True)
+    assert world.hosts["recovery"].power("app1-failback") is PowerState.OFF, "the source is the new machine"
+    world.do("commit")
+    world.do("reprotect")
+    assert target.last("open-stream")["fresh"] is False, "it has its own disks already"
+    come_back(world, target)
+    assert world.hosts["recovery"].power("app1-failback") is PowerState.ON
+    world.do("commit-failback")
+    assert world.stack.machine("app1").attributes["home"]["name"] == "app1-failback"
+
+
+@pytest.mark.requirement("P2A-FB-VMWARE", "LAB-REFUSAL")
+def test_a_site_without_vmware_takes_nothing_back(tmp_path):
+    world = AzureWorld(tmp_path, vmware=("primary",))
+    try:
+        world.add_single_server()
+        world.add("master-target", "mt1")
+        world.configure_azure(**TO_VMWARE)
+        world.set_up(*STEPS)
+        world.do("enable")
+        world.finish_first_copy()
+        world.wait(MachineState.PROTECTED)
+        fail_over(world, **TO_VMWARE)
+        with pytest.raises(JobFailed) as refusal:
+            world.do("reprotect")
+        assert refusal.value.job.error.type == "not-on-esxi"
+        assert world.hosts["primary"].power("app1") is PowerState.ON, "nothing was done"
+        assert list(world.hosts["recovery"].disks()) == []
+    finally:
+        world.close()
 
 
 def test_disable_leaves_nothing_in_azure(protected):

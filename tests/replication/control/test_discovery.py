@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Iterator
 
 import pytest
-from control_stand_ins import QUICK, World, soon
+from control_stand_ins import QUICK, VmwareHost, World, soon
 
 from lab.hypervisors.model import PowerState, Seen
 from lab.hypervisors.protocols import HypervisorError
@@ -18,29 +17,9 @@ APP1 = Seen("app1", "lab.app1", PowerState.ON)
 APP2 = Seen("app2", "lab.app2", PowerState.OFF)
 
 
-class Connection:
-    """A vCenter, or a stand-alone host, that tells what a test puts into it; an error breaks it."""
-
-    def __init__(self, *, vcenter: bool = True) -> None:
-        self.vcenter = vcenter
-        self.told: queue.Queue[list[Seen] | HypervisorError | None] = queue.Queue()
-
-    def watch(self, deadline) -> Iterator[list[Seen]]:
-        while (item := self.told.get(timeout=20)) is not None:
-            if isinstance(item, HypervisorError):
-                raise item
-            yield item
-
-    def follow(self, deadline):
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 @pytest.fixture
-def connection() -> Iterator[Connection]:
-    found = Connection()
+def connection() -> Iterator[VmwareHost]:
+    found = VmwareHost()
     yield found
     found.told.put(None)
 
@@ -88,7 +67,7 @@ def test_what_is_not_known_any_more_is_not_told(world, connection):
 @pytest.mark.requirement("V2S-ESX", "V2A-ESX")
 @pytest.mark.parametrize("vcenter", [True, False])
 def test_a_stand_alone_host_is_an_advisory_and_no_failure(tmp_path, vcenter):
-    connection = Connection(vcenter=vcenter)
+    connection = VmwareHost(vcenter=vcenter)
     follower = Follower(lambda: connection)
     follower.start()
     connection.told.put([APP1])
@@ -100,7 +79,7 @@ def test_a_stand_alone_host_is_an_advisory_and_no_failure(tmp_path, vcenter):
 
 
 def test_a_host_that_cannot_be_reached_is_said_to_be_unknown():
-    def refused() -> Connection:
+    def refused() -> VmwareHost:
         raise HypervisorError("login of reader was refused")
 
     follower = Follower(refused)

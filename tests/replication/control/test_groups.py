@@ -84,6 +84,15 @@ def test_the_application_consistent_point_can_be_chosen(shop):
     assert shop.stack.machine("app2").test_machine == "app2-test"
 
 
+@pytest.mark.requirement("V2A-MVM-SAMEWORK")
+def test_the_option_is_advised_for_machines_of_one_workload(shop):
+    (advisory,) = shop.stack.groups.get("shop").advisories
+    assert advisory.startswith("same-workload: ")
+    for job in shop.stack.groups.set_consistent("shop", consistent=False).values():
+        shop.stack.wait_job(job, soon())
+    assert shop.stack.groups.get("shop").advisories == ()
+
+
 def test_a_member_does_not_fail_over_alone(shop):
     share(shop, 2, "shop-1")
     before = shop.stack.machine("app1")

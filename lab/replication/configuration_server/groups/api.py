@@ -57,9 +57,9 @@ class GroupApi:
         """Return a group and the points that its members share."""
         operator_of(request)
         group = self.groups.get(request.match_info["name"])
-        return web.json_response(
-            {"name": group.name, **group.to_json(), "shared_points": [p.to_json() for p in self._shared(group)]}
-        )
+        points = [point.to_json() for point in self._shared(group)]
+        shown = {**group.to_json(), "shared_points": points, "advisories": group.advisories}
+        return web.json_response({"name": group.name, **shown})
 
     async def put_group(self, request: web.Request) -> web.Response:
         """Store a group; members that are replicated are told by jobs (seed L67: the option can be switched)."""

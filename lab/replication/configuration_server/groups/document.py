@@ -13,6 +13,11 @@ MOST_MEMBERS = 16
 """Domain 2.4."""
 PORT = 20004
 """Seed L67."""
+SAME_WORKLOAD = (
+    "same-workload: multi-VM consistency is for machines that run one workload; every member waits for all others "
+    "whenever a shared point is made"
+)
+"""Seed L67."""
 STALL_BOUND_MS = 1000
 LEAST_STALL_BOUND_MS, MOST_STALL_BOUND_MS = 50, 4000
 
@@ -64,6 +69,11 @@ class Group:
         """Return the document."""
         members = [{key: value for key, value in vars(member).items() if value is not None} for member in self.members]
         return {"members": members, "consistent": self.consistent, "stall_bound_ms": self.stall_bound_ms}
+
+    @property
+    def advisories(self) -> tuple[str, ...]:
+        """What an operator is advised about the group."""
+        return (SAME_WORKLOAD,) if self.consistent else ()
 
 
 def parse_group(name: str, value: object) -> Group:

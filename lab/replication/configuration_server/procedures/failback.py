@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from lab.replication.configuration_server.discovery import require_vmware
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.fabric_client import FabricClient
 from lab.replication.configuration_server.jobs import Steps
@@ -17,7 +18,12 @@ from lab.replication.configuration_server.selection import Selector, selector_of
 from lab.replication.configuration_server.sessions import REVERSE, Session, TargetDisk, new_stream_id
 from lab.replication.configuration_server.settings import Failback as FailbackServers
 from lab.replication.configuration_server.states import Operation
-from lab.replication.configuration_server.targets.site_machines import require_off
+from lab.replication.configuration_server.targets.site_machines import (
+    copied_disk,
+    create_machine,
+    empty_disks,
+    require_off,
+)
 
 
 @dataclass(frozen=True)
@@ -44,25 +50,39 @@ class Reprotect:
         """The original has to be off: its disks become the target, and it must not write to them."""
         workshop, settings = self.workshop, machine.settings
         policy = workshop.machines.policy(settings.policy)
+        if settings.azure is not None:
+            async with steps.step("find-vmware-host"):
+                await require_vmware(workshop.fabrics, machine)
         await discard_sessions(workshop, machine, steps)
-        fabric = workshop.fabrics[settings.failback_fabric]
-        async with steps.step("power-off-original"):
-            await fabric.power(machine.name, "off")
-            await require_off(fabric, machine.name)
+        await self._power_off(machine, steps)
         session = self._session(machine)
         workshop.sessions.add(session)
-        workshop.machines.remember(machine.name, **fresh_attributes(session), rolled_back_to=None)
-        async with steps.step("move-original-disks"):
-            session = await self._with_disks(machine, session, fabric)
+        returning = asdict(machine.returns_as)
+        workshop.machines.remember(machine.name, **fresh_attributes(session), rolled_back_to=None, returning=returning)
+        session = await self._with_disks(machine, session, steps)
+        new = machine.returns_as != machine.home
         async with steps.step("open-stream-at-master-target"):
-            await workshop.calls.open_at_master_target(session, policy, fresh=False)
+            await workshop.calls.open_at_master_target(session, policy, fresh=new)
         async with steps.step("open-stream-at-process-server"):
             await workshop.open_at_process_server(session, policy)
         async with steps.step("start-replication"):
-            # The original's own network configuration is on the replica's disk already.
+            # The original's own network configuration is on the replica's disk already; a new machine has other cards.
             await workshop.calls.start_replication(
-                session, policy, settings.disks, mode="checksum", cards=(), group=workshop.group_order(session)
+                session,
+                policy,
+                settings.disks,
+                mode="copy" if new else "checksum",
+                cards=settings.failback_nics if new else (),
+                group=workshop.group_order(session),
             )
+
+    async def _power_off(self, machine: Machine, steps: Steps) -> None:
+        """Also of a machine that does not come back as itself: two that run would be one too many."""
+        home = machine.home
+        fabric = self.workshop.fabrics[home.fabric]
+        async with steps.step("power-off-original"):
+            await fabric.power(home.name, "off")
+            await require_off(fabric, home.name)
 
     def _servers(self, machine: Machine) -> FailbackServers:
         if machine.settings.failback is None:
@@ -81,7 +101,20 @@ class Reprotect:
             fabric=machine.settings.failback_fabric,
         )
 
-    async def _with_disks(self, machine: Machine, session: Session, fabric: FabricClient) -> Session:
+    async def _with_disks(self, machine: Machine, session: Session, steps: Steps) -> Session:
+        fabric, target = self.workshop.fabrics[session.fabric], session.at_master_target.name
+        if machine.returns_as == machine.home:
+            async with steps.step("move-original-disks"):
+                complete = session.with_disks(await self._moved(machine, session, fabric))
+        else:
+            async with steps.step("create-disks-of-new-machine"):
+                names = [copied_disk(machine.returned_name, disk) for disk in machine.settings.disks]
+                made = await empty_disks(fabric, target, machine.settings.disks, names)
+                complete = session.with_disks(made)
+        self.workshop.sessions.update(complete)
+        return complete
+
+    async def _moved(self, machine: Machine, session: Session, fabric: FabricClient) -> list[TargetDisk]:
         names = await self._original_disks(machine, fabric)
         disks = []
         for disk in machine.settings.disks:
@@ -89,20 +122,19 @@ class Reprotect:
             await fabric.detach_disk(name)
             serial = await fabric.attach_disk(name, session.at_master_target.name)
             disks.append(TargetDisk(disk.index, disk.name, disk.size, name, serial))
-        complete = session.with_disks(disks)
-        self.workshop.sessions.update(complete)
-        return complete
+        return disks
 
     async def _original_disks(self, machine: Machine, fabric: FabricClient) -> dict[str, str]:
         """Return serial to disk name; written down before the first disk leaves the machine."""
         remembered: dict[str, str] = dict(machine.attributes.get("original_disks") or {})
         if remembered:
             return remembered
-        found = await fabric.machine(machine.name)
+        home = machine.home.name
+        found = await fabric.machine(home)
         attached = {disk["serial"]: disk["disk"] for disk in (found or {}).get("disks", ())}
         missing = [disk.serial for disk in machine.settings.disks if disk.serial not in attached]
         if missing:
-            raise JobError("disk-missing", f"{machine.name} has no disk with serial {', '.join(missing)}")
+            raise JobError("disk-missing", f"{home} has no disk with serial {', '.join(missing)}")
         wanted = {disk.serial: attached[disk.serial] for disk in machine.settings.disks}
         self.workshop.machines.remember(machine.name, original_disks=wanted)
         return wanted
@@ -110,7 +142,7 @@ class Reprotect:
 
 @dataclass(frozen=True)
 class Failback:
-    """Unplanned failover in the other direction: the original machine starts on what the replica has written."""
+    """Unplanned failover in the other direction: the original, or a new machine, starts on what the replica wrote."""
 
     workshop: Workshop
     readiness: Readiness
@@ -128,14 +160,27 @@ class Failback:
         if machine.attributes.get("rolled_back_to") is None:
             await self._stop_and_roll(machine, session, selector_of(arguments), steps)
         fabric = workshop.fabrics[session.fabric]
+        if machine.returns_as != machine.home:
+            async with steps.step("start-new-machine"):
+                await self._start_new(machine, session, fabric)
+            return
         async with steps.step("move-disks-to-original"):
             serials = {disk.index: disk.serial for disk in machine.settings.disks}
             for disk in session.disks:
                 await fabric.detach_disk(disk.disk)
             for disk in sorted(session.disks, key=lambda each: each.index):
-                await fabric.attach_disk(disk.disk, machine.name, serials[disk.index])
+                await fabric.attach_disk(disk.disk, machine.home.name, serials[disk.index])
         async with steps.step("start-original"):
-            await fabric.power(machine.name, "on")
+            await fabric.power(machine.home.name, "on")
+
+    async def _start_new(self, machine: Machine, session: Session, fabric: FabricClient) -> None:
+        """Take the disks from the master target; one of that name from an earlier attempt runs on the same disks."""
+        name = machine.returned_name
+        await fabric.power(name, "off", may_be_missing=True)
+        await fabric.delete_machine(name)
+        for disk in session.disks:
+            await fabric.detach_disk(disk.disk)
+        await create_machine(fabric, machine, name, session.disks, machine.settings.failback_nics)
 
     async def _stop_and_roll(self, machine: Machine, session: Session, selector: Selector, steps: Steps) -> None:
         workshop = self.workshop
@@ -177,11 +222,15 @@ class CommitFailback:
         workshop.sessions.close(session.stream)
         async with steps.step("remove-replica-machine"):
             await workshop.targets.of_machine(machine).remove_machine(machine, machine.replica_name)
+        home = machine.returns_as
+        made = home if home.fabric != machine.settings.primary_fabric else None
         forgotten = (
             "replica_machine",
             "original_disks",
             "rolled_back_to",
+            "returning",
             "test_failover",
             "failed_over_untested",
         )
-        return {**fresh_attributes(None), **dict.fromkeys(forgotten)}
+        remembered = {**fresh_attributes(None), **dict.fromkeys(forgotten)}
+        return {**remembered, "home": asdict(made) if made else None}

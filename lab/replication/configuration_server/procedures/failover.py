@@ -53,8 +53,8 @@ class Failover:
                 # What it wrote until then is in no cut yet, and its host can still give it.
                 await steps.attempt("final-delta", self.workshop.calls.hosts.drain(session, final=True))
             return
-        site = machine.settings.primary_fabric
-        await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[site], machine.name))
+        home = machine.home
+        await steps.attempt("shutdown-source", stop_machine(self.workshop.fabrics[home.fabric], home.name))
 
 
 @dataclass(frozen=True)

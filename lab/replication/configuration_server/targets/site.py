@@ -23,6 +23,7 @@ from lab.replication.configuration_server.targets.protocol import Order
 from lab.replication.configuration_server.targets.site_machines import (
     copied_disk,
     create_machine,
+    empty_disks,
     remove_machine,
     stop_machine,
 )
@@ -136,17 +137,9 @@ class SiteTarget:
         return self.fabrics[session.fabric]
 
     async def _with_disks(self, machine: Machine, session: Session) -> Session:
-        fabric = self._fabric(session)
-        disks = []
-        for disk in machine.settings.disks:
-            name = replica_disk(machine, disk)
-            # Copies skip empty blocks, so an old disk of that name would show through.
-            await fabric.detach_disk(name)
-            await fabric.delete_disk(name)
-            await fabric.create_disk(name, disk.size)
-            serial = await fabric.attach_disk(name, session.at_master_target.name)
-            disks.append(TargetDisk(disk.index, disk.name, disk.size, name, serial))
-        complete = session.with_disks(disks)
+        names = [replica_disk(machine, disk) for disk in machine.settings.disks]
+        target = session.at_master_target.name
+        complete = session.with_disks(await empty_disks(self._fabric(session), target, machine.settings.disks, names))
         self.sessions.update(complete)
         return complete
 

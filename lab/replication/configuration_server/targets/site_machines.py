@@ -32,6 +32,21 @@ async def create_machine(
     await fabric.power(name, "on")
 
 
+async def empty_disks(
+    fabric: FabricClient, target: str, disks: Sequence[ProtectedDisk], names: Sequence[str]
+) -> list[TargetDisk]:
+    """Make empty disks of these names and plug them into a master target."""
+    made = []
+    for disk, name in zip(disks, names, strict=True):
+        # Copies skip empty blocks, so an old disk of that name would show through.
+        await fabric.detach_disk(name)
+        await fabric.delete_disk(name)
+        await fabric.create_disk(name, disk.size)
+        serial = await fabric.attach_disk(name, target)
+        made.append(TargetDisk(disk.index, disk.name, disk.size, name, serial))
+    return made
+
+
 async def remove_machine(fabric: FabricClient, machine: Machine, name: str) -> None:
     """Cut the power of a created machine and remove it with all its disks, as far as they exist."""
     await fabric.power(name, "off", may_be_missing=True)

@@ -98,7 +98,9 @@ def test_a_topology_may_name_its_suites(edited) -> None:
 
 
 def test_between_them_the_topologies_run_every_suite() -> None:
-    files = [load_topology(path) for path in (ROOT / "topologies").glob("*.yaml")]
+    every = [load_topology(path) for path in (ROOT / "topologies").glob("*.yaml")]
+    # One that nothing can make yet runs no suite.
+    files = [file for file in every if not any(file.inside_of(name) for name in file.machines)]
     assert {subject for file in files for subject in file.suites or ORDER} == set(ORDER)
 
 

@@ -18,7 +18,7 @@ from lab.waiting import Deadline, wait_until
 LOOPBACK = "127.0.0.1"
 TLS = "tls"
 """The folder of its certificates, in the folder that it was prepared in."""
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 END_SECONDS = 20.0
 PROBE_SECONDS = 2.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.replication.configuration_server.errors import BadRequest, JobError
 from lab.replication.configuration_server.parsing import Reader
-from lab.replication.vault.setup import HYPER_V, SOURCES
+from lab.replication.vault.setup import HYPER_V, SOURCES, WITH_AGENT
 
 MIB = 1 << 20
 VMWARE = "vmware"
@@ -295,8 +295,8 @@ def _target(reader: Reader) -> SiteSettings | AzureSettings | RecoveryHost:
 def _failback(reader: Reader) -> Failback:
     reader.only("process_server", "master_target", "to", "fabric")
     to = reader.text("to") if reader.has("to") else VMWARE
-    if to not in SOURCES:
-        raise BadRequest(f"settings.failback.to: one of {', '.join(SOURCES)} is expected, not {to!r}")
+    if to not in WITH_AGENT:
+        raise BadRequest(f"settings.failback.to: one of {', '.join(WITH_AGENT)} is expected, not {to!r}")
     fabric = reader.name("fabric") if reader.has("fabric") else None
     return Failback(_server(reader, "process_server"), _server(reader, "master_target"), to, fabric)
 

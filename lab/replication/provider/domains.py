@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from lab.replication.common.durable import JSON
 TAG = "urn:recovery-provider:1"
 ET.register_namespace("recovery", TAG)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}\Z")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Guest:
     memory_mib: int
     disks: tuple[GuestDisk, ...]
     cards: tuple[GuestCard, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a name that could lead out of a folder. Raises CommandFailed."""
+        if not NAME.match(self.name):
+            raise CommandFailed("bad-name", f"{self.name!r} is no name of a machine")
 
 
 def cards_of(value: Sequence[JSON], bridges: Mapping[str, str]) -> tuple[GuestCard, ...]:

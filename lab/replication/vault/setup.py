@@ -21,7 +21,8 @@ class Step(StrEnum):
 
 
 HYPER_V = "hyper-v"
-SOURCES = ("vmware", "physical", HYPER_V)
+WITH_AGENT = ("vmware", "physical")
+SOURCES = (*WITH_AGENT, HYPER_V)
 """What can be replicated: over a configuration server (seed L38, L40), or from Hyper-V hosts by themselves (L39)."""
 WITHOUT_SERVER = (Step.CONFIGURATION_SERVER, Step.MOBILITY)
 """Steps that do not exist for Hyper-V hosts (seed L96-101); what is added as ``servers`` are sites and clouds there."""

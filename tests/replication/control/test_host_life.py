@@ -10,7 +10,7 @@ from lab.stacks.protocol import MachineState, OperationRefused
 
 pytestmark = [
     pytest.mark.qemu,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(refusal() is not None, reason=str(refusal())),
 ]
 
@@ -38,6 +38,19 @@ def steps(job):
     return [step.name for step in job.steps if step.state == "done"]
 
 
+@pytest.mark.requirement(
+    "H2S-PFO",
+    "H2S-PFO-OFF",
+    "H2S-PFO-ZERO",
+    "H2S-PFO-PROT",
+    "H2S-TFO",
+    "H2S-FO-SINGLE",
+    "H2S-COMMIT",
+    "H2S-FB",
+    "H2S-DELTA",
+    "H2S-AUTH-CERT",
+    "H2S-DATAPATH",
+)
 def test_planned_failover_there_and_back_loses_nothing(protected):
     hosts = protected
     hosts.write(hosts.machine)
@@ -95,6 +108,7 @@ def test_planned_failover_there_and_back_loses_nothing(protected):
     assert hosts.domain(hosts.machine).listAllCheckpoints() == []
 
 
+@pytest.mark.requirement("H2S-UFO", "H2S-UFO-UNPROT", "H2S-RR", "H2S-RR-STATE", "LAB-FENCE")
 def test_after_an_unplanned_failover_nothing_is_protected_until_reverse_replication(protected):
     hosts = protected
     hosts.write(hosts.machine)

@@ -20,7 +20,7 @@ from lab.stacks.protocol import InvalidRequest, MachineState, OperationRefused
 reason = refusal() or (missing_program() and f"Azurite needs {missing_program()}")
 pytestmark = [
     pytest.mark.qemu,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(reason is not None, reason=str(reason)),
 ]
 
@@ -134,6 +134,7 @@ def refused(hosts, operation, **arguments):
     return refused.value
 
 
+@pytest.mark.requirement("H2A-SITE", "H2A-VAULT", "H2A-TARGET", "H2A-POLICY")
 def test_nothing_is_enabled_before_site_and_vault_are_set_up(hosts):
     assert refused(hosts, "enable").reason == "not-set-up"
     hosts.stack.call("PUT", "/v1/fabrics/site1", {"kind": "hyper-v-site", "hosts": ["hv1"], "policy": "hosts"})
@@ -142,6 +143,22 @@ def test_nothing_is_enabled_before_site_and_vault_are_set_up(hosts):
     hosts.do("enable")
 
 
+@pytest.mark.requirement(
+    "H2A-PFO",
+    "H2A-PFO-OFF",
+    "H2A-PFO-ZERO",
+    "H2A-TFO",
+    "H2A-FO-SINGLE",
+    "H2A-FO-VISIBLE",
+    "H2A-COMMIT",
+    "H2A-IR",
+    "H2A-DELTA",
+    "H2A-FB-PLANNED",
+    "H2A-FB-SAME",
+    "H2A-FB-SYNC",
+    "H2A-FB-ZERO",
+    "H2A-FB-COMMIT",
+)
 def test_planned_failover_to_azure_loses_nothing(protected):
     hosts = protected
     hosts.write(hosts.machine)
@@ -180,7 +197,10 @@ def test_planned_failover_to_azure_loses_nothing(protected):
     hosts.wait(MachineState.PROTECTED)
 
 
+@pytest.mark.requirement("H2A-UFO", "H2A-FB-ALT")
 def test_unplanned_failover_to_azure_needs_no_host(protected):
+    import libvirt
+
     hosts = protected
     hosts.write(hosts.machine)
     hosts.cut()
@@ -197,7 +217,7 @@ def test_unplanned_failover_to_azure_needs_no_host(protected):
     hosts.start("hv2")
     written = hosts.run_in_azure()
     hosts.domain(hosts.machine).destroy()
-    hosts.domain(hosts.machine).undefineFlags(2)
+    hosts.domain(hosts.machine).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
     hosts.do("failback", to="alternate", host="hv2", data="download")
     assert hosts.domain(hosts.machine).isActive()
     assert hosts.digests(hosts.replica_disks()) == written
@@ -205,6 +225,7 @@ def test_unplanned_failover_to_azure_needs_no_host(protected):
     assert hosts.status().state is MachineState.FAILED_BACK
 
 
+@pytest.mark.requirement("H2A-INST-BOTH", "H2A-NOAGENT")
 def test_no_process_server_and_no_mobility_service_take_part(protected):
     kinds = {component.kind for component in protected.stack.components()}
     assert kinds == {"provider"}

@@ -58,6 +58,7 @@ def replicating(pair):
     return pair
 
 
+@pytest.mark.requirement("H2S-HRL", "H2A-HRL", "H2A-TRACK", "LAB-RECOVERY")
 def test_changes_arrive_also_when_the_provider_is_killed_in_the_middle_of_a_delta(replicating):
     pair = replicating
     pair.compare()
@@ -79,6 +80,7 @@ def test_changes_arrive_also_when_the_provider_is_killed_in_the_middle_of_a_delt
     wait_until(lambda: not list(logs.glob("*.hrl")), Deadline.after(10), "logs that are gone")
 
 
+@pytest.mark.requirement("LAB-RESYNC")
 def test_a_bitmap_that_a_crash_of_the_host_has_lost_is_resynchronised(replicating):
     pair = replicating
     pair.scribble()
@@ -130,6 +132,7 @@ def test_a_machine_of_an_older_point_is_made_and_removed_while_replication_goes_
     pair.cut_and_compare()
 
 
+@pytest.mark.requirement("H2S-AUTH-CERT", "LAB-MUTUAL-TLS", "LAB-FENCE")
 def test_only_the_host_that_owns_the_stream_may_send_and_a_sealed_stream_takes_nothing(replicating):
     pair = replicating
     from lab.replication.common.config import Endpoint

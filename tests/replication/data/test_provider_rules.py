@@ -146,6 +146,12 @@ def test_a_guest_carries_the_tag_and_cannot_smuggle_xml():
     assert root.find("devices/disk/source").get("file") == "/a&b.qcow2"
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden"])
+def test_a_guest_cannot_have_a_name_that_leads_elsewhere(name):
+    with pytest.raises(CommandFailed, match="no name of a machine"):
+        Guest(name, "app1", "failback", 1, 256, (), ())
+
+
 def test_a_network_that_the_host_does_not_have_is_refused():
     cards = [{"network": "lan", "mac": "52:54:00:00:00:01"}]
     assert cards_of(cards, {"lan": "br0"}) == (GuestCard("br0", "52:54:00:00:00:01"),)

@@ -21,8 +21,8 @@ CONFIGURATION_SERVER: tuple[Defect, ...] = (
         ("V2A-PFO-REFUSED", "LAB-REFUSAL"),
         (
             _JOBS,
-            "        if operation in UNSUPPORTED:\n",
-            "        if operation in UNSUPPORTED:\n            return Operation.FAILOVER\n        if not operation:\n",
+            "        if refused is not None:\n",
+            "        if refused is not None:\n            return Operation.FAILOVER\n        if not operation:\n",
         ),
     ),
     control_defect(
@@ -41,8 +41,8 @@ CONFIGURATION_SERVER: tuple[Defect, ...] = (
         ("V2A-FO-COMMIT", "LAB-REFUSAL"),
         (
             _STATES,
-            "(_FAILOVER, (State.PROTECTED, State.FAILOVER_FAILED))",
-            "(_FAILOVER, (State.PROTECTED, State.FAILOVER_FAILED, State.COMMIT_PENDING, State.FAILED_OVER))",
+            "Operation.FAILOVER: (_FAILOVER, (State.PROTECTED, State.FAILOVER_FAILED))",
+            "Operation.FAILOVER: (_FAILOVER, (State.PROTECTED, State.FAILOVER_FAILED, State.COMMIT_PENDING, State.FAILED_OVER))",
         ),
     ),
     control_defect(

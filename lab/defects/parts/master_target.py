@@ -134,8 +134,8 @@ MASTER_TARGET: tuple[Defect, ...] = (
         ("LAB-MUTUAL-TLS", "V2S-MT-RECV"),
         (
             _SERVER,
-            'request.allow("process-server", name=stream.settings.process_server if stream else None)',
-            'request.allow("process-server")',
+            "request.allow(self._sender, name=stream.settings.process_server if stream else None)",
+            "request.allow(self._sender)",
         ),
     ),
     _defect(

@@ -128,8 +128,8 @@ MOBILITY: tuple[Defect, ...] = (
         ("V2A-IR-COPY",),
         (
             "mobility.copier",
-            "for offset, content in self._read(disk, range(0, disk.size, READ_SIZE), READ_SIZE):\n                kept",
-            "for offset, content in self._read(disk, range(0, disk.size, READ_SIZE)[:-1], READ_SIZE):\n                kept",
+            "for offset, content in self._read(disk, None, READ_SIZE):",
+            "for offset, content in self._read(disk, range(0, disk.size, READ_SIZE)[:-1], READ_SIZE):",
         ),
         on_disks=True,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.defects.model import Defect, Edit, Part
 
 _SERVER, _STREAM, _INBOX = "process_server.server", "process_server.stream", "common.inbox"
+_OPTIMISED = "common.optimised"
 
 
 def _defect(name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
@@ -26,13 +27,13 @@ PROCESS_SERVER: tuple[Defect, ...] = (
         "compression-off",
         "data is passed on as it came",
         ("V2A-PS-COMPRESS", "V2S-PS-OPT"),
-        (_STREAM, "smaller = frame.compressed(codec)", "smaller = frame"),
+        (_OPTIMISED, "smaller = frame.compressed(codec)", "smaller = frame"),
     ),
     _defect(
         "stages-out-of-order",
         "data is optimised before it has been received, as far as the records say",
         ("V2A-PS-ORDER", "V2S-PS-XFER"),
-        (_STREAM, "self.optimised_ns = time.time_ns()", "self.optimised_ns = 1"),
+        (_OPTIMISED, "self.optimised_ns = time.time_ns()", "self.optimised_ns = 1"),
     ),
     _defect(
         "port-setting-ignored",

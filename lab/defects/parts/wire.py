@@ -50,7 +50,7 @@ WIRE: tuple[Defect, ...] = (
         "port-on-one-interface",
         "the data port listens on one address of the machine only",
         ("V2A-PORT-9443",),
-        (_DATA, 'super().__init__(("", port), _Connection)', 'super().__init__(("127.0.0.1", port), _Connection)'),
+        (_DATA, "super().__init__(place, _Connection)", 'super().__init__(("127.0.0.1", place[1]), _Connection)'),
     ),
     _defect(
         "plain-text-accepted",

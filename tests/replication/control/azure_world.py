@@ -7,12 +7,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from control_stand_ins import DISKS, SETTINGS, VmwareHost, World, settings_of
+from control_stand_ins import DISKS, QUICK, SETTINGS, VmwareHost, World, settings_of
 
 from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.model import NetworkSource
 from lab.replication.changeset import CutTime, Disk, Head, data_frame
 from lab.replication.common.config import Endpoint
+from lab.replication.configuration_server.config import Deadlines
 from lab.replication.document import DocumentWriter
 from lab.replication.fabric.discovery import Follower
 from lab.replication.vault.config import Region, StorageAccount, VaultConfig
@@ -59,11 +60,15 @@ def following(host: VmwareHost) -> Follower:
 class AzureWorld(World):
     """Both sites of one's own are VMware's, unless a test says otherwise."""
 
-    def __init__(self, folder: Path, *, vmware: tuple[str, ...] = ("primary", "recovery")) -> None:
+    def __init__(
+        self, folder: Path, deadlines: Deadlines = QUICK, *, vmware: tuple[str, ...] = ("primary", "recovery")
+    ) -> None:
         self.vmware_hosts = {site: VmwareHost() for site in vmware}
         for host in self.vmware_hosts.values():
             host.told.put([])
-        super().__init__(folder, followers={site: following(host) for site, host in self.vmware_hosts.items()})
+        super().__init__(
+            folder, deadlines, followers={site: following(host) for site, host in self.vmware_hosts.items()}
+        )
 
     def configured(self, config):
         return replace(config, vault=Endpoint("127.0.0.1", 1))

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,10 +164,11 @@ class VmwareHost:
         self.told: queue.Queue[list[Seen] | HypervisorError | None] = queue.Queue()
 
     def watch(self, deadline) -> Iterator[list[Seen]]:
-        while (item := self.told.get(timeout=60)) is not None:
-            if isinstance(item, HypervisorError):
-                raise item
-            yield item
+        with suppress(queue.Empty):
+            while (item := self.told.get(timeout=deadline.remaining)) is not None:
+                if isinstance(item, HypervisorError):
+                    raise item
+                yield item
 
     def follow(self, deadline):
         raise NotImplementedError

@@ -21,3 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "HYPERV_CERTIFICATE (PEM, pinned), HYPERV_EXCHANGE (where its C:\\recovery-lab\\exchange is mounted here) and "
         "HYPERV_LOGIN (ntlm, kerberos, basic) come from the environment",
     )
+    parser.addoption(
+        "--bmc-endpoint",
+        metavar="URL",
+        help="https://HOST[:PORT] of a real BMC (Redfish) for tests/machines, whose machine is switched off and on; "
+        "BMC_USER, BMC_PASSWORD, BMC_CERTIFICATE (PEM, pinned), BMC_SYSTEM (when it has several) and BMC_MEDIUM (URL "
+        "of an image that the BMC can fetch) come from the environment",
+    )

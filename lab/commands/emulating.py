@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     family = typer.Typer(help="Start an emulated product in the foreground.", no_args_is_help=True)
     family.command()(esxi)
     family.command()(hyperv)
+    family.command()(bmc)
     family.callback()(_emulate)
     app.add_typer(family, name="emulate")
 
@@ -99,6 +100,37 @@ def hyperv(
     try:
         serve_until_signal(choices, ready)
     except (CannotStart, BackendError) as error:
+        raise LabError(str(error)) from error
+
+
+def bmc(
+    lab: Annotated[str, typer.Option(help="Lab whose machines in libvirt are behind it.")],
+    machine: Annotated[str, typer.Option(help="The one machine behind it; without: all of the lab.")] = "",
+    home: Annotated[Path | None, typer.Option(help="Folder of its state, certificate and password.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0: any free one.")] = 0,
+    *,
+    uri: Annotated[str, typer.Option(help="libvirt that has the machines.")] = "",
+    password_file: Annotated[Path | None, typer.Option(help="File with admin's password.")] = None,
+) -> None:
+    """Start an emulated BMC (Redfish) in front of machines of a lab; it ends with Ctrl-C, they stay as they are."""
+    from lab.emulators.bmc.run import Choices, Serving, serve_until_signal
+    from lab.emulators.common.home import CannotStart
+    from lab.home import home as lab_home
+
+    choices = Choices(home or lab_home() / "emulated-bmc", lab, machine, port, uri, password_file)
+
+    def ready(found: Serving) -> None:
+        console().print(f"url:         {found.url}", markup=False)
+        console().print(f"certificate: {found.certificate}", markup=False)
+        console().print(f"user:        {found.user}", markup=False)
+        console().print(f"password:    in {found.password_source}", markup=False)
+        for name, system in found.systems.items():
+            console().print(f"system:      {system} is {name}", markup=False)
+        console().print("end: Ctrl-C")
+
+    try:
+        serve_until_signal(choices, ready)
+    except CannotStart as error:
         raise LabError(str(error)) from error
 
 

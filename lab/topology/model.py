@@ -289,8 +289,32 @@ class Replica(Part):
     failback_interfaces: tuple[Interface, ...] = ()
 
 
+class Bmc(Part):
+    """The BMC of a physical machine (Redfish). ``system`` is the machine's id there, needed when it has several.
+
+    ``certificate`` is a PEM file with the BMC's own certificate, which is pinned; a relative path starts at the
+    topology file. ``password`` is a reference.
+    """
+
+    endpoint: str = Field(pattern=r"^https://[^/@]+$")
+    system: str | None = Field(default=None, min_length=1)
+    user: str = Field(min_length=1)
+    password: Secret
+    certificate: Path
+
+    @model_validator(mode="after")
+    def _password_is_known(self) -> Self:
+        if isinstance(self.password, GeneratedSecret):
+            message = "the password of a BMC is {env: NAME} or {file: PATH}: nobody can make it up"
+            raise ValueError(message)  # noqa: TRY004 - what pydantic reports
+        return self
+
+
 class Machine(Part):
-    """A machine; ``memory`` is in bytes. The first disk is booted. ``host``: not that of its site, but this one."""
+    """A machine; ``memory`` is in bytes. The first disk is booted. ``host``: not that of its site, but this one.
+
+    ``bmc``: it is a physical one, which is no machine of any host.
+    """
 
     site: Name
     host: Name | None = None
@@ -302,6 +326,7 @@ class Machine(Part):
     disks: tuple[Disk, ...] = Field(min_length=1)
     interfaces: tuple[Interface, ...] = Field(min_length=1)
     replica: Replica | None = None
+    bmc: Bmc | None = None
 
 
 class Workload(Part):

@@ -242,6 +242,7 @@ def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lac
     lacks = tool_lacks(facts)
     lacks += libvirt_lacks(facts, topology.needed_uris)
     lacks += _nested_lacks(topology)
+    lacks += _physical_lacks(topology)
     if memory + SYSTEM_RESERVE > facts.memory_available_bytes:
         what = f"memory: {_gib(memory + SYSTEM_RESERVE)} needed, {_gib(facts.memory_available_bytes)} available"
         lacks.append(Lack(what, "stop other labs (lab status, lab down NAME) or make the machines smaller"))
@@ -261,6 +262,15 @@ def _nested_lacks(topology: Topology) -> list[Lack]:
         return []
     cure = "replication from hosts is tested without a lab: pytest tests/replication -k 'provider or host'"
     return [Lack(f"a driver for hosts of kind 'nested': {', '.join(inside)} cannot be made by this lab yet", cure)]
+
+
+def _physical_lacks(topology: Topology) -> list[Lack]:
+    """Machines behind BMCs are not installed yet; making virtual ones in their place would be a lie."""
+    physical = [name for name, machine in topology.machines.items() if machine.bmc is not None]
+    if not physical:
+        return []
+    cure = "leave 'bmc' out: a virtual machine takes the physical one's place, and the certificate can name it"
+    return [Lack(f"provisioning through a BMC: {', '.join(physical)} cannot be installed by this lab yet", cure)]
 
 
 def _gib(size_bytes: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.topology.addresses import address_findings
 from lab.topology.azure_rules import azure_findings
+from lab.topology.bmc_rules import bmc_findings
 from lab.topology.findings import Finding, Location, dangling, named_twice
 from lab.topology.host_rules import host_findings
 from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
@@ -39,6 +40,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from stack_findings(topology)
     yield from azure_findings(topology)
     yield from host_findings(topology)
+    yield from bmc_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)

@@ -2,6 +2,7 @@ import getpass
 from collections.abc import Iterator
 
 import pytest
+from bmc_backends import Emulated, emulated, refusal
 from sshd_server import SSHD, Server, free_port, listens, start_sshd
 
 from lab.hypervisors.model import Endpoint
@@ -41,3 +42,12 @@ def machine(server: Server) -> Iterator[SshTransport]:
     transport = server.transport()
     yield transport
     transport.close()
+
+
+@pytest.fixture(scope="module")
+def emulated_bmc() -> Iterator[Emulated]:
+    reason = refusal()
+    if reason is not None:
+        pytest.skip(reason)
+    with emulated() as found:
+        yield found

@@ -1,0 +1,102 @@
+"""An emulated BMC as a process in the foreground, in front of machines that a lab has in libvirt already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.emulators.bmc.accounts import Accounts
+from lab.emulators.bmc.application import BmcApplication
+from lab.emulators.bmc.server import BmcServer
+from lab.emulators.bmc.sushy import sushy_application
+from lab.emulators.common.home import CannotStart, chosen_password, ending, hold, publish
+
+USER = "admin"
+PASSWORD_VARIABLE = "BMC_PASSWORD"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person decides. ``machine``: the one behind the BMC; without it all of the lab are, as no real BMC has."""
+
+    home: Path
+    lab: str
+    machine: str = ""
+    port: int = 0
+    uri: str = ""
+    password_file: Path | None = None
+
+    @property
+    def where(self) -> str:
+        """The libvirt: the system's for root, else the user's own."""
+        return self.uri or f"qemu:///{'system' if os.geteuid() == 0 else 'session'}"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """An emulated BMC that answers; ``systems`` are the ids of machines, by their names."""
+
+    url: str
+    certificate: Path
+    user: str
+    password_source: str
+    systems: dict[str, str]
+    application: BmcApplication
+
+
+@contextmanager
+def serving(choices: Choices) -> Iterator[Serving]:
+    """Serve an emulated BMC inside the block. Raises CannotStart."""
+    with ExitStack() as stack:
+        hold(choices.home, stack)
+        password, source = chosen_password(choices.home, choices.password_file, PASSWORD_VARIABLE)
+        systems, pool = _machines(choices)
+        known = frozenset(systems.values())
+        inner = sushy_application(choices.where, pool, known, choices.home / "state")
+        application = BmcApplication(inner, Accounts(USER, password), known)
+        try:
+            server = BmcServer(application, choices.home, choices.port).start()
+        except OSError as error:
+            raise CannotStart(f"port {choices.port} of 127.0.0.1 cannot be used: {error.strerror}") from error
+        stack.callback(server.close)
+        said = {"url": server.url, "port": server.port, "certificate": str(server.certificate), "user": USER}
+        publish(choices.home, {**said, "systems": systems}, stack)
+        yield Serving(server.url, server.certificate, USER, source, systems, application)
+
+
+def serve_until_signal(choices: Choices, ready: Callable[[Serving], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``ready`` is told once when clients may come. Raises CannotStart."""
+    ended = ending()
+    with serving(choices) as found:
+        ready(found)
+        ended.wait()
+
+
+def _machines(choices: Choices) -> tuple[dict[str, str], str]:
+    """Return the ids of the lab's machines, by name, and the name of its pool. Raises CannotStart."""
+    import libvirt
+
+    from lab.hypervisors.libvirt.session import Session, owner_of, silence_library
+    from lab.hypervisors.libvirt.storage import Storage
+
+    silence_library()
+    try:
+        connection = libvirt.open(choices.where)
+    except libvirt.libvirtError as error:
+        raise CannotStart(f"libvirt does not answer at {choices.where}: {error.get_error_message()}") from error
+    try:
+        session = Session(connection, choices.lab)
+        found = {owner_of(domain)[1]: str(domain.UUIDString()) for domain in session.domains()}
+        pool = Storage(session, choices.home).pool_name
+    finally:
+        connection.close()
+    if not found:
+        raise CannotStart(f"lab '{choices.lab}' has no machine at {choices.where}")
+    if not choices.machine:
+        return found, pool
+    if choices.machine not in found:
+        raise CannotStart(f"lab '{choices.lab}' has no machine '{choices.machine}', only {', '.join(found)}")
+    return {choices.machine: found[choices.machine]}, pool

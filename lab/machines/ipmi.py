@@ -1,0 +1,108 @@
+"""Power over IPMI 2.0 by ipmitool, for BMCs without Redfish; off unless asked for.
+
+IPMI gives a hash of the password to anyone who asks (RAKP): only on a network of its own. The password goes to ipmitool
+by its environment, because arguments are seen by every user. IPMI has no virtual media; boot flags are not used here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+
+from lab.errors import BadInput
+from lab.hypervisors.model import PowerState
+from lab.machines.power import BmcError, OutcomeUnknown, wait_for
+from lab.waiting import Deadline
+
+PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105 - the variable that ipmitool -E reads
+CALL_SECONDS = 30.0
+WORDS = 300
+
+
+@dataclass(frozen=True)
+class IpmiTarget:
+    """Where a BMC is, and who logs in. ``allowed``: a person has said that IPMI may be used."""
+
+    host: str
+    user: str
+    password: str = field(repr=False)
+    port: int = 623
+    allowed: bool = False
+
+
+class IpmiPower:
+    """Power of one machine. Raises BadInput when nobody has allowed IPMI."""
+
+    def __init__(self, target: IpmiTarget) -> None:
+        if not target.allowed:
+            raise BadInput(f"IPMI at {target.host} is off: it gives a password's hash away; allow it, or use Redfish")
+        # A name that begins with a dash would be an option.
+        for name in (target.host, target.user):
+            if not re.fullmatch(r"[A-Za-z0-9_.:][A-Za-z0-9_.:@-]*", name):
+                raise BadInput(f"'{name}' is no name of a host or user for IPMI")
+        self._target = target
+
+    def state(self) -> PowerState:
+        """Return the present state. Raises BmcError."""
+        said = self._ask("chassis", "power", "status").strip()
+        found = re.fullmatch(r"Chassis Power is (on|off)", said)
+        if found is None:
+            raise BmcError(f"{self._target.host}: power status is not understood: {said[:WORDS]}")
+        return PowerState(found[1])
+
+    def power_on(self, deadline: Deadline) -> None:
+        """Switch on and wait. Raises BmcError, DeadlineExceeded."""
+        if self.state() is not PowerState.ON:
+            self._change("on")
+            wait_for(self, PowerState.ON, deadline)
+
+    def power_off(self, deadline: Deadline) -> None:
+        """Cut the power and wait. Raises BmcError, DeadlineExceeded."""
+        if self.state() is not PowerState.OFF:
+            self._change("off")
+            wait_for(self, PowerState.OFF, deadline)
+
+    def press_button(self) -> None:
+        """Ask for a shutdown (ACPI). Raises BmcError."""
+        if self.state() is PowerState.ON:
+            self._change("soft")
+
+    def reset(self, deadline: Deadline) -> None:
+        """Restart. Raises BmcError when it is off, OutcomeUnknown: on is on, before and after."""
+        if self.state() is not PowerState.ON:
+            raise BmcError(f"{self._target.host} is off: it cannot be reset")
+        if not self._change("reset"):
+            raise OutcomeUnknown(f"{self._target.host}: the BMC did not answer a reset; whether it was made is unknown")
+        wait_for(self, PowerState.ON, deadline)
+
+    def _change(self, what: str) -> bool:
+        """Ask for a change, once; False when no answer came. Raises BmcError when it is refused."""
+        try:
+            self._ask("chassis", "power", what)
+        except _NoAnswer:
+            return False
+        return True
+
+    def _ask(self, *words: str) -> str:
+        # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer.
+        line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", "5"]
+        line += ["-H", self._target.host, "-p", str(self._target.port), "-U", self._target.user, *words]
+        environment = {**os.environ, PASSWORD_VARIABLE: self._target.password}
+        try:
+            done = subprocess.run(
+                line, env=environment, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
+            )
+        except FileNotFoundError as error:
+            raise BmcError("ipmitool is not installed", hint="apt-get install ipmitool") from error
+        except subprocess.TimeoutExpired as error:
+            raise _NoAnswer(f"{self._target.host}: no answer to `{' '.join(words)}`") from error
+        if done.returncode:
+            problem = f"{self._target.host}: `{' '.join(words)}`: {done.stderr.strip()[:WORDS]}"
+            raise (_NoAnswer if "timeout" in done.stderr.lower() else BmcError)(problem)
+        return done.stdout
+
+
+class _NoAnswer(BmcError):
+    """Whether what was asked for happened is unknown."""

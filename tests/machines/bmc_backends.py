@@ -1,0 +1,134 @@
+"""What the contract of BMCs runs over: the fake, sushy-tools before a real machine, and a real BMC."""
+
+import functools
+import gc
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boot_sector
+import pytest
+
+from lab.emulators.bmc.run import Choices, Serving, serving
+from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec
+from lab.hypervisors.trust import Trust
+from lab.machines.memory_bmc import MemoryBmc
+from lab.machines.power import Bmc, BootSource
+from lab.machines.redfish import connect
+from lab.machines.redfish_session import Target
+
+LIBVIRT_URI = "qemu:///system"
+BOOTED = {boot_sector.DISK: BootSource.DISK, boot_sector.CD: BootSource.CD}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that is off behind a BMC."""
+
+    bmc: Bmc
+    medium: str
+    booted: Callable[[], list[BootSource]] | None
+    """What it booted from so far; None where nobody can look."""
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """An emulated BMC before two real machines, of which the first is meant."""
+
+    serving: Serving
+    medium: str
+    console: Path
+    home: Path
+
+    def target(self, **changes: object) -> Target:
+        password = (self.home / "password").read_text().strip()
+        given = {"user": self.serving.user, "password": password, "system": self.serving.systems["m1"], **changes}
+        return Target(self.serving.url, trust=Trust(self.serving.certificate), **given)  # type: ignore[arg-type]
+
+    def booted(self) -> list[BootSource]:
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        lines = [line.strip() for line in text.splitlines()]
+        return [source for line in lines for words, source in BOOTED.items() if line.endswith(words)]
+
+
+@contextmanager
+def emulated() -> Iterator[Emulated]:
+    """Start it; machines, media and pool are gone afterwards."""
+    from lab.hypervisors.libvirt import connect as connect_libvirt
+
+    with ExitStack() as stack:
+        # Not tmp_path: QEMU's user has to be able to enter the folder.
+        store = Path(tempfile.mkdtemp(prefix="bmc-", dir="/var/tmp"))
+        stack.callback(shutil.rmtree, store, ignore_errors=True)
+        store.chmod(0o711)
+        name = f"bmc-{os.getpid()}"
+        lab = connect_libvirt(LIBVIRT_URI, name, store, "tcg")
+        stack.callback(lab.close)
+        stack.callback(lab.remove_all)
+        media, image = store / "media", store / "disk.raw"
+        media.mkdir()
+        boot_sector.write_disk(image)
+        boot_sector.write_cd(media / "cd.iso", store)
+        for machine in ("m1", "m2"):
+            disk = DiskId(f"{machine}-system")
+            lab.create_disk(disk, image.stat().st_size)
+            lab.storage.path(disk).write_bytes(image.read_bytes())
+            lab.define(MachineSpec(machine, 1, 32, (DiskAttachment(disk, "system"),), (), None))
+        url = stack.enter_context(served(media))
+        found = stack.enter_context(serving(Choices(store / "home", name, uri=LIBVIRT_URI)))
+        yield Emulated(found, f"{url}/cd.iso", lab.console_log("m1"), store / "home")
+    # What sushy-tools left open must not be found by another test.
+    gc.collect()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_args: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def memory_machine() -> Machine:
+    bmc = MemoryBmc()
+    return Machine(bmc, "http://127.0.0.1/cd.iso", lambda: bmc.booted)
+
+
+def real_machine(url: str) -> Machine:
+    """Return the machine of ``--bmc-endpoint``. It is switched on and off, and boots BMC_MEDIUM."""
+    assert urlsplit(url).scheme == "https", f"--bmc-endpoint: https://HOST[:PORT] is expected, not {url}"
+    given = os.environ
+    trust = Trust(Path(given["BMC_CERTIFICATE"]), pinned=True)
+    target = Target(url, given["BMC_USER"], given["BMC_PASSWORD"], trust, given.get("BMC_SYSTEM"))
+    return Machine(connect(target), given["BMC_MEDIUM"], None)
+
+
+def refusal() -> str | None:
+    """Say why machines cannot be started here, or None."""
+    missing = [name for name in ("qemu-system-x86_64", "genisoimage") if shutil.which(name) is None]
+    if missing:
+        return f"{missing[0]} is not installed"
+    libvirt = pytest.importorskip("libvirt")
+    from lab.hypervisors.libvirt.session import silence_library
+
+    silence_library()
+    try:
+        libvirt.open(LIBVIRT_URI).close()
+    except libvirt.libvirtError as error:
+        return f"libvirt does not answer at {LIBVIRT_URI}: {error}"
+    return None

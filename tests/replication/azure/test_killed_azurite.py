@@ -10,6 +10,7 @@ import pytest
 from logs import SIZES, STREAM, Source, settings
 
 from conftest import needs_node
+from lab.emulators.azurite.service import LocalAzurite
 from lab.replication.process_server.forwarding import NotTaken
 from lab.replication.process_server.storage import StorageForwarder
 from lab.replication.vault.merger import Merger
@@ -64,6 +65,18 @@ def expected(source: Source, merger: Merger) -> dict[tuple[int, int], str]:
     return {**wanted, **{(0, index): hashlib.sha256(last[index]).hexdigest() for index in SIZES}}
 
 
+def saved(azurite: LocalAzurite) -> dict[Path, bytes]:
+    """What it has on its disk of blobs and their pages."""
+    return {path: path.read_bytes() for path in azurite.azurite.data.glob("*.json")}
+
+
+def kill_unsaved(azurite: LocalAzurite, before: dict[Path, bytes]) -> None:
+    """End it as SIGKILL does before it has saved again: it saves every few seconds, and a slow test would meet that."""
+    azurite.kill()
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
 def test_nothing_is_lost_when_azurite_is_killed_in_the_middle_of_a_delta(azurite, open_azure, tmp_path) -> None:
     storage, source, events = open_azure(azurite), Source(), []
     storage.open_stream(STREAM)
@@ -75,6 +88,7 @@ def test_nothing_is_lost_when_azurite_is_killed_in_the_middle_of_a_delta(azurite
     uplink.send_all()
     run(merger)
     azurite.stop()
+    before = saved(azurite)
     azurite.start()
     # From here on nothing is on Azurite's disk before it is killed: three points and half a delta will be gone.
     for _ in range(3):
@@ -91,7 +105,7 @@ def test_nothing_is_lost_when_azurite_is_killed_in_the_middle_of_a_delta(azurite
         etag = real(*arguments)
         writes.append(etag)
         if len(writes) == WRITES_BEFORE_THE_KILL:
-            azurite.kill()
+            kill_unsaved(azurite, before)
         return etag
 
     storage.write = write_and_kill
@@ -99,8 +113,8 @@ def test_nothing_is_lost_when_azurite_is_killed_in_the_middle_of_a_delta(azurite
         merger.merge_next()
     azurite.start()
     del storage.write
-    before = merger.state.etags
-    assert storage.etag(merger.settings.blobs[0]) not in (None, before[0]), "Azurite has forgotten nothing"
+    etag = merger.state.etags[0]
+    assert storage.etag(merger.settings.blobs[0]) not in (None, etag), "Azurite has forgotten nothing"
     source.delta()
     uplink.send_all()
     run(merger)
@@ -135,10 +149,11 @@ def test_a_log_that_azurite_has_forgotten_is_sent_again(azurite, open_azure, tmp
     uplink.follow()
     assert (uplink.kept, uplink.sent) == (1, 1)
     azurite.stop()
+    before = saved(azurite)
     azurite.start()
     source.delta()
     uplink.send_all()
-    azurite.kill()
+    kill_unsaved(azurite, before)
     with pytest.raises(NotTaken):
         uplink.follow()
     azurite.start()
@@ -156,8 +171,11 @@ def test_a_log_that_azurite_has_forgotten_is_sent_again(azurite, open_azure, tmp
 def test_a_container_that_azurite_has_forgotten_is_made_anew(azurite, open_azure, tmp_path) -> None:
     storage, source = open_azure(azurite), Source()
     merger = Merger(tmp_path / "vault", settings(), storage, lambda *_: None, settle_s=3600)
+    azurite.stop()
+    before = saved(azurite)
+    azurite.start()
     storage.open_stream(STREAM)
-    azurite.kill()
+    kill_unsaved(azurite, before)
     azurite.start()
     merger.take()
     uplink = Uplink(tmp_path, source, storage)

@@ -1,3 +1,6 @@
+import os
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 
@@ -28,3 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "BMC_USER, BMC_PASSWORD, BMC_CERTIFICATE (PEM, pinned), BMC_SYSTEM (when it has several) and BMC_MEDIUM (URL "
         "of an image that the BMC can fetch) come from the environment",
     )
+
+
+@pytest.fixture(autouse=True)
+def umask_stays() -> Iterator[None]:
+    """Programs that are called in this process may set it; the next test would make folders that nobody can enter."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

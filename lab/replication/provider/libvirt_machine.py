@@ -132,7 +132,10 @@ class LibvirtMachine:
         self, domain: Any, disks: Sequence[CapturedDisk], since: str | None, checkpoint: str
     ) -> LiveMoment:
         shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(parents=True, mode=0o700)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # QEMU's user has to pass, whatever the umask of who started this.
+        self._folder.chmod(0o711)
+        self._scratch.mkdir(mode=0o700)
         # QEMU makes the socket and the scratch files itself; root may look into its folder anyway.
         with suppress(LookupError, PermissionError):
             shutil.chown(self._scratch, QEMU_USER)

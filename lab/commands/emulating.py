@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lab.commands.terminal import console
+from lab.emulators.common.home import CannotStart
+from lab.emulators.common.process import Found, serve_until_signal
 from lab.errors import BadInput, LabError
 
 LOCAL = "local"
@@ -38,9 +42,8 @@ def esxi(
     free_licence: Annotated[bool, typer.Option("--free-licence", help="Refuse every change.")] = False,
 ) -> None:
     """Start an emulated ESXi host or vCenter; it ends with Ctrl-C, and its machines with it."""
-    from lab.emulators.common.home import CannotStart
     from lab.emulators.esxi.backend import BackendError
-    from lab.emulators.esxi.run import Choices, Serving, serve_until_signal
+    from lab.emulators.esxi.run import Choices, serving
     from lab.emulators.esxi.service import Licence
     from lab.home import home as lab_home
 
@@ -49,17 +52,7 @@ def esxi(
     licence = Licence.FREE if free_licence else Licence.FULL
     choices = Choices(home or cache / "emulated-esxi", mode, port, lab, vcenter, licence, password_file)
 
-    def ready(found: Serving) -> None:
-        console().print(f"url:         {found.url}", markup=False)
-        console().print(f"certificate: {found.certificate}", markup=False)
-        console().print(f"user:        {found.user}", markup=False)
-        console().print(f"password:    in {found.password_source}", markup=False)
-        console().print("end: Ctrl-C")
-
-    try:
-        serve_until_signal(choices, ready)
-    except (CannotStart, BackendError) as error:
-        raise LabError(str(error)) from error
+    _serve(serving(choices), failure=BackendError)
 
 
 def hyperv(
@@ -73,9 +66,8 @@ def hyperv(
     vmm: Annotated[bool, typer.Option("--vmm", help="A VMM server answers on the same host.")] = False,
 ) -> None:
     """Start an emulated Hyper-V host; it ends with Ctrl-C, and its machines and disks with it."""
-    from lab.emulators.common.home import CannotStart
     from lab.emulators.hyperv.backend import BackendError
-    from lab.emulators.hyperv.run import Choices, Serving, serve_until_signal
+    from lab.emulators.hyperv.run import Choices, Serving, serving
     from lab.home import home as lab_home
 
     cache = lab_home()
@@ -89,18 +81,10 @@ def hyperv(
         vmm=vmm,
     )
 
-    def ready(found: Serving) -> None:
-        console().print(f"url:         {found.url}", markup=False)
-        console().print(f"certificate: {found.certificate}", markup=False)
-        console().print(f"user:        {found.user}", markup=False)
-        console().print(f"password:    in {found.password_source}", markup=False)
-        console().print(f"exchange:    {found.exchange} is C:\\recovery-lab\\exchange", markup=False)
-        console().print("end: Ctrl-C")
+    def exchange(found: Serving) -> list[str]:
+        return [f"exchange:    {found.exchange} is C:\\recovery-lab\\exchange"]
 
-    try:
-        serve_until_signal(choices, ready)
-    except (CannotStart, BackendError) as error:
-        raise LabError(str(error)) from error
+    _serve(serving(choices), exchange, failure=BackendError)
 
 
 def bmc(
@@ -113,24 +97,39 @@ def bmc(
     password_file: Annotated[Path | None, typer.Option(help="File with admin's password.")] = None,
 ) -> None:
     """Start an emulated BMC (Redfish) in front of machines of a lab; it ends with Ctrl-C, they stay as they are."""
-    from lab.emulators.bmc.run import Choices, Serving, serve_until_signal
-    from lab.emulators.common.home import CannotStart
+    from lab.emulators.bmc.run import Choices, Serving, serving
     from lab.home import home as lab_home
 
     choices = Choices(home or lab_home() / "emulated-bmc", lab, machine, port, uri, password_file)
 
-    def ready(found: Serving) -> None:
-        console().print(f"url:         {found.url}", markup=False)
-        console().print(f"certificate: {found.certificate}", markup=False)
-        console().print(f"user:        {found.user}", markup=False)
-        console().print(f"password:    in {found.password_source}", markup=False)
-        for name, system in found.systems.items():
-            console().print(f"system:      {system} is {name}", markup=False)
-        console().print("end: Ctrl-C")
+    def systems(found: Serving) -> list[str]:
+        return [f"system:      {system} is {name}" for name, system in found.systems.items()]
+
+    _serve(serving(choices), systems)
+
+
+def _serve(
+    serving: AbstractContextManager[Found],
+    more: Callable[[Found], list[str]] = lambda _: [],
+    *,
+    failure: type[Exception] = CannotStart,
+) -> None:
+    """Serve in the foreground and say where; ``more`` are lines of one product. Raises LabError when it cannot."""
+
+    def ready(found: Found) -> None:
+        lines = [
+            f"url:         {found.url}",
+            f"certificate: {found.certificate}",
+            f"user:        {found.user}",
+            f"password:    in {found.password_source}",
+            *more(found),
+            "end: Ctrl-C",
+        ]
+        console().print("\n".join(lines), markup=False)
 
     try:
-        serve_until_signal(choices, ready)
-    except CannotStart as error:
+        serve_until_signal(serving, ready)
+    except (CannotStart, failure) as error:
         raise LabError(str(error)) from error
 
 

@@ -13,11 +13,13 @@ from lab.networks.protocol import NetworkError, TapWiring
 COMMAND_SECONDS = 20.0
 
 
-def run_ip(*arguments: str) -> str:
-    """Run ``ip`` and return what it prints. Raises NetworkError with its message."""
+def run_ip(*arguments: str, given: str | None = None) -> str:
+    """Run ``ip``, with ``given`` as its input, and return what it prints. Raises NetworkError with its message."""
     command = ["ip", *arguments]
     try:
-        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+        result = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS, input=given
+        )
     except FileNotFoundError as error:
         raise NetworkError("the `ip` command is missing (apt-get install iproute2)") from error
     except subprocess.CalledProcessError as error:

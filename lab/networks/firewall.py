@@ -7,18 +7,17 @@ of origin. ARP and ICMP pass; IPv6 does not, the lab's networks have none.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal
 
+from lab.networks.bridge import run_ip
 from lab.networks.protocol import NetworkError
 
 TABLE = "recovery_lab"
 MOST_DENIED = 4096
-COMMAND_SECONDS = 20.0
 
 
 @dataclass(frozen=True, order=True)
@@ -104,16 +103,9 @@ class Firewall:
         )
 
     def _nft(self, *arguments: str, rules: str | None = None) -> str:
-        command = ["ip", "netns", "exec", self.namespace, "nft", *arguments]
         try:
-            result = subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS, input=rules
-            )
-        except FileNotFoundError as error:
-            raise NetworkError("the `ip` command is missing (apt-get install iproute2)") from error
-        except subprocess.CalledProcessError as error:
-            hint = " (apt-get install nftables)" if "nft" in error.stderr and "No such file" in error.stderr else ""
-            raise NetworkError(f"`nft {' '.join(arguments)}` failed: {error.stderr.strip()}{hint}") from error
-        except subprocess.TimeoutExpired as error:
-            raise NetworkError(f"`nft` did not end within {COMMAND_SECONDS:.0f} s") from error
-        return result.stdout
+            return run_ip("netns", "exec", self.namespace, "nft", *arguments, given=rules)
+        except NetworkError as error:
+            if 'exec of "nft" failed' in str(error):
+                raise NetworkError(f"{error} (apt-get install nftables)") from error
+            raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from lab.emulators.bmc.accounts import Accounts
 from lab.emulators.bmc.application import BmcApplication
 from lab.emulators.bmc.server import BmcServer
 from lab.emulators.bmc.sushy import sushy_application
-from lab.emulators.common.home import CannotStart, chosen_password, ending, hold, publish
+from lab.emulators.common.home import CannotStart, chosen_password, hold, publish
 
 USER = "admin"
 PASSWORD_VARIABLE = "BMC_PASSWORD"  # noqa: S105 - the name of a variable
@@ -65,14 +65,6 @@ def serving(choices: Choices) -> Iterator[Serving]:
         said = {"url": server.url, "port": server.port, "certificate": str(server.certificate), "user": USER}
         publish(choices.home, {**said, "systems": systems}, stack)
         yield Serving(server.url, server.certificate, USER, source, systems, application)
-
-
-def serve_until_signal(choices: Choices, ready: Callable[[Serving], None]) -> None:
-    """Serve until SIGTERM or SIGINT; ``ready`` is told once when clients may come. Raises CannotStart."""
-    ended = ending()
-    with serving(choices) as found:
-        ready(found)
-        ended.wait()
 
 
 def _machines(choices: Choices) -> tuple[dict[str, str], str]:

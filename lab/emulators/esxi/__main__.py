@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
-from lab.emulators.common.home import CannotStart
+from lab.emulators.common.process import run_program
 from lab.emulators.esxi.backend import BackendError
-from lab.emulators.esxi.run import Choices, Serving, serve_until_signal
+from lab.emulators.esxi.run import Choices, serving
 from lab.emulators.esxi.service import Licence
-
-LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
-log = logging.getLogger("lab.emulators.esxi")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +23,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--licence", choices=[each.value for each in Licence], default=Licence.FULL.value)
     parser.add_argument("--password-file", type=Path)
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     choices = Choices(
         home=given.home,
         acceleration=given.acceleration,
@@ -37,16 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         licence=Licence(given.licence),
         password_file=given.password_file,
     )
-    try:
-        serve_until_signal(choices, _ready)
-    except (CannotStart, BackendError, OSError) as error:
-        log.error("%s", error)  # noqa: TRY400 - said in one line: the cause is outside of this program
-        return 2
-    return 0
-
-
-def _ready(found: Serving) -> None:
-    log.info("emulated host at %s, certificate %s", found.url, found.certificate)
+    return run_program(serving(choices), "lab.emulators.esxi", BackendError)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.emulators.common.home import CannotStart, chosen_password, ending, hold, made_password, publish
+from lab.emulators.common.home import CannotStart, chosen_password, hold, made_password, publish
 from lab.emulators.esxi.backend import Backend
 from lab.emulators.esxi.emulator import Emulator, Settings
 from lab.emulators.esxi.memory import MemoryBackend
@@ -69,14 +69,6 @@ def serving(choices: Choices) -> Iterator[Serving]:
         said = {"url": found.url, "port": server.port, "certificate": str(found.certificate), "user": found.user}
         publish(choices.home, said, stack)
         yield found
-
-
-def serve_until_signal(choices: Choices, ready: Callable[[Serving], None]) -> None:
-    """Serve until SIGTERM or SIGINT; ``ready`` is told once when clients may come. Raises CannotStart."""
-    ended = ending()
-    with serving(choices) as found:
-        ready(found)
-        ended.wait()
 
 
 def switches(lab: str, home: Path) -> Switches:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
-from lab.emulators.common.home import CannotStart
+from lab.emulators.common.process import run_program
 from lab.emulators.hyperv.backend import BackendError
-from lab.emulators.hyperv.run import Choices, Serving, serve_until_signal
-
-LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
-log = logging.getLogger("lab.emulators.hyperv")
+from lab.emulators.hyperv.run import Choices, serving
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +24,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--vmm", action="store_true", help="a VMM server answers on the same host")
     parser.add_argument("--shared", action="store_true", help="the lab has machines of its own in that libvirt")
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     choices = Choices(
         home=given.home,
         acceleration=given.acceleration,
@@ -40,16 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         vmm=given.vmm,
         shared=given.shared,
     )
-    try:
-        serve_until_signal(choices, _ready)
-    except (CannotStart, BackendError, OSError) as error:
-        log.error("%s", error)  # noqa: TRY400 - said in one line: the cause is outside of this program
-        return 2
-    return 0
-
-
-def _ready(found: Serving) -> None:
-    log.info("emulated host at %s, certificate %s", found.url, found.certificate)
+    return run_program(serving(choices), "lab.emulators.hyperv", BackendError)
 
 
 if __name__ == "__main__":

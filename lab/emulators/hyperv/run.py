@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab.emulators.common.home import CannotStart, chosen_password, ending, hold, publish
+from lab.emulators.common.home import CannotStart, chosen_password, hold, publish
 from lab.emulators.hyperv.backend import Backend
 from lab.emulators.hyperv.emulator import Emulator, Settings
 from lab.emulators.hyperv.memory import MemoryBackend
@@ -90,14 +90,6 @@ def serving(choices: Choices) -> Iterator[Serving]:
         said = {"url": found.url, "port": server.port, "certificate": str(found.certificate), "user": found.user}
         publish(choices.home, {**said, "exchange": str(found.exchange)}, stack)
         yield found
-
-
-def serve_until_signal(choices: Choices, ready: Callable[[Serving], None]) -> None:
-    """Serve until SIGTERM or SIGINT; ``ready`` is told once when clients may come. Raises CannotStart."""
-    ended = ending()
-    with serving(choices) as found:
-        ready(found)
-        ended.wait()
 
 
 def _backend(choices: Choices) -> Backend:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +15,8 @@ from typing import Any, Self
 from lab.emulators.common.certificate import make_certificate
 
 log = logging.getLogger(__name__)
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 8 << 20
 
 
 class LoopbackServer(ThreadingHTTPServer):
@@ -31,6 +35,16 @@ class LoopbackServer(ThreadingHTTPServer):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(certificate, key)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection without losing the answer: the kernel drops it when bytes of the client come after a close."""
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            request.settimeout(LINGER_SECONDS)
+            left = LINGER_BYTES
+            while left > 0 and (block := request.recv(min(left, 1 << 16))):
+                left -= len(block)
+        self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - overrides
         """Keep a broken connection out of the output."""

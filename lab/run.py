@@ -28,8 +28,18 @@ from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.lease import leased
 from lab.provision.runnable import facts_for, refuse_unrunnable
-from lab.provision.up import bring_up, open_lab, refuse_if_up
-from lab.runs import ALLURE_FOLDER, JUNIT_FILE, end_run, new_run_directory, record_sensitivity, start_run
+from lab.provision.state import LabState
+from lab.provision.up import open_lab, refuse_if_up
+from lab.runs import (
+    ALLURE_FOLDER,
+    JUNIT_FILE,
+    LEDGER_FILE,
+    end_run,
+    new_run_directory,
+    record_sensitivity,
+    start_run,
+)
+from lab.saved.ready import make_ready
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 from reports.allure import write_allure_environment
@@ -66,9 +76,18 @@ class Outcome:
 
 
 def run_topology(
-    file: Path, *, name: str | None, keep: Keep, out: Path, pytest_arguments: Sequence[str], terminal: Console
+    file: Path,
+    *,
+    name: str | None,
+    keep: Keep,
+    out: Path,
+    pytest_arguments: Sequence[str],
+    terminal: Console,
+    fresh: bool = False,
 ) -> Outcome:
     """Run the suites on a topology and write the certificate, whatever happens on the way.
+
+    ``fresh``: boot all machines, also if a saved lab fits, and save none.
 
     Raises:
         LabError: this machine lacks something, or the lab did not come up; nothing is left running unless asked for.
@@ -89,7 +108,7 @@ def run_topology(
         began = time.monotonic()
         with _taken_down(home, lab_name, keep, terminal) as state, PeakMemory(lab_name) as memory:
             exit_code = _up_and_test(
-                topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments
+                topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments, fresh=fresh
             )
             state.passed = exit_code == 0
             _keep_artifacts(topology, home, lab_name, run_dir)
@@ -119,12 +138,21 @@ def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console) -> Ite
 
 
 def _up_and_test(
-    topology: Topology, home: Home, lab_name: str, terminal: Console, *, run_dir: Path, pytest_arguments: Sequence[str]
+    topology: Topology,
+    home: Home,
+    lab_name: str,
+    terminal: Console,
+    *,
+    run_dir: Path,
+    pytest_arguments: Sequence[str],
+    fresh: bool,
 ) -> int:
     """Return pytest's exit code; a lab that does not come up is recorded and ends the run."""
     try:
         with ConsoleBoard(terminal, f"lab {lab_name}") as board:
-            bring_up(topology, home, lab_name, board).close()
+            lab = make_ready(topology, home, lab_name, board, fresh=fresh)
+            record_origin(Ledger(run_dir / LEDGER_FILE), lab.state)
+            lab.close()
     except LabError as error:
         terminal.print(str(error), style="red", markup=False)
         (run_dir / "not-up.txt").write_text(f"{error}\n", encoding="utf-8")
@@ -145,6 +173,15 @@ def _up_and_test(
             except KeyboardInterrupt:
                 child.wait()
                 return INTERRUPTED
+
+
+def record_origin(ledger: Ledger, state: LabState) -> None:
+    """Record whether the machines were booted for this run or went on from a saved lab."""
+    origin = "booted for this run"
+    if state.went_on is not None:
+        taken = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(state.went_on.taken_ns // 10**9))
+        origin = f"went on from saved lab {state.went_on.key}, taken {taken} UTC"
+    ledger.record(EventKind.ENVIRONMENT, "lab run", f"machines: {origin}", {"machines": origin})
 
 
 def _measure(ledger: Ledger, name: str, value: float, unit: str, context: str) -> None:

@@ -81,6 +81,8 @@ class MachineSpec:
     management: Management | None
     seed: str | None = None
     """Path of a NoCloud seed image, attached read-only, or None."""
+    saveable: bool = False
+    """Whether its memory can be saved (``protocols.Saving``)."""
 
 
 @dataclass(frozen=True)

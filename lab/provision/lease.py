@@ -5,9 +5,29 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lab.errors import LabError
 from lab.provision.home import Home
+from lab.waiting import Deadline, wait_until
+
+
+@contextmanager
+def lease(folder: Path, name: str, deadline: Deadline) -> Iterator[None]:
+    """Hold something that labs of one home have in common, as soon as nobody else does. Raises DeadlineExceeded."""
+    path = folder / "leases" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+
+        def held() -> bool:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        wait_until(held, deadline, f"turn with {name}")
+        yield
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 
 
-def up(file: File, name: Name = None, fresh: Fresh = False) -> None:  # noqa: FBT002 - a flag of the command line
+def up(file: File, name: Name = None, fresh: Fresh = False) -> None:
     """Make the machines of a topology and wait until all let us log in.
 
     The stack is installed on them too, and the lab saved, so that the next one goes on from there. With --fresh, or
@@ -118,10 +118,11 @@ def ssh(
 def run(
     context: typer.Context,
     file: File,
+    *,
     keep: Annotated[str, typer.Option(help="Keep the machines: never, on-failure or always.")] = "never",
     name: Name = None,
     out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports/out"),
-    fresh: Fresh = False,  # noqa: FBT002 - a flag of the command line
+    fresh: Fresh = False,
 ) -> None:
     """Bring a topology up, run the suites on it, write the certificate, take it down."""
     from lab.run import Keep, run_topology

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def save(name: Annotated[str, typer.Argument(help="Name of a lab that is up.")]) -> None:
-    """Install the stack on a lab that is up, and save it; only right after ``lab up``, before anything is done on it."""
+    """Install the stack on a lab that is up, and save it, before anything is done on it."""
     from lab.provision.board import ConsoleBoard
     from lab.provision.home import Home
     from lab.provision.lease import leased
@@ -48,7 +48,7 @@ def save(name: Annotated[str, typer.Argument(help="Name of a lab that is up.")])
 
 
 def saved(
-    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it.")] = False,  # noqa: FBT002
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it.")] = False,
 ) -> None:
     """Show the saved labs: what they take, how old they are, and whether they are of use now."""
     from lab.provision.home import Home
@@ -80,8 +80,8 @@ def saved(
 
 def forget(
     key: Annotated[str | None, typer.Argument(help="Key of a saved lab, or its beginning.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,  # noqa: FBT002
-    stale: Annotated[bool, typer.Option("--stale", help="Those that are of no use now.")] = False,  # noqa: FBT002
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Those that are of no use now.")] = False,
 ) -> None:
     """Remove saved labs; one that a lab stands on stays until that lab is down."""
     from lab.provision.home import Home

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lab.hypervisors.model import (
     Area,
@@ -190,6 +190,7 @@ class CloudHypervisor(Hypervisor, Overlays, Exporting, Protocol):
     """A driver that can also start machines from bytes that are elsewhere, and give their disks back."""
 
 
+@runtime_checkable
 class SavingHypervisor(Hypervisor, Protocol):
     """A driver that can also save machines."""
 

@@ -1,1 +1,1 @@
-"""Labs that are saved once the stack is installed, and labs that go on from there instead of booting (decision 0017)."""
+"""Labs that are saved once their stack is installed, and labs that go on from there (decision 0017)."""

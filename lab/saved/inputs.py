@@ -8,10 +8,10 @@ import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
 from lab.hypervisors.protocols import HypervisorError
 from lab.images.cache import Image
-from lab.errors import LabError
 from lab.provision.home import Home
 from lab.runs import sources_digest, stack_build
 from lab.stacks.adapters import RESUMED

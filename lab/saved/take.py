@@ -11,16 +11,14 @@ from pathlib import Path
 from cryptography import x509
 
 from lab.errors import LabError
-from lab.hypervisors.libvirt import LibvirtHypervisor
-from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.protocols import HypervisorError, SavingHypervisor
 from lab.machines.clock import set_clock
 from lab.provision.blueprint import blueprint
 from lab.provision.board import Board
 from lab.provision.home import LabFolder
 from lab.provision.lab import Lab
-from lab.saved.model import DESCRIPTION, Saved
 from lab.saved.inputs import FORMAT
+from lab.saved.model import DESCRIPTION, Saved
 from lab.saved.store import SavedLabs, describe_files
 from lab.waiting import Deadline
 
@@ -34,7 +32,7 @@ KEPT = ("keys", "stack", "seeds")
 
 def saving_host(lab: Lab) -> SavingHypervisor:
     """Return the lab's driver as one that can save. Raises LabError when it cannot."""
-    if not isinstance(lab.hypervisor, LibvirtHypervisor | MemoryHypervisor):
+    if not isinstance(lab.hypervisor, SavingHypervisor):
         raise LabError(f"the machines of lab {lab.folder.name} cannot be saved: they are not on one libvirt host")
     return lab.hypervisor
 

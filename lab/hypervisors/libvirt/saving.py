@@ -121,6 +121,12 @@ class LibvirtSaving:
                 domain.destroy()
             raise
 
+    def native_command(self, name: str, memory: Path) -> str:
+        """Return how libvirt would start QEMU to go on with a machine, as a line for a shell; for comparisons."""
+        document = going_on_document(self.session.document(self.session.find(name), inactive=True), memory)
+        with translated(f"command line of {name}"):
+            return str(self.session.connection.domainXMLToNative("qemu-argv", document, 0))
+
 
 def _version(number: int) -> str:
     """Return 1000000 * major + 1000 * minor + release as text."""

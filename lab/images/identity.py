@@ -38,7 +38,7 @@ class NetworkCard:
 
 @dataclass(frozen=True)
 class Bridge:
-    """A bridge for the machines of a hypervisor host; ``leases`` are the addresses that it hands out, by MAC address."""
+    """A bridge for the machines of a hypervisor host; ``leases``: addresses that it hands out, by MAC address."""
 
     name: str
     address: ipaddress.IPv4Interface | None

@@ -50,11 +50,7 @@ def management_network(topology: Topology) -> str:
 
 def networks_inside(topology: Topology) -> list[str]:
     """Return the networks that machines inside of hosts use, also as replicas, in the order of the topology."""
-    used = {
-        card.network
-        for name in inside(topology)
-        for card in _every_card(topology.machines[name])
-    }
+    used = {card.network for name in inside(topology) for card in _every_card(topology.machines[name])}
     return [name for name in topology.networks if name in used]
 
 
@@ -65,22 +61,20 @@ def bridges(topology: Topology, host: str) -> tuple[Bridge, ...]:
     for name in networks_inside(topology):
         network = topology.networks[name]
         if isinstance(network, ManagementNetwork):
-            leases = tuple((mac_for(topology.name, each.name, name), each.address) for each in numbered(inside(topology)))
+            leases = tuple(
+                (mac_for(topology.name, each.name, name), each.address) for each in numbered(inside(topology))
+            )
             made.append(Bridge(bridge_name(name), MANAGEMENT, leases))
             continue
         address = addresses.get(name)
-        made.append(
-            Bridge(bridge_name(name), IPv4Interface((address, network.subnet.prefixlen)) if address else None)
-        )
+        made.append(Bridge(bridge_name(name), IPv4Interface((address, network.subnet.prefixlen)) if address else None))
     return tuple(made)
 
 
 def bridged(topology: Topology, cards: tuple[NetworkCard, ...]) -> tuple[NetworkCard, ...]:
     """Return the cards of a host, each on the bridge of its network where there is one."""
     shared = {name for name in networks_inside(topology) if not isinstance(topology.networks[name], ManagementNetwork)}
-    return tuple(
-        replace(card, bridge=bridge_name(card.network)) if card.network in shared else card for card in cards
-    )
+    return tuple(replace(card, bridge=bridge_name(card.network)) if card.network in shared else card for card in cards)
 
 
 def media(topology: Topology, host: str, images: Mapping[str, Path]) -> tuple[Medium, ...]:

@@ -60,7 +60,8 @@ def test_a_planned_failover_is_refused_and_changes_nothing(stack: Stack, primary
     assert primary_role.machine.ssh.run("true").ok, "the source still runs"
 
 
-@pytest.mark.requirement("V2A-UFO", "V2A-FO-SINGLE", "V2S-MT-REPLICA", "H2S-UFO", "H2S-FO-SINGLE", "H2A-UFO", "H2A-FO-SINGLE")
+@pytest.mark.requirement("V2A-UFO", "V2A-FO-SINGLE", "V2S-MT-REPLICA")
+@pytest.mark.requirement("H2S-UFO", "H2S-FO-SINGLE", "H2A-UFO", "H2A-FO-SINGLE")
 def test_the_replica_runs_with_the_source_gone(
     failed_over: FailedOver, stack: Stack, primary_role: Protected, topology: Topology
 ) -> None:

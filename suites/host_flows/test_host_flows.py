@@ -1,4 +1,4 @@
-"""Data goes from host to host over the way between the sites, on one port and with certificates; logs wait in .hrl files.
+"""Data goes from host to host over the way between the sites, with certificates; logs wait in .hrl files.
 
 About three minutes without acceleration.
 """

@@ -2,7 +2,7 @@
 
 The five-part proof of domain facts 4.6: the application is stopped, then the plan shuts the source down, takes its last
 changes from its host and starts the replica. Every disk counts, the system's too: the last changes are taken when the
-source is off. The way back is closed while digests are taken, because what the replica writes goes to the source's disks.
+source is off. The way back is closed while digests are taken: what the replica writes goes to the source's disks.
 
 About ten minutes without acceleration. It begins with a protected machine, and leaves it protected.
 """

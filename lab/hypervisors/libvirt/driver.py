@@ -234,15 +234,15 @@ class LibvirtHypervisor:
         for nic in spec.nics:
             self.switches.ensure(nic.network)
         inside = spec.management.forwards if spec.management else ()
-        ssh, *more = ports.free_ports(self.session.connection, 1 + len(inside)) if spec.management else [None]
+        free = ports.free_ports(self.session.connection, 1 + len(inside)) if spec.management else []
         return Placement(
             lab=self.session.lab,
             domain_type=self.domain_type,
             disks=tuple(files),
             wiring=tuple(self.switches.wire(nic.network, spec.name) for nic in spec.nics),
-            ssh_port=ssh,
+            ssh_port=free[0] if free else None,
             console=self.consoles / f"{spec.name}.log",
-            forwards=tuple(zip(inside, more, strict=True)),
+            forwards=tuple(zip(inside, free[1:], strict=True)),
         )
 
     def _file(self, attachment: DiskAttachment) -> DiskFile:

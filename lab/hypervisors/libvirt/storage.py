@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,7 @@ class Storage:
 
     session: Session
     folder: Path
-    place: Place = LocalPlace()
+    place: Place = field(default_factory=LocalPlace)
 
     @property
     def pool_name(self) -> str:

@@ -175,7 +175,8 @@ def _command_line(domain: ET.Element, spec: MachineSpec, placement: Placement) -
     if spec.management is not None and placement.ssh_port is not None:
         restrict = "off" if spec.management.host_access else "on"
         forwards = ",".join(
-            f"hostfwd=tcp:127.0.0.1:{port}-:{inside}" for inside, port in ((22, placement.ssh_port), *placement.forwards)
+            f"hostfwd=tcp:127.0.0.1:{port}-:{inside}"
+            for inside, port in ((22, placement.ssh_port), *placement.forwards)
         )
         arguments += ["-netdev", f"user,id=management,restrict={restrict},{forwards}"]
         arguments += ["-device", _network_device("management", spec.management.mac, slot)]

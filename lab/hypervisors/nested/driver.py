@@ -121,10 +121,10 @@ class NestedHypervisor(LibvirtHypervisor):
     def endpoint(self, name: str) -> Endpoint:
         """Return where SSH answers. Raises NotFound, Conflict without a management card."""
         self.session.find(name)
-        origin = next((each for each in self.access.inner if name == each.name or name.startswith(f"{each.name}-")), None)
-        if origin is None or origin.name not in self.access.ports:
+        origins = [each.name for each in self.access.inner if name == each.name or name.startswith(f"{each.name}-")]
+        if not origins:
             raise Conflict(f"machine {name}: has no management card that {self.access.name} leads to")
-        return self.access.ports[origin.name]
+        return self.access.ports[max(origins, key=len)]
 
     def console_log(self, name: str) -> Path:
         """Copy the record of the serial console here and return it; of a host that is away, the copy from before."""
@@ -183,4 +183,3 @@ def uri_of(access: Access) -> str:
     }
     where = f"root@{access.endpoint.host}:{access.endpoint.port}"
     return f"qemu+libssh://{where}/system?{urlencode(options, quote_via=quote)}"
-

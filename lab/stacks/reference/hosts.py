@@ -1,4 +1,4 @@
-"""The reference stack on hypervisor hosts: providers, machines that they replicate, and where hosts are managed. Pure."""
+"""The reference stack on hypervisor hosts: providers, the machines that they replicate, clouds and sites. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.stacks.reference.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import ETC, JSON, STATE, management_endpoint
 from lab.stacks.reference.settings import MacOf, protected_disks, server_name
 from lab.topology.model import Interface, Machine, ManagementNetwork, Replica, Role, Topology
-from lab.topology.stack import HostProtection
+from lab.topology.stack import Cloud, HostProtection, HyperVSite
 
 PROVIDER = "provider"
 HYPER_V, SITE, VMM = "hyper-v", "hyper-v-site", "vmm"
@@ -64,8 +64,9 @@ def _data_port(topology: Topology, machine: str) -> JSON:
 def policy_of_host(topology: Topology, *hosts: str) -> str:
     """Return the policy of the cloud or site that the first of these hosts is in that has one. Raises BadInput."""
     stack = topology.stack
+    places: list[Cloud | HyperVSite] = [*stack.clouds.values(), *stack.hyper_v_sites.values()]
     for host in hosts:
-        for place in (*stack.clouds.values(), *stack.hyper_v_sites.values()):
+        for place in places:
             if host in place.hosts and place.policy is not None:
                 return place.policy
     raise BadInput(f"{topology.source}: no cloud or site of {', '.join(hosts)} has a policy")

@@ -1,8 +1,8 @@
-"""The driver of a host that is a machine: what does not need one. With machines it is run by labs (decision 0018)."""
+"""The driver of a host that is a machine: what needs none. With machines it is run by labs (decision 0018)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from lab.errors import LabError
 from lab.hypervisors.libvirt.xml import domain_name
-from lab.hypervisors.model import DiskId, Endpoint, Management, MachineSpec, Nic
+from lab.hypervisors.model import DiskId, Endpoint, MachineSpec, Management, Nic
 from lab.hypervisors.nested import Access, Inner, NestedHypervisor
 from lab.hypervisors.nested.connection import ReopenedConnection
 from lab.hypervisors.nested.driver import HostSession, HostStorage, uri_of
@@ -106,7 +106,7 @@ def driver(tmp_path: Path, connection: Connection, shell: Shell) -> NestedHyperv
 def test_the_address_names_one_key_and_one_host_key() -> None:
     uri = uri_of(ACCESS)
     assert uri.startswith("qemu+libssh://root@127.0.0.1:21001/system?")
-    assert "keyfile=/lab%20with%20blank/keys/login" in uri
+    assert "keyfile=%2Flab%20with%20blank%2Fkeys%2Flogin&" in uri
     assert "known_hosts_verify=normal" in uri
     assert "no_verify" not in uri
 
@@ -130,8 +130,6 @@ def test_a_definition_puts_every_card_on_a_bridge_and_the_seed_on_the_host(tmp_p
     seed.write_bytes(b"private")
     connection, shell = Connection(), Shell()
     spec = MachineSpec("app1", 1, 256, (), (Nic("primary", "52:54:00:00:00:02"),), Management("52:54:00:00:00:01"))
-    from dataclasses import replace
-
     machine = driver(tmp_path, connection, shell).define(replace(spec, seed=str(seed)))
     document = connection.domains[domain_name("nest", "app1")].document
     assert [nic.network for nic in machine.nics] == ["management", "primary"]

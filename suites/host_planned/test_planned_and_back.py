@@ -10,36 +10,28 @@ About ten minutes without acceleration. It begins with a protected machine, and 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import pytest
 
-from fixtures.host_images import image_digest, original_image
+from fixtures.host_proofs import closed, refuses_writes, roots, sample, watched
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
-from lab.errors import LabError
 from lab.hypervisors.model import PowerState
-from lab.hypervisors.protocols import NotFound
-from lab.machines.ssh import SshTransport
 from lab.measure.disks import send_digest_tool
-from lab.oracle.checks.zero_loss import ActiveSample, DiskRoots, Evidence, ZeroLossProof, prove_zero_loss
+from lab.oracle.checks.zero_loss import ActiveSample, Evidence, ZeroLossProof, prove_zero_loss
 from lab.oracle.findings import Verdict
 from lab.oracle.judge import Claim, find_frontiers
 from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
 from lab.stacks.protocol import Job, MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Topology
-from lab.waiting import Deadline, wait_until
+from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
 pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_secondary_site]
 
 FAILOVER_SECONDS = 900.0
 COMMIT_SECONDS = 300.0
-SAMPLE_SECONDS = 1.0
-CLOSED = "table inet lab_closed { chain input { type filter hook input priority 0; tcp dport %d drop; } }\n"
 
 
 @dataclass(frozen=True)
@@ -67,16 +59,6 @@ def plan_of(topology: Topology, role: Protected) -> str:
     return next(name for name, plan in plans if any(role.name in group.machines for group in plan.groups))
 
 
-@contextmanager
-def closed(ssh: SshTransport, port: int) -> Iterator[None]:
-    """Let nothing in at a port inside the block."""
-    ssh.check("nft", "-f", "-", stdin=CLOSED % port)
-    try:
-        yield
-    finally:
-        ssh.check("nft", "delete", "table", "inet", "lab_closed")
-
-
 @pytest.fixture(scope="module")
 def proven(stack: Stack, topology: Topology, primary_role: Protected, workloads: dict[str, Workload]) -> Proven:
     """Stop the application, fail over as planned, look all the time which side is active, put the parts together."""
@@ -92,7 +74,7 @@ def proven(stack: Stack, topology: Topology, primary_role: Protected, workloads:
     with closed(role.host.ssh, role.policy.master_target_port):
         run, samples = planned_run(stack, plan_of(topology, role), role)
         job = stack.job(run.machine(role.name).job or "")
-        disks = [roots(role, disk.name) for disk in role.disks]
+        disks = [roots(role, disk) for disk in role.disks]
     role.machine.ssh.close()
     role.replica.wait_ready(Deadline.after(FAILOVER_SECONDS))
     samples.append(sample(role))
@@ -119,45 +101,14 @@ def proven(stack: Stack, topology: Topology, primary_role: Protected, workloads:
 def planned_run(stack: Stack, plan: str, role: Protected) -> tuple[PlanRun, list[ActiveSample]]:
     """Run a plan as planned, and note at every look which sides are active."""
     number = stack.start_plan(plan, PlanRunKind.PLANNED)
-    samples: list[ActiveSample] = []
 
     def ended() -> PlanRun | None:
-        samples.append(sample(role))
         found = stack.plan_run(plan, number)
         return found if found.state.is_end else None
 
-    run = wait_until(ended, Deadline.after(FAILOVER_SECONDS), f"end of the run of {plan}", every=SAMPLE_SECONDS)
+    run, samples = watched(role, ended, f"end of the run of {plan}", FAILOVER_SECONDS)
     assert run.state is PlanRunState.SUCCEEDED, [(step.name, step.state, step.detail) for step in run.steps]
     return run, samples
-
-
-def sample(role: Protected) -> ActiveSample:
-    """Ask the hosts which of the two machines runs."""
-    return ActiveSample(time.time_ns(), active(role, role.name), active(role, f"{role.name}-replica"))
-
-
-def active(role: Protected, machine: str) -> bool:
-    """Whether a machine exists and executes; one that is paused before its first instruction does not."""
-    try:
-        return role.lab.hypervisor.power(machine) is PowerState.ON
-    except NotFound:
-        return False
-
-
-def refuses_writes(role: Protected) -> bool:
-    """Try to write to the old side."""
-    try:
-        return not role.machine.ssh.run("touch", f"{role.data_disk.mount}/too-late").ok
-    except LabError:
-        return True
-
-
-def roots(role: Protected, name: str) -> DiskRoots:
-    """Return the digests of a disk: the source's image after its shutdown, the replica's as it was copied."""
-    disk = next(each for each in role.disks if each.name == name)
-    source = image_digest(role.host.ssh, original_image(role.name, disk))
-    replica = role.replica_data.digest(disk)
-    return DiskRoots(name, source.root, replica.root, tuple(source.differing(replica)))
 
 
 @pytest.mark.requirement("H2S-PFO", "H2S-PFO-ZERO", "H2S-FO-RP", "LAB-RPO", "LAB-WRITE-ORDER")

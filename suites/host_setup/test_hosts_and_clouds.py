@@ -134,6 +134,7 @@ def test_each_site_has_its_own_vmm_server(topology: Topology) -> None:
 
 
 def require_unprotected(stack: Stack, role: Protected) -> None:
-    """Fail on a lab whose machines are protected already."""
+    """Fail on a lab whose machines are protected already; what else has to be set up is done."""
+    stack.set_up()
     if stack.machine(role.name).state is not MachineState.UNPROTECTED:
         pytest.fail("this begins with machines that are not protected: run it first on a new lab")

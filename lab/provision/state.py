@@ -94,6 +94,12 @@ class LabState(BaseModel):
     """The Hyper-V host, where there is one."""
     on_libvirt: tuple[str, ...] = ()
     """The machines of the topology that libvirt has, in a lab that has an ESXi or Hyper-V host too."""
+    inside: dict[str, str] = {}
+    """Machines that run inside of another machine, and that one; their order gives them their ports there."""
+    nested_hosts: tuple[str, ...] = ()
+    """The machines that are hypervisor hosts, also those with nothing inside yet."""
+    management: str = ""
+    """The management network, in a lab with such hosts."""
     run_folder: Path | None = None
     save_as: str = ""
     """The key under which it is to be saved once its stack is installed; empty: not at all, or that is over."""

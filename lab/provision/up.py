@@ -15,7 +15,7 @@ from lab.hypervisors.routed import RoutedHypervisor
 from lab.images.cache import Image, ImageCache
 from lab.images.identity import Identity, SshKey, new_ssh_key
 from lab.images.seed import write_seed
-from lab.provision import esxi, hyperv
+from lab.provision import esxi, hyperv, nested
 from lab.provision.blueprint import Blueprint, blueprint, hosts_file
 from lab.provision.board import Board
 from lab.provision.down import tear_down
@@ -68,7 +68,7 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as
         save_state(folder, state)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
-    _make_machines(lab, keys, images, board)
+    _make_machines(lab, keys, images, board, home)
     lab.state = state.model_copy(update={"phase": Phase.UP})
     save_state(folder, lab.state)
     return lab
@@ -87,6 +87,9 @@ def first_state(topology: Topology, name: str, acceleration: str, host_keys: dic
         on_libvirt=tuple(
             name for name, machine in topology.machines.items() if isinstance(_host(topology, machine), LibvirtHost)
         ),
+        inside=nested.inside(topology),
+        nested_hosts=tuple(nested.hosts_of(topology)),
+        management=nested.management_network(topology),
     )
 
 
@@ -106,7 +109,7 @@ def open_hypervisor(state: LabState, home: Home) -> Hypervisor:
             return managed
         libvirt = connect(state.host_uris[0], state.lab, home.labs, state.acceleration)
         if managed is None:
-            return libvirt
+            return nested.with_hosts(libvirt, state, home)
         return RoutedHypervisor({_managed(state): managed, LIBVIRT: libvirt}, place_of(state))
     except HypervisorError as error:
         raise LabError(str(error)) from error
@@ -217,18 +220,32 @@ def _write_login_keys(folder: LabFolder) -> None:
         path.with_suffix(".pub").write_text(key.public + "\n", encoding="ascii")
 
 
-def _make_machines(lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, int], Image], board: Board) -> None:
+def _make_machines(
+    lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, int], Image], board: Board, home: Home
+) -> None:
+    """Make all machines, those inside of others once these are up."""
     plans = [blueprint(lab.topology, name) for name in lab.topology.machines]
+    disks = {plan.name: images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]].disk for plan in plans}
+    inner = lab.state.inside
+    plans = [
+        replace(plan, spec=replace(plan.spec, media=nested.media(lab.topology, plan.name, disks))) for plan in plans
+    ]
+    _make_wave(lab, [plan for plan in plans if plan.name not in inner], keys, disks, board)
+    if inner:
+        lab.hypervisor = nested.with_hosts(lab.hypervisor, lab.state, home)
+        _make_wave(lab, [plan for plan in plans if plan.name in inner], keys, disks, board)
+
+
+def _make_wave(lab: Lab, plans: list[Blueprint], keys: dict[str, SshKey], disks: dict[str, Path], board: Board) -> None:
     with ThreadPoolExecutor(len(plans), thread_name_prefix="up") as pool:
         for plan in plans:
-            image = images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]]
             board.step(plan.name, "defining")
-            _define(lab, plan, keys[plan.name], image)
+            _define(lab, plan, keys[plan.name], disks[plan.name])
         jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
         raise_all(jobs, lab.folder.name)
 
 
-def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Image) -> None:
+def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Path) -> None:
     seed = lab.folder.seeds / f"{plan.name}.iso"
     authorized = [
         path.read_text(encoding="ascii").strip() for path in sorted(lab.folder.login_key.parent.glob("*.pub"))
@@ -243,12 +260,13 @@ def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Image) -> None:
             filesystems=plan.filesystems,
             hosts=hosts_file(lab.topology),
             forwards_packets=plan.forwards_packets,
+            bridges=plan.bridges,
         ),
         seed,
     )
     try:
         system, *others = plan.spec.disks
-        lab.hypervisor.import_disk(system.disk, image.disk, plan.disk_sizes[system.disk])
+        lab.hypervisor.import_disk(system.disk, image, plan.disk_sizes[system.disk])
         for attachment in others:
             lab.hypervisor.create_disk(attachment.disk, plan.disk_sizes[attachment.disk])
         lab.hypervisor.define(replace(plan.spec, seed=str(seed), saveable=bool(lab.state.save_as)))

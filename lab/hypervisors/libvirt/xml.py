@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.hypervisors.model import MachineSpec
-from lab.networks.protocol import StreamWiring, TapWiring, Wiring
+from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB
+from lab.networks.protocol import BridgeWiring, StreamWiring, TapWiring, Wiring
 
 TAG = "urn:recovery-lab:1"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
-TRANSLATION_CACHE_MIB = 256
 MEMORY_ID = "lab-memory"
 """Whoever goes on from a saved machine has its memory under the same id."""
 MANAGEMENT_SLOT = 0x1E
@@ -43,6 +43,8 @@ class Placement:
     wiring: tuple[Wiring, ...]
     ssh_port: int | None
     console: Path
+    forwards: tuple[tuple[int, int], ...] = ()
+    """More (port of the machine, port of 127.0.0.1)."""
 
 
 def domain_name(lab: str, machine: str) -> str:
@@ -62,9 +64,10 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     features = _child(domain, "features")
     _child(features, "acpi")
     if placement.domain_type == "qemu":
-        # Without a bound the emulator keeps up to a GiB of translated code for each machine.
         _child(_child(features, "tcg"), "tb-cache", str(TRANSLATION_CACHE_MIB), unit="MiB")
-    _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
+    processor = _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
+    for feature in LEFT_OUT if placement.domain_type == "qemu" else ():
+        _child(processor, "feature", name=feature, policy="disable")
     _child(domain, "on_poweroff", "destroy")
     _child(domain, "on_reboot", "restart")
     _child(domain, "on_crash", "destroy")
@@ -119,15 +122,17 @@ def pool_xml(name: str, folder: Path) -> str:
     return ET.tostring(pool, encoding="unicode")
 
 
-def volume_xml(name: str, size_bytes: int, *, backing: Path | None = None, backing_format: str = "raw") -> str:
-    """Return the document of a sparse raw disk, or of a qcow2 overlay when it has a backing image."""
+def volume_xml(
+    name: str, size_bytes: int, *, kind: str = "raw", backing: Path | None = None, backing_format: str = "raw"
+) -> str:
+    """Return the document of a sparse disk, or of a qcow2 overlay when it has a backing image."""
     volume = ET.Element("volume")
     _child(volume, "name", name)
     _child(volume, "capacity", str(size_bytes), unit="bytes")
-    if backing is None:
+    if backing is None and kind == "raw":
         _child(volume, "allocation", "0", unit="bytes")
     target = _child(volume, "target")
-    _child(target, "format", type="raw" if backing is None else "qcow2")
+    _child(target, "format", type=kind if backing is None else "qcow2")
     if backing is not None:
         store = _child(volume, "backingStore")
         _child(store, "path", str(backing))
@@ -148,6 +153,8 @@ def _metadata(domain: ET.Element, spec: MachineSpec, placement: Placement) -> No
         ET.SubElement(owner, f"{{{TAG}}}nic", {"network": nic.network, "mac": nic.mac})
     if placement.ssh_port is not None:
         ET.SubElement(owner, f"{{{TAG}}}ssh", {"port": str(placement.ssh_port)})
+    for inside, port in placement.forwards:
+        ET.SubElement(owner, f"{{{TAG}}}forward", {"inside": str(inside), "port": str(port)})
 
 
 def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> None:
@@ -159,7 +166,9 @@ def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> Non
         devices.append(disk_element(file, target, boot=position == 0))
     for nic, wiring in zip(spec.nics, placement.wiring, strict=True):
         if isinstance(wiring, TapWiring):
-            _tap_interface(devices, nic.mac, wiring)
+            _interface(devices, nic.mac, "ethernet", "target", dev=wiring.device)
+        elif isinstance(wiring, BridgeWiring):
+            _interface(devices, nic.mac, "bridge", "source", bridge=wiring.bridge)
     serial = _child(devices, "serial", type="file")
     _child(serial, "source", path=str(placement.console), append="on")
     _child(serial, "target", port="0")
@@ -169,10 +178,10 @@ def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> Non
     _child(entropy, "backend", "/dev/urandom", model="random")
 
 
-def _tap_interface(devices: ET.Element, mac: str, wiring: TapWiring) -> None:
-    interface = _child(devices, "interface", type="ethernet")
+def _interface(devices: ET.Element, mac: str, kind: str, end: str, **what: str) -> None:
+    interface = _child(devices, "interface", type=kind)
     _child(interface, "mac", address=mac)
-    _child(interface, "target", dev=wiring.device)
+    _child(interface, end, **what)
     _child(interface, "model", type="virtio")
     _child(interface, "rom", enabled="no")
 
@@ -182,8 +191,11 @@ def _command_line(domain: ET.Element, spec: MachineSpec, placement: Placement) -
     slot = MANAGEMENT_SLOT
     if spec.management is not None and placement.ssh_port is not None:
         restrict = "off" if spec.management.host_access else "on"
-        forward = f"hostfwd=tcp:127.0.0.1:{placement.ssh_port}-:22"
-        arguments += ["-netdev", f"user,id=management,restrict={restrict},{forward}"]
+        forwards = ",".join(
+            f"hostfwd=tcp:127.0.0.1:{port}-:{inside}"
+            for inside, port in ((22, placement.ssh_port), *placement.forwards)
+        )
+        arguments += ["-netdev", f"user,id=management,restrict={restrict},{forwards}"]
         arguments += ["-device", _network_device("management", spec.management.mac, slot)]
     for position, (nic, wiring) in enumerate(zip(spec.nics, placement.wiring, strict=True)):
         if isinstance(wiring, StreamWiring):

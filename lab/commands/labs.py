@@ -56,8 +56,12 @@ def down(what: Annotated[str | None, typer.Argument(help="Name of the lab, or it
     from lab.provision.down import tear_down
     from lab.provision.home import Home
     from lab.provision.lease import leased
+    from lab.saved.store import SavedLabs
 
     home = Home.default()
+    if home.saved.is_dir():
+        for left in SavedLabs(home.saved).sweep():
+            console().print(f"{left}: a saved lab that was left half made, removed")
     names = [_lab_name(what)] if what else home.lab_names()
     for lab_name in names:
         with leased(home, lab_name), ConsoleBoard(console(), f"lab {lab_name}") as board:

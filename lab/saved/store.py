@@ -13,10 +13,14 @@ from pathlib import Path
 
 from lab.errors import BadInput, LabError
 from lab.hypervisors.sparse import content_digest
+from lab.provision.lease import held
 from lab.saved.model import DESCRIPTION, Saved, SavedFile
+from lab.waiting import Deadline
 
 _TAKING = "taking-"
 _LOCK = "lock"
+TURN_SECONDS = 120.0
+"""Removing a saved lab takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,9 @@ class SavedLabs:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others from removing saved labs, and from saying that they use one."""
+        """Keep others from removing saved labs, and from saying that they use one. Raises LabError."""
         self._make()
-        with (self.folder / _LOCK).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with held(self.folder / _LOCK, Deadline.after(TURN_SECONDS), "saved labs"):
             yield
 
     @contextmanager

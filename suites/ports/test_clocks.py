@@ -1,7 +1,7 @@
 """Every machine has the time of this host, and servers are still heard of. About ten seconds.
 
-A machine that goes on from a saved lab has the clock of the moment when it was saved until the lab sets it; certificates
-are not valid then, or not any more.
+A machine that goes on from a saved lab has the time at which it was saved until the lab sets its clock; certificates are
+not valid then, or not any more.
 """
 
 from __future__ import annotations

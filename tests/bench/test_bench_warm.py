@@ -6,7 +6,7 @@ from lab.bench.bare_loading import bare_command
 
 NATIVE = (
     "LC_ALL=C HOME=/x /usr/bin/qemu-system-x86_64 -name guest=bench.m1,debug-threads=on -S "
-    """-object '{"qom-type":"secret","id":"masterKey0","file":"/x/key"}' -machine pc-i440fx-7.2,memory-backend=pc.ram """
+    """-object '{"qom-type":"secret","id":"masterKey0"}' -machine pc-i440fx-7.2,memory-backend=pc.ram """
     "-chardev socket,id=charmonitor,path=/x/monitor.sock,server=on,wait=off -mon chardev=charmonitor,id=monitor "
     """-netdev '{"type":"tap","fd":"30","id":"hostnet0"}' """
     "-object memory-backend-file,mem-path=/m,share=off,id=lab-memory,size=64K -incoming defer "

@@ -13,7 +13,7 @@ from lab.errors import LabError
 from lab.provision.board import Board
 from lab.provision.esxi import as_reader
 from lab.provision.lab import Lab, LabMachine
-from lab.provision.lease import lease
+from lab.provision.lease import held
 from lab.provision.processes import spawn
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
@@ -26,6 +26,7 @@ from lab.topology.model import HypervHost, LibvirtHost
 from lab.waiting import Deadline, wait_until
 
 FABRIC_SECONDS = 30.0
+TURN_SECONDS = 120.0
 RESTART_SECONDS = 120.0
 CONFIGURATION_SERVER_UNIT = f"recovery-{CONFIGURATION_SERVER}.service"
 _CONFIG = f"{ETC}/{CONFIGURATION_SERVER}.json"
@@ -57,7 +58,8 @@ def resume_fabrics(lab: Lab, board: Board) -> None:
         DeadlineExceeded: one of them does not answer in time.
     """
     # Two labs of one saved lab know each other's certificates: none must ever find the other's fabric at its port.
-    with lease(lab.folder.path.parent.parent, "fabric-ports", Deadline.after(FABRIC_SECONDS)):
+    turn = lab.folder.path.parent.parent / "leases" / "fabric-ports"
+    with held(turn, Deadline.after(TURN_SECONDS), "the ports of fabrics"):
         expected = {site: _expected_port(lab, site) for site in lab.topology.sites}
         ports = {site: port if _free(port) else free_port() for site, port in expected.items()}
         for site, port in ports.items():

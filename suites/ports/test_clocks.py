@@ -1,6 +1,6 @@
 """Every machine has the time of this host, and servers are still heard of. About ten seconds.
 
-A machine that goes on from a saved lab has the time at which it was saved until the lab sets its clock; certificates are
+A machine that goes on from a saved lab has the time of then until the lab sets its clock; certificates are
 not valid then, or not any more.
 """
 

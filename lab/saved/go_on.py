@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,23 +59,31 @@ def go_on(lab: Lab, entry: Entry, board: Board) -> None:
     names = list(lab.topology.machines)
     host = saving_host(lab)
     try:
-        in_parallel(lambda name: _start(lab, name, entry.folder, board), names)
+        for name in names:
+            # One after the other: the first one makes what all have in common.
+            _define(lab, name, entry.folder)
+        in_parallel(lambda name: _load(lab, name, entry.folder, board), names)
         for name in names:
             host.saving.resume(name)
     except (HypervisorError, OSError, TimeoutError) as error:
         raise LabError(f"saved lab {entry.saved.key} does not go on: {error}") from error
-    in_parallel(lambda name: _ready(lab, name, board), names)
-    RESUMED[lab.topology.stack.adapter](lab, board)
+    with ThreadPoolExecutor(1, thread_name_prefix="stack") as pool:
+        stack = pool.submit(RESUMED[lab.topology.stack.adapter], lab, board)
+        in_parallel(lambda name: _ready(lab, name, board), names)
+        stack.result()
     lab.state = lab.state.model_copy(update={"phase": Phase.UP})
     save_state(lab.folder, lab.state)
 
 
-def _start(lab: Lab, name: str, folder: Path, board: Board) -> None:
+def _define(lab: Lab, name: str, folder: Path) -> None:
     plan = blueprint(lab.topology, name)
     for attachment in plan.spec.disks:
         size = plan.disk_sizes[attachment.disk]
         lab.hypervisor.import_disk(attachment.disk, disk_file(folder, attachment.disk.name), size)
     lab.hypervisor.define(replace(plan.spec, seed=str(lab.folder.seeds / f"{name}.iso")))
+
+
+def _load(lab: Lab, name: str, folder: Path, board: Board) -> None:
     state, memory = machine_files(folder, name)
     saving_host(lab).saving.go_on(name, state, memory, Deadline.after(START_SECONDS))
     board.step(name, "loaded")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from saved_labs import Steps
 
 from lab.errors import BadInput, LabError
 from lab.hypervisors.memory import MemoryHypervisor
-from lab.hypervisors.model import PowerState
+from lab.hypervisors.model import Disk, DiskId, PowerState
 from lab.hypervisors.protocols import HypervisorError
 from lab.provision.blueprint import blueprint
 from lab.provision.home import Home
@@ -139,6 +140,24 @@ def test_the_first_lab_is_booted_and_saved_and_others_go_on_from_it(world: World
     assert {state.went_on.key for state in (lab.state,) if state.went_on} == {key}
 
 
+def test_what_machines_have_in_common_is_made_by_one_thread(
+    world: World, board: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads made the pool of disks at once, and libvirt refused the second."""
+    up(world, "one", board)
+    threads: list[threading.Thread] = []
+    make = MemoryHypervisor.import_disk
+
+    def noted(host: MemoryHypervisor, disk: DiskId, image: Path, size_bytes: int) -> Disk:
+        threads.append(threading.current_thread())
+        return make(host, disk, image, size_bytes)
+
+    monkeypatch.setattr(MemoryHypervisor, "import_disk", noted)
+    up(world, "two", board)
+    assert len(threads) == sum(len(machine.disks) for machine in world.topology.machines.values())
+    assert set(threads) == {threading.current_thread()}
+
+
 def test_secrets_are_for_their_owner_only(world: World, board: Steps) -> None:
     lab = up(world, "one", board)
     (entry,) = SavedLabs(world.home.saved).all()
@@ -181,7 +200,7 @@ def test_one_that_does_not_go_on_is_removed_and_the_lab_booted(world: World, boa
     up(world, "one", board)
     world.clock_fails = True
     make_ready(world.topology, world.home, "two", board, fresh=False)
-    assert world.done[2:] == ["remove two", "boot two"]
+    assert world.done[2:] == ["resume two", "remove two", "boot two"]
     assert SavedLabs(world.home.saved).all() == []
     assert any("no login; booting instead" in step for _, step in board.seen)
 

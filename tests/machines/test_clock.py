@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from lab.errors import LabError
-from lab.machines.clock import NANO, TOLERANCE_SECONDS, read_clock, set_clock
+from lab.machines.clock import NANO, READINGS, SHORT_SECONDS, TOLERANCE_SECONDS, read_clock, set_clock
 
 
 @dataclass
@@ -17,10 +17,12 @@ class Machine:
     machine: str = "m1"
     seconds: float = 0.0
     obeys: bool = True
+    read: int = 0
     said: list[str] = field(default_factory=list)
 
     def check(self, *argv: str) -> str:
         time.sleep(self.seconds / 2)
+        self.read += argv[1] != "--set"
         if argv[1] == "--set":
             self.said.append(argv[2])
             if self.obeys:
@@ -53,3 +55,10 @@ def test_a_clock_that_does_not_obey_is_an_error() -> None:
     machine = Machine(TOLERANCE_SECONDS + 1, obeys=False)
     with pytest.raises(LabError, match=r"clock of m1 was set and is still 1\.5 s behind"):
         set_clock(machine)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("seconds", "readings"), [(0.0, 1), (2.2 * SHORT_SECONDS, READINGS)])
+def test_a_short_way_is_read_once_and_a_long_one_a_few_times(seconds: float, readings: int) -> None:
+    machine = Machine(5.0, seconds=seconds)
+    read_clock(machine)  # type: ignore[arg-type]
+    assert machine.read == readings

@@ -1,4 +1,4 @@
-"""The driver of a host that is a machine: what needs none. With machines it is run by labs (decision 0018)."""
+"""The driver of a host that is a machine: what needs none. With machines it is run by labs (decision 0019)."""
 
 from __future__ import annotations
 

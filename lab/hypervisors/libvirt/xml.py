@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.hypervisors.model import MachineSpec
-from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB
+from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB, possible_processors
 from lab.networks.protocol import BridgeWiring, StreamWiring, TapWiring, Wiring
 
 TAG = "urn:recovery-lab:1"
@@ -58,15 +58,16 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     _child(domain, "name", domain_name(placement.lab, spec.name))
     _metadata(domain, spec, placement)
     _child(domain, "memory", str(spec.memory_mib), unit="MiB")
-    _child(domain, "vcpu", str(spec.cpus))
+    translated = placement.domain_type == "qemu"
+    _child(domain, "vcpu", str(possible_processors(spec.cpus) if translated else spec.cpus), current=str(spec.cpus))
     system = _child(domain, "os")
     _child(system, "type", "hvm", arch="x86_64", machine="pc")
     features = _child(domain, "features")
     _child(features, "acpi")
-    if placement.domain_type == "qemu":
+    if translated:
         _child(_child(features, "tcg"), "tb-cache", str(TRANSLATION_CACHE_MIB), unit="MiB")
-    processor = _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
-    for feature in LEFT_OUT if placement.domain_type == "qemu" else ():
+    processor = _child(domain, "cpu", mode="maximum" if translated else "host-passthrough")
+    for feature in LEFT_OUT if translated else ():
         _child(processor, "feature", name=feature, policy="disable")
     _child(domain, "on_poweroff", "destroy")
     _child(domain, "on_reboot", "restart")

@@ -35,8 +35,9 @@ def run_on_lab(topology: Path, defect: Defect | None) -> Probed:
             "PYTHONPATH": str(project),
             "RECOVERY_LAB_HISTORY": f"sqlite:///{scratch}/history.sqlite",
         }
-        words = ["-c", "from lab.cli import main; main()", "run", str(topology.resolve()), "--out", str(out)]
-        command = [sys.executable, *words, "--name", "sensitivity"]
+        words = ["-c", "from lab.cli import main; main()", "run", "--fresh", str(topology.resolve())]
+        # A stack that is used once is not worth to be saved.
+        command = [sys.executable, *words, "--out", str(out), "--name", "sensitivity"]
         ended = subprocess.run(command, cwd=project, env=environment, timeout=RUN_SECONDS, check=False)
         certificate = out / "latest" / "certificate.json"
         if not certificate.is_file():

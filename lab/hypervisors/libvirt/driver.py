@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import libvirt
 from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import ports
 from lab.hypervisors.libvirt.describe import disk_targets, forwards_of, machine_of, ssh_port_of
-from lab.hypervisors.libvirt.session import Session, silence_library, translated
+from lab.hypervisors.libvirt.saving import LibvirtSaving
+from lab.hypervisors.libvirt.session import Session, silence_library, switched, translated
 from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
 from lab.hypervisors.model import (
@@ -30,7 +31,7 @@ from lab.hypervisors.model import (
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.networks.bridge import BridgeSwitches
 from lab.networks.hub import HubSwitches
-from lab.networks.protocol import NetworkError, Switches
+from lab.networks.protocol import Switches
 from lab.waiting import Deadline, wait_until
 
 
@@ -50,7 +51,7 @@ class LibvirtHypervisor:
             raise Conflict(f"machine {spec.name}: exists already")
         for attachment in spec.disks:
             self._refuse_attached(attachment.disk)
-        with _switched(f"machine {spec.name}"):
+        with switched(f"machine {spec.name}"):
             document = domain_xml(spec, self._placement(spec))
         with translated(f"machine {spec.name}"):
             domain = self.session.connection.defineXML(document)
@@ -80,7 +81,7 @@ class LibvirtHypervisor:
         """Switch on and plug into the switches. Raises NotFound, HypervisorError."""
         domain = self.session.find(name)
         networks = [nic.network for nic in machine_of(domain, self.session).nics]
-        with _switched(f"machine {name}"):
+        with switched(f"machine {name}"):
             if not domain.isActive():
                 for network in networks:
                     self.switches.ensure(network)
@@ -206,6 +207,11 @@ class LibvirtHypervisor:
         self.session.find(name)
         return self.consoles / f"{name}.log"
 
+    @property
+    def saving(self) -> LibvirtSaving:
+        """The ability to save machines and to go on from there."""
+        return LibvirtSaving(self.session, self.storage, self.switches)
+
     def remove_all(self) -> list[str]:
         """Destroy every object of the lab and return what was removed. For ``down`` and the reaper."""
         removed = []
@@ -215,7 +221,7 @@ class LibvirtHypervisor:
             removed.append(f"machine {machine.name}")
         removed += [f"disk {disk.id.name}" for disk in self.disks()]
         self.storage.remove()
-        with _switched(f"lab {self.session.lab}"):
+        with switched(f"lab {self.session.lab}"):
             removed += self.switches.leftovers()
             self.switches.remove_all()
         return removed
@@ -291,15 +297,6 @@ def connect(uri: str, lab: str, store: Path, acceleration: str) -> LibvirtHyperv
 def _switches(uri: str, lab: str, root: Path) -> Switches:
     """Bridges where libvirt runs as root (the system daemon), hubs for a session daemon."""
     return BridgeSwitches(lab) if uri.endswith("/system") else HubSwitches(lab, root / "hubs")
-
-
-@contextmanager
-def _switched(what: str) -> Iterator[None]:
-    """Turn a switch's error into ours, naming ``what`` it happened to."""
-    try:
-        yield
-    except NetworkError as error:
-        raise HypervisorError(f"{what}: {error}") from error
 
 
 def _live(domain: Any) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.doctor.acceleration import acceleration
@@ -13,19 +17,23 @@ from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
 from lab.hypervisors.routed import RoutedHypervisor
 from lab.images.cache import Image, ImageCache
-from lab.images.identity import Identity, SshKey, new_ssh_key
+from lab.images.identity import SshKey, new_ssh_key
 from lab.images.seed import write_seed
 from lab.provision import esxi, hyperv
-from lab.provision.blueprint import Blueprint, blueprint, hosts_file
+from lab.provision.blueprint import Blueprint, blueprint
 from lab.provision.board import Board
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
+from lab.provision.identity import machine_identity
+from lab.provision.install import BOOT_SECONDS, Media, Source, install_machine
 from lab.provision.lab import Lab
+from lab.provision.media import served
+from lab.provision.processes import spawn
+from lab.provision.stand_in import make_stand_in, media_of
 from lab.provision.state import LabState, Phase, load_state, save_state
 from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Topology
 from lab.waiting import Deadline
 
-BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
 PUSH_KEY = "push"
 ESXI, HYPERV, LIBVIRT = "esxi", "hyperv", "libvirt"
 
@@ -69,9 +77,10 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
         board.step(name, f"host: {hyperv_host.where}")
         state = state.model_copy(update={"hyperv": hyperv.access_to(hyperv_host, topology, folder, mode)})
         save_state(folder, state)
+    state = _with_physical(topology, folder, state, board)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
-    _make_machines(lab, keys, images, board)
+    _make_machines(lab, keys, _Images(images, ImageCache(home.images)), board)
     lab.state = state.model_copy(update={"phase": Phase.UP})
     save_state(folder, lab.state)
     return lab
@@ -181,35 +190,62 @@ def _write_login_keys(folder: LabFolder) -> None:
         path.with_suffix(".pub").write_text(key.public + "\n", encoding="ascii")
 
 
-def _make_machines(lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, int], Image], board: Board) -> None:
+def _with_physical(topology: Topology, folder: LabFolder, state: LabState, board: Board) -> LabState:
+    """Make the stand-ins of physical machines, and remember each before the next: the reaper has to find them."""
+    for name in topology.physical:
+        board.step(name, "BMC")
+        try:
+            access = make_stand_in(topology, name, folder, state.acceleration)
+        except HypervisorError as error:
+            raise LabError(str(error)) from error
+        state = state.model_copy(update={"physical": {**state.physical, name: access}})
+        save_state(folder, state)
+    return state
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Images by name and size of the system disk, and the cache that has their streams."""
+
+    found: dict[tuple[str, int], Image]
+    cache: ImageCache
+
+    def of(self, plan: Blueprint) -> Image:
+        return self.found[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]]
+
+    def source(self, plan: Blueprint) -> Source:
+        image = self.of(plan)
+        return Source(image, self.cache.stream(image))
+
+
+def _make_machines(lab: Lab, keys: dict[str, SshKey], images: _Images, board: Board) -> None:
     plans = [blueprint(lab.topology, name) for name in lab.topology.machines]
-    with ThreadPoolExecutor(len(plans), thread_name_prefix="up") as pool:
-        for plan in plans:
-            image = images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]]
+    physical = [plan for plan in plans if plan.name in lab.state.physical]
+    hosted = [plan for plan in plans if plan.name not in lab.state.physical]
+    with ThreadPoolExecutor(len(plans), thread_name_prefix="up") as pool, ExitStack() as stack:
+        jobs: dict[Future[None], str] = {}
+        if physical:
+            media = Media(media_of(lab.folder), stack.enter_context(served(media_of(lab.folder))))
+            for plan in physical:
+                source = images.source(plan)
+                jobs[pool.submit(install_machine, lab, plan, keys[plan.name], source, media, board)] = plan.name
+        for plan in hosted:
             board.step(plan.name, "defining")
-            _define(lab, plan, keys[plan.name], image)
-        jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
+            _define(lab, plan, keys[plan.name], images.of(plan))
+        jobs |= {pool.submit(_start, lab, plan.name, board): plan.name for plan in hosted}
         _raise_all(jobs, lab.folder.name)
+    if physical:
+        _keep_leases(lab.folder)
+
+
+def _keep_leases(folder: LabFolder) -> None:
+    argv = [sys.executable, "-m", "lab.provision.lease_keeper", "--lab", folder.name, "--folder", str(folder.path)]
+    spawn(folder, "lease-keeper", argv, os.environ)
 
 
 def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Image) -> None:
     seed = lab.folder.seeds / f"{plan.name}.iso"
-    authorized = [
-        path.read_text(encoding="ascii").strip() for path in sorted(lab.folder.login_key.parent.glob("*.pub"))
-    ]
-    write_seed(
-        Identity(
-            lab=lab.folder.name,
-            machine=plan.name,
-            host_key=key,
-            authorized_keys=tuple(authorized),
-            cards=plan.cards,
-            filesystems=plan.filesystems,
-            hosts=hosts_file(lab.topology),
-            forwards_packets=plan.forwards_packets,
-        ),
-        seed,
-    )
+    write_seed(machine_identity(lab, plan, key), seed)
     try:
         system, *others = plan.spec.disks
         lab.hypervisor.import_disk(system.disk, image.disk, plan.disk_sizes[system.disk])

@@ -87,7 +87,9 @@ def status() -> None:
         hypervisor.close()
         for machine_name, access in state.physical.items():
             power_state = power_over_bmc(access)
-            table.add_row(lab_name, state.phase.value, machine_name, power_state, f"{access.ssh_host}:{access.ssh_port}")
+            table.add_row(
+                lab_name, state.phase.value, machine_name, power_state, f"{access.ssh_host}:{access.ssh_port}"
+            )
     console().print(table)
     if damaged:
         raise damaged[0]

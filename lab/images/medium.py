@@ -131,9 +131,7 @@ def _module_name(path: str) -> str:
     return path.rsplit("/", 1)[-1].split(".", 1)[0].replace("-", "_")
 
 
-def _write_installer(
-    installation: Installation, image: Image, stream: ImageStream, work: Path, target: Path
-) -> None:
+def _write_installer(installation: Installation, image: Image, stream: ImageStream, work: Path, target: Path) -> None:
     """Write the archive that is unpacked over the recipe's own initramfs: script, settings, modules, zstd."""
     files = ImageFiles(image.disk)
     own = work / "lab-install"

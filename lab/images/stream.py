@@ -8,7 +8,7 @@ from pathlib import Path
 
 import zstandard
 
-LEVEL = 6
+LEVEL = 3
 CHUNK = 1 << 20
 
 

@@ -34,7 +34,9 @@ def from_tag(text: str) -> Lease | None:
         return None
     found = _TAG.fullmatch(text)
     if found is None:
-        raise Leased(f"the machine has the asset tag '{text}', which is no lease", hint="empty it, or name another machine")
+        raise Leased(
+            f"the machine has the asset tag '{text}', which is no lease", hint="empty it, or name another machine"
+        )
     if found["expires"] == BROKEN:
         return Lease(found["owner"], found["token"], 0, MARK)
     return Lease(found["owner"], found["token"], int(found["expires"]))
@@ -71,7 +73,7 @@ class BmcLease:
         return self._change(lambda found: renewed(found, self._token, self._bmc.clock(), seconds))
 
     def mark_broken(self, why: str) -> Lease:
-        """Say that the machine is not as it was found; it stays refused after the release. Raises LeaseLost, BmcError."""
+        """Say that the machine is broken; it stays refused after the release. Raises LeaseLost, BmcError."""
         return self._change(lambda found: marked(found, self._token, why))
 
     def release(self) -> None:

@@ -5,6 +5,7 @@ The installer switches the machine off when it is done: off is seen over every B
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Console:
 
 @dataclass(frozen=True)
 class Signs:
-    """What an installer prints at its end: ``done`` before it switches off, ``refused`` with a reason when it does not."""
+    """What an installer prints at its end: ``done`` before it switches off, ``refused`` with a reason else."""
 
     done: str
     refused: str
@@ -114,7 +115,12 @@ def _wait_for_installer(bmc: Bmc, console: Console, signs: Signs, deadline: Dead
 
 def _leave_as_found(bmc: Bmc, error: BaseException) -> None:
     """Switch off, boot as usual, empty the drive; what cannot be done is added to the error."""
-    for step in (lambda: bmc.power_off(Deadline.after(POWER_SECONDS)), bmc.boot_normally, bmc.eject):
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: bmc.power_off(Deadline.after(POWER_SECONDS)),
+        bmc.boot_normally,
+        bmc.eject,
+    )
+    for step in steps:
         try:
             step()
         except (BmcError, DeadlineExceeded) as other:

@@ -90,7 +90,16 @@ def remove_emulated(folder: LabFolder, uri: str, store: Path) -> list[str]:
 
 def _start(host: HypervHost, folder: LabFolder, acceleration: str, *, shared: bool) -> HypervAccess:
     home = folder.path / HOME
-    arguments = ["--lab", folder.name, "--acceleration", acceleration, "--uri", host.uri, "--store", str(folder.path.parent)]
+    arguments = [
+        "--lab",
+        folder.name,
+        "--acceleration",
+        acceleration,
+        "--uri",
+        host.uri,
+        "--store",
+        str(folder.path.parent),
+    ]
     arguments += [f"--{name}" for name, wanted in (("vmm", host.vmm), ("shared", shared)) if wanted]
     said = start_emulated(folder, "hyperv", "Hyper-V host", home, arguments)
     return HypervAccess(

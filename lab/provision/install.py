@@ -20,12 +20,11 @@ from lab.provision.blueprint import Blueprint
 from lab.provision.bmc import LEASE_SECONDS, opened
 from lab.provision.board import Board
 from lab.provision.identity import machine_identity
-from lab.provision.lab import Lab
+from lab.provision.lab import BOOT_SECONDS, Lab
 from lab.provision.media import MediaFolder
 from lab.waiting import Deadline, DeadlineExceeded
 
 INSTALL_SECONDS = {"tcg": 1200.0, "kvm": 300.0}
-BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
 SIGNS = Signs(DONE, REFUSED)
 
 
@@ -45,7 +44,7 @@ class Source:
     stream: ImageStream
 
 
-def install_machine(lab: Lab, plan: Blueprint, key: SshKey, source: Source, media: Media, board: Board) -> None:
+def install_machine(lab: Lab, plan: Blueprint, key: SshKey, source: Source, *, media: Media, board: Board) -> None:
     """Install a physical machine through its BMC and wait until its new system lets us log in.
 
     Raises:
@@ -58,7 +57,7 @@ def install_machine(lab: Lab, plan: Blueprint, key: SshKey, source: Source, medi
     try:
         with opened(access) as bmc, _leased(bmc, access.lease, lab.folder.name):
             board.step(plan.name, "installing from virtual media")
-            with _medium(lab, plan, key, source, media, token) as medium:
+            with _medium(lab, plan, key, source, media=media, token=token) as medium:
                 deadline = Deadline.after(INSTALL_SECONDS[lab.state.acceleration])
                 install(bmc, medium, console, SIGNS, deadline)
             board.step(plan.name, "booting from its disk")
@@ -102,7 +101,7 @@ def _off_after_failure(bmc: Bmc) -> Iterator[None]:
 
 
 @contextmanager
-def _medium(lab: Lab, plan: Blueprint, key: SshKey, source: Source, media: Media, token: str) -> Iterator[str]:
+def _medium(lab: Lab, plan: Blueprint, key: SshKey, source: Source, *, media: Media, token: str) -> Iterator[str]:
     """Write the machine's medium and give its URL; it holds a private key, so it goes with the block."""
     # Nobody can guess the URL, which is all that keeps others from the medium.
     secret = secrets.token_urlsafe(24)

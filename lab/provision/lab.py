@@ -20,6 +20,9 @@ from lab.provision.state import LabState
 from lab.topology.model import Topology
 from lab.waiting import Deadline, DeadlineExceeded
 
+BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
+"""How long a machine may take from power-on to a login, by acceleration."""
+
 
 class NeverBooted(LabError):
     """A machine did not let us log in; the message ends with its console."""
@@ -131,7 +134,9 @@ class Lab:
         try:
             endpoint = self.endpoint(name)
         except NotFound as error:
-            raise LabError(f"lab {self.folder.name} has no machine {name}; there are: {', '.join(self.names())}") from error
+            raise LabError(
+                f"lab {self.folder.name} has no machine {name}; there are: {', '.join(self.names())}"
+            ) from error
         login = Login("root", self.folder.login_key, self.state.host_keys[identity_of or name])
         machine = LabMachine(name, SshTransport(name, endpoint, login), self.control(name))
         self._known[name] = machine

@@ -9,9 +9,9 @@ from lab.errors import LabError
 from lab.hypervisors.protocols import HypervisorError
 from lab.provision.home import Home
 from lab.provision.lab import Control
+from lab.provision.state import load_state
 from lab.provision.up import open_lab
 from lab.topology.load import did_you_mean, load_topology
-from lab.provision.state import load_state
 from lab.waiting import DeadlineExceeded
 
 

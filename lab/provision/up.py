@@ -25,8 +25,8 @@ from lab.provision.board import Board
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.identity import machine_identity
-from lab.provision.install import BOOT_SECONDS, Media, Source, install_machine
-from lab.provision.lab import Lab
+from lab.provision.install import Media, Source, install_machine
+from lab.provision.lab import BOOT_SECONDS, Lab
 from lab.provision.media import served
 from lab.provision.processes import spawn
 from lab.provision.stand_in import make_stand_in, media_of
@@ -228,7 +228,8 @@ def _make_machines(lab: Lab, keys: dict[str, SshKey], images: _Images, board: Bo
             media = Media(media_of(lab.folder), stack.enter_context(served(media_of(lab.folder))))
             for plan in physical:
                 source = images.source(plan)
-                jobs[pool.submit(install_machine, lab, plan, keys[plan.name], source, media, board)] = plan.name
+                job = pool.submit(install_machine, lab, plan, keys[plan.name], source, media=media, board=board)
+                jobs[job] = plan.name
         for plan in hosted:
             board.step(plan.name, "defining")
             _define(lab, plan, keys[plan.name], images.of(plan))

@@ -50,4 +50,4 @@ def _machine(topology: Topology, name: str, machine: Machine) -> Iterator[Findin
         yield Finding(("stack", "protect", name, "failback"), message)
     host = topology.hosts.get(topology.sites[machine.site].host) if machine.site in topology.sites else None
     if machine.bmc is not None and machine.bmc.emulated and host is not None and not isinstance(host, LibvirtHost):
-        yield Finding((*here, "bmc"), f"the machine behind an emulated BMC needs a site on libvirt, not on '{host.kind}'")
+        yield Finding((*here, "bmc"), f"an emulated BMC needs a site on libvirt, not on '{host.kind}'")

@@ -292,9 +292,10 @@ class Replica(Part):
 class Bmc(Part):
     """The BMC of a physical machine (Redfish): a real one (``endpoint``), or an emulated one with its machine.
 
-    ``emulated``: the lab makes a bare virtual machine on the host of the site, and an emulated BMC that alone may switch
-    it. ``system`` is the machine's id at a real BMC, needed when that has several. ``certificate`` is a PEM file with the
-    BMC's own certificate, which is pinned; a relative path starts at the topology file. ``password`` is a reference.
+    ``emulated``: the lab makes a bare virtual machine on the host of the site, and an emulated BMC that alone may
+    switch it. ``system`` is the machine's id at a real BMC, needed when that has several. ``certificate`` is a PEM file
+    with the BMC's own certificate, which is pinned; a relative path starts at the topology file. ``password`` is a
+    reference.
     """
 
     emulated: bool = False
@@ -408,7 +409,7 @@ class Topology(Part):
 
     @property
     def every_stand_in(self) -> tuple[StandIn, ...]:
-        """The stand-ins that the file names, and emulated Hyper-V hosts and BMCs, which nobody has to remember to name."""
+        """The stand-ins that the file names, and emulated hosts and BMCs, which nobody has to remember to name."""
         bare = StandIn(
             what="bare virtual machine behind an emulated BMC (sushy-tools), installed from its virtual media",
             stands_in_for="physical server with a BMC",

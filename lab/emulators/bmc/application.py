@@ -44,7 +44,6 @@ MOST_TAG = 63
 """Letters of an asset tag, as on real BMCs."""
 
 
-
 @dataclass(frozen=True)
 class Busy:
     """A fault: 503, nothing is done."""

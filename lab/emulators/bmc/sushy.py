@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import cast
 
-
 from lab.emulators.common.home import CannotStart
 from lab.emulators.common.wsgi import Wsgi
 

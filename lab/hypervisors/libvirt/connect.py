@@ -15,9 +15,7 @@ from lab.networks.hub import HubSwitches
 from lab.networks.protocol import Switches
 
 
-def connect(
-    uri: str, lab: str, store: Path, acceleration: str, switches: Switches | None = None
-) -> LibvirtHypervisor:
+def connect(uri: str, lab: str, store: Path, acceleration: str, switches: Switches | None = None) -> LibvirtHypervisor:
     """Open the driver of one lab.
 
     ``store`` is a folder that the host's QEMU can reach; ``acceleration`` is "kvm" or "tcg". ``switches``: not the

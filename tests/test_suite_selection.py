@@ -69,6 +69,8 @@ def test_suites_of_vmware_are_for_its_scenarios(edited) -> None:
     vmware = load_topology(ROOT / "topologies" / "vmware-to-secondary.yaml")
     assert why_not(Item("needs_esxi"), vmware) is None
     assert why_not(Item("needs_esxi"), edited()) == "the scenario protects no VMware machines"
+    assert why_not(Item("needs_physical"), vmware) == "the scenario protects no physical machines"
+    assert why_not(Item("needs_physical"), edited()) is None
 
 
 def test_members_of_a_consistent_group_act_as_one(edited) -> None:

@@ -18,6 +18,7 @@ from lab.bench.rows import Row, at_least, close_to_limit, rate
 from lab.emulators.azurite.service import running
 from lab.errors import LabError
 from lab.home import home
+from lab.hypervisors.translated import PROCESSOR
 from lab.images.cache import ImageCache
 from lab.replication.changeset import MAX_PAYLOAD, Disk, Head, data_frame
 from lab.replication.common.optimised import Optimised
@@ -137,7 +138,7 @@ def _start(folder: Path, backing: str) -> float:
     overlay.unlink(missing_ok=True)
     create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, str(overlay)]
     subprocess.run(create, check=True, timeout=60)
-    command = ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-m", "384", "-display", "none"]
+    command = ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", PROCESSOR, "-m", "384", "-display", "none"]
     command += ["-nodefaults", "-serial", "stdio", "-drive", f"file={overlay},if=virtio,format=qcow2"]
     begin = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:

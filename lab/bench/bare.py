@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.hypervisors.libvirt.xml import TRANSLATION_CACHE_MIB
+from lab.hypervisors.translated import PROCESSOR, TRANSLATION_CACHE_MIB
 from lab.machines.console import console_tail
 from lab.machines.ssh import SshTransport
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
@@ -19,7 +19,7 @@ END_SECONDS = 10.0
 # The kernel ends the machines if we are ended without a chance to do it.
 _TIED_TO_US = ("setpriv", "--pdeathsig", "KILL")
 _ACCELERATION = {
-    "tcg": ("-accel", f"tcg,tb-size={TRANSLATION_CACHE_MIB}", "-cpu", "max"),
+    "tcg": ("-accel", f"tcg,tb-size={TRANSLATION_CACHE_MIB}", "-cpu", PROCESSOR),
     "kvm": ("-accel", "kvm", "-cpu", "host"),
 }
 

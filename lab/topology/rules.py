@@ -26,6 +26,7 @@ REQUIRED_ROLES: dict[Scenario, tuple[Role, ...]] = {
 }
 _ROLE_OF = {"process_server": Role.PROCESS_SERVER, "master_target": Role.MASTER_TARGET}
 VMWARE = frozenset({Scenario.V2A, Scenario.V2S})
+PHYSICAL = frozenset({Scenario.P2A, Scenario.P2S})
 """Scenarios whose protected machines are on ESXi."""
 AGENT_SCENARIOS = frozenset({Scenario.V2A, Scenario.P2A, Scenario.V2S, Scenario.P2S})
 

@@ -8,7 +8,7 @@ from lab.hypervisors.esxi import EsxiHypervisor
 from lab.hypervisors.routed import driver_of_kind
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
-from lab.topology.model import EsxiHost, Host, Role, Scenario, Topology
+from lab.topology.model import EsxiHost, Host, Role, Topology
 
 pytestmark = pytest.mark.needs_azure
 
@@ -28,11 +28,10 @@ def test_one_server_runs_all_three_roles(stack: Stack, lab: Lab, servers: dict[R
     assert f"master-target-{server.name}" in registered
 
 
+@pytest.mark.needs_physical
 @pytest.mark.requirement("P2A-CS-PHYS")
 def test_the_management_server_needs_no_vmware(topology: Topology, servers: dict[Role, list[LabMachine]]) -> None:
     """What it runs on stands in for a physical server; a VMware host is there for the way back only, or not at all."""
-    if topology.scenario is not Scenario.P2A:
-        pytest.skip("for physical machines only; of VMware machines it is a VMware machine (V2A-CS-VMWARE)")
     (server,) = servers[Role.CONFIGURATION_SERVER]
     physical = {name for each in topology.stand_ins if "physical" in each.stands_in_for for name in each.machines}
     assert server.name in physical

@@ -13,6 +13,7 @@ from lab.bench.bare import BareDisk, BareMachine, qemu_command, started, wait_lo
 from lab.bench.by_hand import prepare
 from lab.errors import LabError
 from lab.hypervisors.model import Endpoint
+from lab.hypervisors.translated import PROCESSOR
 from lab.images.cache import Image
 from lab.machines.ssh import Login, SshTransport
 from lab.topology.load import load_topology
@@ -40,7 +41,7 @@ def after(command: list[str], option: str) -> list[str]:
     return [value for word, value in pairwise(command) if word == option]
 
 
-@pytest.mark.parametrize(("mode", "accel", "cpu"), [("tcg", "tcg,tb-size=256", "max"), ("kvm", "kvm", "host")])
+@pytest.mark.parametrize(("mode", "accel", "cpu"), [("tcg", "tcg,tb-size=256", PROCESSOR), ("kvm", "kvm", "host")])
 def test_the_command_line_is_the_labs_machine(tmp_path: Path, mode: str, accel: str, cpu: str) -> None:
     command = qemu_command(machine(tmp_path), mode)
     assert (after(command, "-accel"), after(command, "-cpu"), after(command, "-M")) == ([accel], [cpu], ["pc"])

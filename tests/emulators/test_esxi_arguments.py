@@ -8,6 +8,7 @@ import pytest
 from lab.emulators.esxi.backend import CardPlug, DiskPlug, Hardware, ImagePlug, SwitchLink, UserLink
 from lab.emulators.esxi.disk_files import chain, create_flat, write_descriptor
 from lab.emulators.esxi.qemu.arguments import card_device, machine_arguments, netdev
+from lab.hypervisors.translated import PROCESSOR
 from lab.networks.protocol import StreamWiring, TapWiring
 
 
@@ -47,7 +48,7 @@ def test_an_image_is_read_only_and_a_comma_in_a_path_is_no_option(tmp_path: Path
     assert f"file,id=console,append=on,path={tmp_path}/a,,b.log" in words
 
 
-@pytest.mark.parametrize(("acceleration", "cpu"), [("tcg", "max"), ("kvm", "host")])
+@pytest.mark.parametrize(("acceleration", "cpu"), [("tcg", PROCESSOR), ("kvm", "host")])
 def test_the_processor_fits_the_acceleration(tmp_path: Path, acceleration: str, cpu: str) -> None:
     words = arguments(tmp_path, acceleration)
     assert words[words.index("-cpu") + 1] == cpu

@@ -37,7 +37,7 @@ class LoopbackServer(ThreadingHTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection without losing the answer: the kernel drops it when bytes of the client come after a close."""
+        """Close a connection without losing the answer: the kernel drops it when more of the client comes after it."""
         with suppress(OSError):
             request.shutdown(socket.SHUT_WR)
             request.settimeout(LINGER_SECONDS)

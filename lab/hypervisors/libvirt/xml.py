@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.hypervisors.model import MachineSpec
+from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB
 from lab.networks.protocol import StreamWiring, TapWiring, Wiring
 
 TAG = "urn:recovery-lab:1"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
-TRANSLATION_CACHE_MIB = 256
 MANAGEMENT_SLOT = 0x1E
 """PCI slots are handed out by libvirt from 1 upwards; what we add on the command line sits at the other end."""
 
@@ -60,9 +60,10 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     features = _child(domain, "features")
     _child(features, "acpi")
     if placement.domain_type == "qemu":
-        # Without a bound the emulator keeps up to a GiB of translated code for each machine.
         _child(_child(features, "tcg"), "tb-cache", str(TRANSLATION_CACHE_MIB), unit="MiB")
-    _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
+    processor = _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
+    for feature in LEFT_OUT if placement.domain_type == "qemu" else ():
+        _child(processor, "feature", name=feature, policy="disable")
     _child(domain, "on_poweroff", "destroy")
     _child(domain, "on_reboot", "restart")
     _child(domain, "on_crash", "destroy")

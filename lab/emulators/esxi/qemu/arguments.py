@@ -10,11 +10,14 @@ from typing import Any
 
 from lab.emulators.esxi.backend import CardPlug, DiskPlug, Hardware, UserLink
 from lab.emulators.esxi.disk_files import Layer
+from lab.hypervisors.translated import PROCESSOR, TRANSLATION_CACHE_MIB
 from lab.networks.protocol import StreamWiring, TapWiring, Wiring
 
 PROGRAM = "qemu-system-x86_64"
-TRANSLATION_CACHE_MIB = 256
-ACCELERATORS = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", f"tcg,tb-size={TRANSLATION_CACHE_MIB}"]}
+ACCELERATORS = {
+    "kvm": ["-accel", "kvm", "-cpu", "host"],
+    "tcg": ["-accel", f"tcg,tb-size={TRANSLATION_CACHE_MIB}", "-cpu", PROCESSOR],
+}
 
 
 def node_name(descriptor: Path) -> str:
@@ -81,8 +84,6 @@ def machine_arguments(
 ) -> list[str]:
     """Return the arguments of a machine without its name and monitor; ``layers`` are those of each disk."""
     words = ["-machine", "pc", *ACCELERATORS[acceleration], "-m", str(hardware.memory_mib), "-smp", str(hardware.cpus)]
-    if acceleration == "tcg":
-        words += ["-cpu", "max"]
     words += ["-nodefaults", "-display", "none", "-device", "virtio-rng-pci"]
     for position, (disk, chain) in enumerate(zip(hardware.disks, layers, strict=True)):
         for node in block_nodes(chain):

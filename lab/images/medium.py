@@ -31,7 +31,7 @@ GRUB_MODULES = ("biosdisk", "iso9660", "linux", "normal", "configfile", "serial"
 GRUB_CONFIG = """serial --unit=0 --speed=115200
 terminal_output serial
 set timeout=0
-linux /vmlinuz boot=lab-install console=ttyS0 quiet loglevel=4 net.ifnames=0 no_timer_check
+linux /vmlinuz boot=lab-install console=ttyS0 quiet loglevel=4 net.ifnames=0 mitigations=off no_timer_check tsc=nowatchdog
 initrd /initrd /installer
 boot
 """

@@ -28,10 +28,14 @@ DONE, REFUSED = "lab-install: done", "lab-install: refused:"
 DRIVE_MODULES = ("ata_piix", "ahci", "xhci_pci", "ehci_pci", "usb_storage", "sr_mod", "isofs")
 """What a drive may be behind: ATA, or USB as a real BMC has it. A kernel without one of them is taken as it is."""
 GRUB_MODULES = ("biosdisk", "iso9660", "linux", "normal", "configfile", "serial", "terminal", "boot")
-GRUB_CONFIG = """serial --unit=0 --speed=115200
+KERNEL_ARGUMENTS = (
+    *("boot=lab-install", "console=ttyS0", "quiet", "loglevel=4", "net.ifnames=0"),
+    *("mitigations=off", "no_timer_check", "tsc=nowatchdog"),
+)
+GRUB_CONFIG = f"""serial --unit=0 --speed=115200
 terminal_output serial
 set timeout=0
-linux /vmlinuz boot=lab-install console=ttyS0 quiet loglevel=4 net.ifnames=0 mitigations=off no_timer_check tsc=nowatchdog
+linux /vmlinuz {" ".join(KERNEL_ARGUMENTS)}
 initrd /initrd /installer
 boot
 """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lab.errors import LabError
-from lab.images.disk import ENVIRONMENT, PARTITION_OFFSET, TOOL_SECONDS
+from lab.images.disk import PARTITION_OFFSET
+from lab.images.tools import run_tool
 
 MOST_LINKS = 8
 _LINK = re.compile(r'^Fast link dest: "(?P<target>[^"]+)"', re.MULTILINE)
@@ -33,10 +33,11 @@ class ImageFiles:
         """Copy the file ``path`` to ``target``; links are followed. Raises LabError when there is none."""
         found = self._followed(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
         # The program ends with 0 whatever happens.
-        said = self._ask(f'dump "{found}" "{target}"')
+        self._ask(f'dump "{found}" "{target}"')
         if not target.is_file() or target.stat().st_size == 0:
-            raise LabError(f"{self.disk.name} has no file {path}: {said.strip()[-300:]}")
+            raise LabError(f"{self.disk.name} has no file {path}")
 
     def _followed(self, path: str) -> str:
         for _ in range(MOST_LINKS):
@@ -47,13 +48,4 @@ class ImageFiles:
         raise LabError(f"{self.disk.name}: too many links at {path}")
 
     def _ask(self, request: str) -> str:
-        command = ["debugfs", "-R", request, f"{self.disk}?offset={PARTITION_OFFSET}"]
-        try:
-            done = subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=TOOL_SECONDS, env=ENVIRONMENT
-            )
-        except FileNotFoundError as error:
-            raise LabError("debugfs is missing", hint="make bootstrap installs it") from error
-        except subprocess.CalledProcessError as error:
-            raise LabError(f"debugfs failed: {error.stderr.strip()[-300:]}") from error
-        return done.stdout + done.stderr
+        return run_tool(["debugfs", "-R", request, f"{self.disk}?offset={PARTITION_OFFSET}"]).decode(errors="replace")

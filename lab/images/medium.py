@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ import zstandard
 
 from lab.errors import LabError
 from lab.images.cache import Image
-from lab.images.disk import ENVIRONMENT
 from lab.images.identity import Identity, identity_files
 from lab.images.inside import ImageFiles
 from lab.images.seed import tar_of
 from lab.images.stream import ImageStream
+from lab.images.tools import run_tool
 
 SCRIPT = Path(__file__).parent / "installer" / "lab-install"
 TOKEN_FILE = "/etc/lab-installed"  # noqa: S105 - the name of a file
@@ -42,7 +41,6 @@ boot
 LIBRARIES = ("libz.so.1", "liblz4.so.1")
 """Of zstd; the initramfs has the others."""
 LIBRARY_FOLDER = "/usr/lib/x86_64-linux-gnu"
-TOOL_SECONDS = 120.0
 SERIAL = re.compile(r"[!-~]{1,64}")
 
 
@@ -79,13 +77,13 @@ def write_medium(installation: Installation, image: Image, stream: ImageStream, 
         tree = Path(folder) / "tree"
         (tree / "boot/grub").mkdir(parents=True)
         (tree / "boot/grub/grub.cfg").write_text(GRUB_CONFIG, encoding="ascii")
-        _run(["grub-mkimage", "-O", "i386-pc-eltorito", "-o", str(tree / "boot/grub/eltorito.img"),
+        run_tool(["grub-mkimage", "-O", "i386-pc-eltorito", "-o", str(tree / "boot/grub/eltorito.img"),
               "-p", "/boot/grub", *GRUB_MODULES])  # fmt: skip
         (tree / "token").write_text(f"{installation.token}\n", encoding="ascii")
         (tree / "identity.tar").write_bytes(tar_of(identity_files(installation.identity)))
         _write_installer(installation, image, stream, Path(folder) / "installer", tree / "installer")
         parts = {"vmlinuz": image.kernel, "initrd": image.initrd, "image.zst": stream.path}
-        _run(
+        run_tool(
             ["genisoimage", "-quiet", "-R", "-J", "-V", "LABINSTALL", "-b", "boot/grub/eltorito.img",
              "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", "-graft-points", "-o", str(path),
              f"/={tree}", *(f"{name}={source}" for name, source in parts.items())]
@@ -158,7 +156,7 @@ def _write_installer(installation: Installation, image: Image, stream: ImageStre
     for library in LIBRARIES:
         files.read(f"{LIBRARY_FOLDER}/{library}", work / LIBRARY_FOLDER.lstrip("/") / library)
     names = "\n".join(str(path.relative_to(work)) for path in sorted(work.rglob("*")))
-    target.write_bytes(_run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], given=names.encode(), cwd=work))
+    target.write_bytes(run_tool(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], given=names.encode(), cwd=work))
 
 
 def _names_in(initrd: Path) -> list[str]:
@@ -168,16 +166,4 @@ def _names_in(initrd: Path) -> list[str]:
             unpacked = reader.read()
     except zstandard.ZstdError as error:
         raise LabError(f"{initrd.name} is no initramfs of this lab: {error}") from error
-    return _run(["cpio", "--quiet", "-t"], given=unpacked).decode(errors="replace").splitlines()
-
-
-def _run(command: list[str], *, given: bytes = b"", cwd: Path | None = None) -> bytes:
-    try:
-        done = subprocess.run(
-            command, check=True, input=given, capture_output=True, timeout=TOOL_SECONDS, env=ENVIRONMENT, cwd=cwd
-        )
-    except FileNotFoundError as error:
-        raise LabError(f"{command[0]} is missing", hint="make bootstrap installs it") from error
-    except subprocess.CalledProcessError as error:
-        raise LabError(f"{command[0]} failed: {error.stderr.decode(errors='replace').strip()[-300:]}") from error
-    return done.stdout
+    return run_tool(["cpio", "--quiet", "-t"], given=unpacked).decode(errors="replace").splitlines()

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.errors import LabError
 from lab.home import home
+from lab.hypervisors.translated import PROCESSOR
 from lab.images.cache import Image, ImageCache
+from lab.images.disk import write_disk
 from lab.images.identity import Identity
 from lab.images.inside import ImageFiles
 from lab.images.medium import (
@@ -78,6 +82,23 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.skipif(shutil.which("debugfs") is None and not Path("/sbin/debugfs").exists(), reason="no debugfs")
+def test_files_are_read_out_of_an_image_and_links_followed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "lib/modules/6.1.0-test").mkdir(parents=True)
+    (root / "lib/liba.so.1.2").write_text("library")
+    (root / "lib/liba.so.1").symlink_to("liba.so.1.2")
+    disk = tmp_path / "disk.raw"
+    write_disk(root, disk, 64 * MIB, "6f0f7a52-2f0b-4d58-9a57-6f1b5c1d7e12")
+    files, found = ImageFiles(disk), tmp_path / "out" / "found"
+    assert files.kernel_release() == "6.1.0-test"
+    files.read("/lib/liba.so.1", found)
+    assert found.read_text() == "library"
+    with pytest.raises(LabError, match=r"disk\.raw has no file /lib/libb\.so"):
+        files.read("/lib/libb.so", found)
+    assert not found.exists()
+
+
 def test_a_stream_is_made_once_and_names_its_digest(tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
     disk.write_bytes(b"x" * MIB + bytes(MIB))
@@ -103,14 +124,15 @@ class Kit:
         medium, console = self.folder / "medium.iso", self.folder / "console.log"
         stream = replace(self.stream, digest="0" * 64) if damaged else self.stream
         write_medium(installation, self.image, stream, medium)
-        command = ["qemu-system-x86_64", "-M", "pc", "-m", "384", "-cpu", "max", "-nodefaults", "-display", "none",
+        command = ["qemu-system-x86_64", "-M", "pc", "-m", "384", "-cpu", PROCESSOR, "-nodefaults", "-display", "none",
                    "-no-reboot", "-boot", "d", "-cdrom", str(medium), "-serial", f"file:{console}"]  # fmt: skip
         for name, size in sizes.items():
             disk = self.folder / f"{name}.raw"
             with disk.open("wb") as file:
                 file.write(b"old")
                 file.truncate(size)
-            command += ["-drive", f"file={disk},format=raw,if=virtio,serial={name}"]
+            command += ["-drive", f"file={disk},format=raw,if=none,id={name}"]
+            command += ["-device", f"virtio-blk-pci,drive={name},serial={name}"]
         with subprocess.Popen(command) as qemu:
             try:
                 ended = _wait(qemu, console)
@@ -141,8 +163,6 @@ def kit() -> Iterator[Kit]:
     image = cache.lookup(RECIPE, SYSTEM_BYTES)
     if image is None:
         pytest.skip(f"the image {RECIPE} is not built yet: lab up topologies/embedded.yaml builds it")
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="medium-test-", dir="/var/tmp") as folder:
         yield Kit(image, cache.stream(image), Path(folder))
 

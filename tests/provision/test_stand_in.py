@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
 from lab.hypervisors.model import PowerState
 from lab.machines.bmc_lease import BmcLease
@@ -22,6 +23,7 @@ from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.lease_keeper import renew_all
 from lab.provision.login import ssh_command
+from lab.provision.power import machine_control
 from lab.provision.stand_in import bare_tag, make_stand_in, store_of
 from lab.provision.state import LabState, Phase, save_state
 from lab.topology.load import load_topology
@@ -105,6 +107,10 @@ def test_only_the_bmc_switches_the_machine(bare: tuple[LabFolder, LabState], bar
     control.power_off()
     assert control.power() is PowerState.OFF
     assert control.console == access.console
+    with machine_control(bare_home, folder.name, "app1") as named:
+        assert named.power() is PowerState.OFF
+    with pytest.raises(LabError, match="did you mean 'app1'"), machine_control(bare_home, folder.name, "app2"):
+        pass
 
 
 def test_ssh_goes_where_the_machine_is(bare: tuple[LabFolder, LabState], bare_home: Home) -> None:

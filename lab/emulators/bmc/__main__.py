@@ -22,17 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--password-file", type=Path)
     parser.add_argument("--network", default="", help="lab on whose switches the machines' cards are")
     parser.add_argument("--store", type=Path, help="folder of labs")
-    given = parser.parse_args(arguments)
-    choices = Choices(
-        home=given.home,
-        lab=given.lab,
-        machine=given.machine,
-        port=given.port,
-        uri=given.uri,
-        password_file=given.password_file,
-        network=given.network,
-        store=given.store,
-    )
+    choices = Choices(**vars(parser.parse_args(arguments)))
     return run_program(serving(choices), "lab.emulators.bmc", CannotStart)
 
 

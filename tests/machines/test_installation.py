@@ -1,16 +1,18 @@
 """Installing through a BMC: whatever goes wrong ends in a clear error, with the machine off and its drive empty."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from sshd_server import Server
 
 from lab.hypervisors.model import PowerState
+from lab.images.identity import new_ssh_key
 from lab.machines.installation import Console, NotInstalled, OldSystem, Signs, install, wait_for_system
 from lab.machines.memory_bmc import MemoryBmc
 from lab.machines.power import BootSource, MediaRefused
-from lab.machines.ssh import ConnectionLost, Result, WrongHostKey
+from lab.machines.ssh import ConnectionLost, Result, SshTransport, WrongHostKey
 from lab.waiting import Deadline
 
 SIGNS = Signs("installer: done", "installer: refused:")
@@ -177,3 +179,19 @@ def test_a_machine_that_never_answers_is_shown_with_its_console(record: Path) ->
     record.write_text("Kernel panic - not syncing\n")
     with pytest.raises(NotInstalled, match=r"never answers.*refused.*(?s:.*)Kernel panic"):
         wait(raising(ConnectionLost("connection refused")), record)
+
+
+def test_a_real_login_to_another_system_is_noticed_at_once(server: Server, record: Path, tmp_path: Path) -> None:
+    login = replace(server.login, host_key=new_ssh_key("installed").public)
+    shell = SshTransport("app1", server.endpoint, login)
+    with pytest.raises(OldSystem, match=r"app1: the host key at .* is not the known one"):
+        wait_for_system(shell, "/etc/token", TOKEN, Console(record), Deadline.after(30))
+    shell.close()
+
+
+def test_a_real_login_reads_the_token(machine: SshTransport, record: Path, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    wait_for_system(machine, str(token), TOKEN, Console(record), Deadline.after(30))
+    with pytest.raises(OldSystem, match="has no mark of an installation"):
+        wait_for_system(machine, f"{token}.other", TOKEN, Console(record), Deadline.after(30))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.hypervisors.translated import PROCESSOR, TRANSLATION_CACHE_MIB
+from lab.hypervisors.translated import PROCESSOR, TRANSLATION_CACHE_MIB, processors
 from lab.machines.console import console_tail
 from lab.machines.ssh import SshTransport
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
@@ -55,7 +55,7 @@ class BareMachine:
 def qemu_command(machine: BareMachine, mode: str) -> list[str]:
     """Return the command line of a machine; ``mode`` is "tcg" or "kvm"."""
     command = ["qemu-system-x86_64", "-name", machine.name, "-M", "pc", *_ACCELERATION[mode]]
-    command += ["-smp", str(machine.cpus), "-m", str(machine.memory_mib)]
+    command += ["-smp", processors(machine.cpus, translated=mode == "tcg"), "-m", str(machine.memory_mib)]
     command += ["-nodefaults", "-display", "none", "-serial", f"file:{machine.console}"]
     for position, disk in enumerate(machine.disks):
         command += ["-blockdev", json.dumps(_block(disk, f"disk{position}"))]

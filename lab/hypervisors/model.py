@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 SEED_SERIAL = "lab-seed"
 """Serial by which a guest finds its seed image."""
+
+
+def image_serial(image: Path) -> str:
+    """Return the serial by which a hypervisor host that is a machine finds an image; it depends on the path alone."""
+    return f"image-{hashlib.sha256(str(image).encode()).hexdigest()[:12]}"
 
 
 class PowerState(StrEnum):
@@ -63,10 +69,20 @@ class Management:
     """The management card: SSH from this host only.
 
     ``host_access``: the machine may reach services on this host's loopback (10.0.2.2); else it reaches nothing.
+    ``forwards``: ports of the machine that are reached from this host too, besides that of SSH.
     """
 
     mac: str
     host_access: bool = False
+    forwards: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A raw file of this host that a machine reads as a disk; the guest finds it by ``serial``."""
+
+    path: str
+    serial: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,7 @@ class MachineSpec:
     management: Management | None
     seed: str | None = None
     """Path of a NoCloud seed image, attached read-only, or None."""
+    media: tuple[Medium, ...] = ()
 
 
 @dataclass(frozen=True)

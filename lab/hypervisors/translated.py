@@ -11,3 +11,17 @@ TRANSLATION_CACHE_MIB = 256
 LEFT_OUT = ("erms", "avx", "avx2", "f16c", "fma", "xsave", "la57", "smap", "smep")
 PROCESSOR = ",".join(["max", *(f"{feature}=off" for feature in LEFT_OUT)])
 """QEMU's ``-cpu``."""
+
+
+def possible_processors(processors: int) -> int:
+    """Return how many processors a machine has room for, of which ``processors`` are there.
+
+    For a machine that can only ever have one QEMU 7.2 translates ``lock`` without a barrier, although its devices
+    work in threads of their own: a notification of virtio was lost, and with it all that a disk was asked afterwards.
+    """
+    return max(processors, 2)
+
+
+def processors(present: int, *, translated: bool) -> str:
+    """Return QEMU's ``-smp``."""
+    return f"{present},maxcpus={possible_processors(present)}" if translated else str(present)

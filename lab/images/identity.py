@@ -32,6 +32,17 @@ class NetworkCard:
     mac: str
     address: ipaddress.IPv4Interface | None
     routes: tuple[Route, ...] = ()
+    bridge: str | None = None
+    """The bridge that the card is on; that has the address then."""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge for the machines of a hypervisor host; ``leases``: addresses that it hands out, by MAC address."""
+
+    name: str
+    address: ipaddress.IPv4Interface | None
+    leases: tuple[tuple[str, ipaddress.IPv4Address], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class Identity:
     filesystems: tuple[Filesystem, ...]
     hosts: tuple[tuple[str, str], ...]
     forwards_packets: bool
+    bridges: tuple[Bridge, ...] = ()
 
 
 def new_ssh_key(comment: str) -> SshKey:
@@ -98,16 +110,39 @@ def identity_files(identity: Identity) -> dict[str, tuple[str, int]]:
     }
     for card in identity.cards:
         files[f"etc/systemd/network/10-{card.network}.network"] = (networkd_file(card), 0o644)
+    for bridge in identity.bridges:
+        files[f"etc/systemd/network/10-{bridge.name}.netdev"] = (f"[NetDev]\nName={bridge.name}\nKind=bridge\n", 0o644)
+        files[f"etc/systemd/network/20-{bridge.name}.network"] = (bridge_file(bridge), 0o644)
+    if identity.bridges:
+        # Cards of inner machines are libvirt's, and no fallback of the image's may ask for an address there.
+        files["etc/systemd/network/20-inner.network"] = ("[Match]\nName=vnet*\n[Link]\nUnmanaged=yes\n", 0o644)
     return files
+
+
+def bridge_file(bridge: Bridge) -> str:
+    """Return the systemd-networkd configuration of a bridge."""
+    lines = ["[Match]", f"Name={bridge.name}", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
+    lines.append("ConfigureWithoutCarrier=yes")
+    if bridge.address is not None:
+        lines.append(f"Address={bridge.address}")
+    if bridge.leases:
+        lines += ["DHCPServer=yes", "[DHCPServer]", "EmitDNS=no", "EmitNTP=no", "EmitRouter=no", "EmitTimezone=no"]
+    for mac, address in bridge.leases:
+        lines += ["[DHCPServerStaticLease]", f"MACAddress={mac}", f"Address={address}"]
+    return "\n".join([*lines, ""])
 
 
 def networkd_file(card: NetworkCard) -> str:
     """Return the systemd-networkd configuration of a card."""
     lines = ["[Match]", f"MACAddress={card.mac}", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
+    if card.bridge is not None:
+        return "\n".join([*lines, f"Bridge={card.bridge}", ""])
     lines.append("DHCP=ipv4" if card.address is None else f"Address={card.address}")
     if card.address is None:
         # The way out of a machine is never the management network.
         lines += ["[DHCPv4]", "UseGateway=no", "UseRoutes=no", "UseDNS=no", "UseNTP=no"]
+        # A hypervisor host knows its machines by their cards.
+        lines.append("ClientIdentifier=mac")
     for route in card.routes:
         lines += ["[Route]", f"Destination={route.to}", f"Gateway={route.via}"]
     return "\n".join([*lines, ""])

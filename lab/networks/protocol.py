@@ -25,7 +25,14 @@ class StreamWiring:
     socket: Path
 
 
-Wiring = TapWiring | StreamWiring
+@dataclass(frozen=True)
+class BridgeWiring:
+    """libvirt puts the card on this bridge of its host."""
+
+    bridge: str
+
+
+Wiring = TapWiring | StreamWiring | BridgeWiring
 
 
 class Switches(Protocol):

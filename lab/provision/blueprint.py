@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic
-from lab.images.identity import Filesystem, NetworkCard, Route
+from lab.images.identity import Bridge, Filesystem, NetworkCard, Route
+from lab.provision import nested
 from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, SwitchNetwork, Topology
 from lab.topology.naming import disk_serial, mac_for
 
@@ -24,11 +25,14 @@ class Blueprint:
     cards: tuple[NetworkCard, ...]
     filesystems: tuple[Filesystem, ...]
     forwards_packets: bool
+    bridges: tuple[Bridge, ...] = ()
 
 
 def blueprint(topology: Topology, name: str) -> Blueprint:
     """Return the blueprint of a machine of the topology."""
     machine = topology.machines[name]
+    is_host = name in nested.hosts_of(topology)
+    mine = cards(topology, name, machine.interfaces)
     attachments = tuple(DiskAttachment(disk_id(name, disk), disk_serial(disk.name)) for disk in machine.disks)
     return Blueprint(
         name=name,
@@ -42,13 +46,14 @@ def blueprint(topology: Topology, name: str) -> Blueprint:
             management=_management(topology, name, machine),
         ),
         disk_sizes={disk_id(name, disk): disk.size for disk in machine.disks},
-        cards=cards(topology, name, machine.interfaces),
+        cards=nested.bridged(topology, mine) if is_host else mine,
         filesystems=tuple(
             Filesystem(disk_serial(disk.name), disk.filesystem, disk.mount)
             for disk in machine.disks
             if disk.filesystem and disk.mount
         ),
         forwards_packets=machine.forwards_packets,
+        bridges=nested.bridges(topology, name) if is_host else (),
     )
 
 
@@ -98,5 +103,7 @@ def _nics(topology: Topology, name: str, machine: Machine) -> tuple[Nic, ...]:
 def _management(topology: Topology, name: str, machine: Machine) -> Management | None:
     for interface in machine.interfaces:
         if isinstance(topology.networks[interface.network], ManagementNetwork):
-            return Management(mac_for(topology.name, name, interface.network), interface.host_access)
+            inner = nested.numbered(nested.inside(topology)) if name in nested.hosts_of(topology) else ()
+            mac = mac_for(topology.name, name, interface.network)
+            return Management(mac, interface.host_access, tuple(each.port for each in inner))
     return None

@@ -19,4 +19,5 @@ def machine_identity(lab: Lab, plan: Blueprint, key: SshKey) -> Identity:
         filesystems=plan.filesystems,
         hosts=hosts_file(lab.topology),
         forwards_packets=plan.forwards_packets,
+        bridges=plan.bridges,
     )

@@ -108,6 +108,12 @@ class LabState(BaseModel):
     """The machines of the topology that libvirt has, in a lab that has an ESXi or Hyper-V host too."""
     physical: dict[str, PhysicalAccess] = Field(default_factory=dict)
     """The machines behind BMCs; no hypervisor knows them."""
+    inside: dict[str, str] = {}
+    """Machines that run inside of another machine, and that one; their order gives them their ports there."""
+    nested_hosts: tuple[str, ...] = ()
+    """The machines that are hypervisor hosts, also those with nothing inside yet."""
+    management: str = ""
+    """The management network, in a lab with such hosts."""
     run_folder: Path | None = None
 
 

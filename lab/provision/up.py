@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from lab.doctor.acceleration import acceleration
@@ -19,17 +16,14 @@ from lab.hypervisors.routed import RoutedHypervisor
 from lab.images.cache import Image, ImageCache
 from lab.images.identity import SshKey, new_ssh_key
 from lab.images.seed import write_seed
-from lab.provision import esxi, hyperv
+from lab.provision import esxi, hyperv, nested
 from lab.provision.blueprint import Blueprint, blueprint
 from lab.provision.board import Board
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.identity import machine_identity
-from lab.provision.install import Media, Source, install_machine
 from lab.provision.lab import BOOT_SECONDS, Lab
-from lab.provision.media import served
-from lab.provision.processes import spawn
-from lab.provision.stand_in import make_stand_in, media_of
+from lab.provision.physical import installing, with_stand_ins
 from lab.provision.state import LabState, Phase, load_state, save_state
 from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Topology
 from lab.waiting import Deadline
@@ -67,6 +61,9 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
         on_libvirt=tuple(
             name for name, machine in topology.machines.items() if isinstance(_host(topology, machine), LibvirtHost)
         ),
+        inside=nested.inside(topology),
+        nested_hosts=tuple(nested.hosts_of(topology)),
+        management=nested.management_network(topology),
     )
     save_state(folder, state)
     if esxi_host is not None:
@@ -77,10 +74,10 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
         board.step(name, f"host: {hyperv_host.where}")
         state = state.model_copy(update={"hyperv": hyperv.access_to(hyperv_host, topology, folder, mode)})
         save_state(folder, state)
-    state = _with_physical(topology, folder, state, board)
+    state = with_stand_ins(topology, folder, state, board)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
-    _make_machines(lab, keys, _Images(images, ImageCache(home.images)), board)
+    _make_machines(lab, keys, images, board, home)
     lab.state = state.model_copy(update={"phase": Phase.UP})
     save_state(folder, lab.state)
     return lab
@@ -102,7 +99,7 @@ def open_hypervisor(state: LabState, home: Home) -> Hypervisor:
             return managed
         libvirt = connect(state.host_uris[0], state.lab, home.labs, state.acceleration)
         if managed is None:
-            return libvirt
+            return nested.with_hosts(libvirt, state, home)
         return RoutedHypervisor({_managed(state): managed, LIBVIRT: libvirt}, place_of(state))
     except HypervisorError as error:
         raise LabError(str(error)) from error
@@ -190,66 +187,49 @@ def _write_login_keys(folder: LabFolder) -> None:
         path.with_suffix(".pub").write_text(key.public + "\n", encoding="ascii")
 
 
-def _with_physical(topology: Topology, folder: LabFolder, state: LabState, board: Board) -> LabState:
-    """Make the stand-ins of physical machines, and remember each before the next: the reaper has to find them."""
-    for name in topology.physical:
-        board.step(name, "BMC")
-        try:
-            access = make_stand_in(topology, name, folder, state.acceleration)
-        except HypervisorError as error:
-            raise LabError(str(error)) from error
-        state = state.model_copy(update={"physical": {**state.physical, name: access}})
-        save_state(folder, state)
-    return state
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Images by name and size of the system disk, and the cache that has their streams."""
-
-    found: dict[tuple[str, int], Image]
-    cache: ImageCache
-
-    def of(self, plan: Blueprint) -> Image:
-        return self.found[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]]
-
-    def source(self, plan: Blueprint) -> Source:
-        image = self.of(plan)
-        return Source(image, self.cache.stream(image))
-
-
-def _make_machines(lab: Lab, keys: dict[str, SshKey], images: _Images, board: Board) -> None:
+def _make_machines(
+    lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, int], Image], board: Board, home: Home
+) -> None:
+    """Make all machines, those inside of others once these are up."""
     plans = [blueprint(lab.topology, name) for name in lab.topology.machines]
+    disks = {plan.name: images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]].disk for plan in plans}
+    inner = lab.state.inside
+    plans = [
+        replace(plan, spec=replace(plan.spec, media=nested.media(lab.topology, plan.name, disks))) for plan in plans
+    ]
     physical = [plan for plan in plans if plan.name in lab.state.physical]
-    hosted = [plan for plan in plans if plan.name not in lab.state.physical]
-    with ThreadPoolExecutor(len(plans), thread_name_prefix="up") as pool, ExitStack() as stack:
-        jobs: dict[Future[None], str] = {}
-        if physical:
-            media = Media(media_of(lab.folder), stack.enter_context(served(media_of(lab.folder))))
-            for plan in physical:
-                source = images.source(plan)
-                job = pool.submit(install_machine, lab, plan, keys[plan.name], source, media=media, board=board)
-                jobs[job] = plan.name
-        for plan in hosted:
+    first = [plan for plan in plans if plan.name not in {*inner, *lab.state.physical}]
+    with installing(lab, physical, keys, images=images, home=home, board=board) as jobs:
+        _make_wave(lab, first, keys, disks, board, beside=jobs)
+    if inner:
+        lab.hypervisor = nested.with_hosts(lab.hypervisor, lab.state, home)
+        _make_wave(lab, [plan for plan in plans if plan.name in inner], keys, disks, board, beside={})
+
+
+def _make_wave(
+    lab: Lab,
+    plans: list[Blueprint],
+    keys: dict[str, SshKey],
+    disks: dict[str, Path],
+    board: Board,
+    *,
+    beside: Mapping[Future[None], str],
+) -> None:
+    """Make machines side by side, and wait for the jobs ``beside`` them too."""
+    with ThreadPoolExecutor(len(plans), thread_name_prefix="up") as pool:
+        for plan in plans:
             board.step(plan.name, "defining")
-            _define(lab, plan, keys[plan.name], images.of(plan))
-        jobs |= {pool.submit(_start, lab, plan.name, board): plan.name for plan in hosted}
-        _raise_all(jobs, lab.folder.name)
-    if physical:
-        _keep_leases(lab.folder)
+            _define(lab, plan, keys[plan.name], disks[plan.name])
+        jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
+        _raise_all({**beside, **jobs}, lab.folder.name)
 
 
-def _keep_leases(folder: LabFolder) -> None:
-    argv = [sys.executable, "-m", "lab.provision.lease_keeper", "--lab", folder.name, "--folder", str(folder.path)]
-    spawn(folder, "lease-keeper", argv, os.environ)
-
-
-def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Image) -> None:
+def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Path) -> None:
     seed = lab.folder.seeds / f"{plan.name}.iso"
     write_seed(machine_identity(lab, plan, key), seed)
     try:
         system, *others = plan.spec.disks
-        lab.hypervisor.import_disk(system.disk, image.disk, plan.disk_sizes[system.disk])
+        lab.hypervisor.import_disk(system.disk, image, plan.disk_sizes[system.disk])
         for attachment in others:
             lab.hypervisor.create_disk(attachment.disk, plan.disk_sizes[attachment.disk])
         lab.hypervisor.define(_with_seed(plan.spec, seed))
@@ -258,15 +238,7 @@ def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Image) -> None:
 
 
 def _with_seed(spec: MachineSpec, seed: Path) -> MachineSpec:
-    return MachineSpec(
-        name=spec.name,
-        cpus=spec.cpus,
-        memory_mib=spec.memory_mib,
-        disks=spec.disks,
-        nics=spec.nics,
-        management=spec.management,
-        seed=str(seed),
-    )
+    return replace(spec, seed=str(seed))
 
 
 def _start(lab: Lab, name: str, board: Board) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location, dangling, named_twice
-from lab.topology.model import NestedHost, Role, Scenario, Topology
+from lab.topology.model import EsxiHost, HypervHost, Machine, NestedHost, Replica, Role, Scenario, Topology
 from lab.topology.stack import Cloud, HostProtection, HyperVSite
 from lab.topology.units import format_size
 
@@ -44,6 +44,10 @@ def _nested(topology: Topology) -> Iterator[Finding]:
         if isinstance(host, NestedHost):
             location = ("hosts", name, "machine")
             yield from dangling("machine with role 'hypervisor-host'", host.machine, holders, location)
+            outer = topology.hosts.get(topology.host_name_of(host.machine)) if host.machine in holders else None
+            if isinstance(outer, EsxiHost | HypervHost):
+                message = f"{host.machine} is on a host of kind '{outer.kind}': a nested host has to be on libvirt"
+                yield Finding(location, message)
     used: dict[str, int] = {}
     for name, machine in topology.machines.items():
         yield from (
@@ -99,6 +103,8 @@ def _protection(topology: Topology, name: str, protection: HostProtection, here:
         yield Finding(here, f"{name} does not have role 'protected'")
     if machine.replica is None:
         yield Finding(("machines", name), f"{name} is protected and needs 'replica'")
+    else:
+        yield from _keeps_its_addresses(name, machine, machine.replica)
     inside = topology.inside_of(name)
     if inside is None:
         yield Finding(
@@ -111,6 +117,17 @@ def _protection(topology: Topology, name: str, protection: HostProtection, here:
         hosts = topology.machines_with(Role.HYPERVISOR_HOST)
         yield from dangling("hypervisor host", protection.recovery_host, hosts, (*here, "recovery_host"))
     yield from _managed(topology, name, inside, protection.recovery_host, here)
+
+
+def _keeps_its_addresses(name: str, machine: Machine, replica: Replica) -> Iterator[Finding]:
+    """Nothing is installed in it, so nothing changes its network configuration."""
+    own = [card.address for card in machine.interfaces if card.address is not None]
+    for key in ("interfaces", "test_interfaces", "failback_interfaces"):
+        copies = [card.address for card in getattr(replica, key)]
+        if copies and copies != own:
+            told = ", ".join(str(address) for address in own)
+            message = f"{name} is replicated from its host and keeps its addresses: {told} are expected"
+            yield Finding(("machines", name, "replica", key), message)
 
 
 def _managed(

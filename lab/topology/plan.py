@@ -241,7 +241,6 @@ def _managed(topology: Topology, machine: PlannedMachine) -> bool:
 def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lack]:
     lacks = tool_lacks(facts)
     lacks += libvirt_lacks(facts, topology.needed_uris)
-    lacks += _nested_lacks(topology)
     lacks += _physical_lacks(topology)
     if memory + SYSTEM_RESERVE > facts.memory_available_bytes:
         what = f"memory: {_gib(memory + SYSTEM_RESERVE)} needed, {_gib(facts.memory_available_bytes)} available"
@@ -253,15 +252,6 @@ def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lac
     if hungry and facts.acceleration.acceleration is Acceleration.KVM:
         lacks.append(Lack(f"cores: {', '.join(hungry)} want more than {facts.cores}", "lower their 'cpus'"))
     return lacks
-
-
-def _nested_lacks(topology: Topology) -> list[Lack]:
-    """Machines inside of machines are planned, and not made yet: that is said before anything is touched."""
-    inside = [name for name in topology.machines if topology.inside_of(name) is not None]
-    if not inside:
-        return []
-    cure = "replication from hosts is tested without a lab: pytest tests/replication -k 'provider or host'"
-    return [Lack(f"a driver for hosts of kind 'nested': {', '.join(inside)} cannot be made by this lab yet", cure)]
 
 
 def _physical_lacks(topology: Topology) -> list[Lack]:

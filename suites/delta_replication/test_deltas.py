@@ -11,7 +11,6 @@ from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now,
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.stacks.protocol import Stack
-from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
@@ -21,12 +20,12 @@ CATCH_UP_SECONDS = 300.0
 SPOOL = "/var/lib/recovery/spool"
 
 
-@pytest.mark.requirement("V2A-POLICY-APPLIES", "LAB-POINT-ORDER")
+@pytest.mark.requirement("V2A-POLICY-APPLIES", "LAB-POINT-ORDER", "H2S-POLICY", "H2A-POLICY")
 def test_recovery_points_come_at_the_interval(
-    stack: Stack, topology: Topology, primary_role: Protected, workloads: dict[str, Workload]
+    stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
 ) -> None:
     workloads[primary_role.name].wait_beyond(0)
-    interval = topology.stack.policies[topology.stack.protect[primary_role.name].policy].recovery_point_interval
+    interval = primary_role.policy.recovery_point_interval
 
     def at_the_pace() -> list[float]:
         """Return the gaps that are about an interval; points that tests asked for lie in between."""
@@ -43,7 +42,7 @@ def test_recovery_points_come_at_the_interval(
     assert sequences == sorted(set(sequences)), "every point has a number of its own, in order"
 
 
-@pytest.mark.requirement("V2S-DELTA", "V2S-UA-LINK")
+@pytest.mark.requirement("V2S-DELTA", "V2S-UA-LINK", "H2S-DELTA", "H2A-DELTA")
 def test_a_quiet_data_disk_is_equal_to_its_replica(
     stack: Stack, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
 ) -> None:
@@ -57,6 +56,7 @@ def test_a_quiet_data_disk_is_equal_to_its_replica(
     assert not source.differing(replica)
 
 
+@pytest.mark.needs_agent
 @pytest.mark.requirement("V2A-PS-CACHE", "V2A-HRL", "V2S-PS-OPT", "LAB-RECOVERY")
 def test_an_absent_process_server_costs_no_change(
     stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
@@ -87,6 +87,7 @@ def test_an_absent_process_server_costs_no_change(
     assert "resynchronisation-required" not in kinds
 
 
+@pytest.mark.needs_agent
 @pytest.mark.requirement("V2A-PS-GATEWAY", "V2S-MT-RECV", "V2A-PS-ORDER", "V2S-PS-XFER")
 def test_data_passes_the_stages_of_the_process_server_in_order(
     stack: Stack, primary_role: Protected, evidence: EvidenceRecorder

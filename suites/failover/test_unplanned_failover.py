@@ -48,6 +48,7 @@ def failed_over(stack: Stack, primary_role: Protected, workloads: dict[str, Work
     return FailedOver(failed_at_ns, stack.recovery_points(primary_role.name)[-1], job, rto)
 
 
+@pytest.mark.needs_agent
 @pytest.mark.requirement("V2A-PFO-REFUSED", "LAB-REFUSAL")
 def test_a_planned_failover_is_refused_and_changes_nothing(stack: Stack, primary_role: Protected) -> None:
     before = stack.machine(primary_role.name)
@@ -60,6 +61,7 @@ def test_a_planned_failover_is_refused_and_changes_nothing(stack: Stack, primary
 
 
 @pytest.mark.requirement("V2A-UFO", "V2A-FO-SINGLE", "V2S-MT-REPLICA")
+@pytest.mark.requirement("H2S-UFO", "H2S-FO-SINGLE", "H2A-UFO", "H2A-FO-SINGLE")
 def test_the_replica_runs_with_the_source_gone(
     failed_over: FailedOver, stack: Stack, primary_role: Protected, topology: Topology
 ) -> None:
@@ -90,7 +92,6 @@ def test_the_replica_holds_the_recovery_point_and_nothing_else(
 def test_the_loss_is_within_the_policy(
     failed_over: FailedOver,
     primary_role: Protected,
-    topology: Topology,
     workloads: dict[str, Workload],
     record_measurement: Callable[..., None],
 ) -> None:
@@ -98,8 +99,7 @@ def test_the_loss_is_within_the_policy(
     loss = workload.loss(workload.scan(primary_role.replica.ssh), failed_over.failed_at_ns)
     rpo = loss.rpo_ns / 1e9
     record_measurement("rpo", rpo, "s", context=f"{loss.lost_writes} acknowledged writes lost, from the payload")
-    policy = topology.stack.policies[topology.stack.protect[primary_role.name].policy]
-    assert rpo <= policy.rpo_threshold
+    assert rpo <= primary_role.policy.rpo_threshold
 
 
 @pytest.mark.requirement("LAB-RTO")
@@ -119,7 +119,7 @@ def test_the_time_to_the_application_is_measured(
     assert failed_over.job.seconds <= failed_over.rto_seconds
 
 
-@pytest.mark.requirement("V2A-FO-COMMIT", "LAB-REFUSAL")
+@pytest.mark.requirement("V2A-FO-COMMIT", "LAB-REFUSAL", "H2S-COMMIT", "H2A-COMMIT")
 def test_a_commit_ends_the_choice_of_points(failed_over: FailedOver, stack: Stack, primary_role: Protected) -> None:
     assert failed_over.point in stack.recovery_points(primary_role.name)
     stack.run(primary_role.name, Operation.COMMIT, Deadline.after(300.0))

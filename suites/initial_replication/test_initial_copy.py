@@ -10,7 +10,7 @@ from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from reports.evidence import EvidenceRecorder
 
 
-@pytest.mark.requirement("V2A-IR-COPY", "V2S-MT-SECONDARY")
+@pytest.mark.requirement("V2A-IR-COPY", "V2S-MT-SECONDARY", "H2S-IR", "H2A-IR", "H2S-VM-ONE")
 def test_every_disk_is_equal_to_its_replica(stack: Stack, other_role: Protected, evidence: EvidenceRecorder) -> None:
     prepare_digests(other_role)
     for disk in other_role.disks:
@@ -21,7 +21,7 @@ def test_every_disk_is_equal_to_its_replica(stack: Stack, other_role: Protected,
         assert not source.differing(replica), f"{other_role.name} {disk.name}"
 
 
-@pytest.mark.requirement("V2A-DELTA-AFTER-IR", "V2S-DELTA")
+@pytest.mark.requirement("V2A-DELTA-AFTER-IR", "V2S-DELTA", "H2S-DELTA", "H2A-DELTA")
 def test_deltas_begin_after_the_initial_copy(stack: Stack, protected: list[Protected]) -> None:
     events = stack.events(0)
     for role in protected:

@@ -48,7 +48,8 @@ def tested(stack: Stack, lab: Lab, primary_role: Protected, workloads: dict[str,
         stack.run(primary_role.name, Operation.CLEANUP_TEST_FAILOVER, Deadline.after(300.0))
 
 
-@pytest.mark.requirement("LAB-WRITE-ORDER", "LAB-POINT-IN-TIME", "LAB-POINT-LABEL", "V2S-MT-RETENTION")
+@pytest.mark.requirement("LAB-WRITE-ORDER", "LAB-POINT-IN-TIME", "LAB-POINT-LABEL")
+@pytest.mark.requirement("V2S-MT-RETENTION", "H2S-TFO", "H2A-TFO")
 def test_the_copy_is_what_a_power_cut_at_the_point_would_have_left(
     tested: IsolatedCopy, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
 ) -> None:

@@ -45,7 +45,8 @@ def after(command: list[str], option: str) -> list[str]:
 def test_the_command_line_is_the_labs_machine(tmp_path: Path, mode: str, accel: str, cpu: str) -> None:
     command = qemu_command(machine(tmp_path), mode)
     assert (after(command, "-accel"), after(command, "-cpu"), after(command, "-M")) == ([accel], [cpu], ["pc"])
-    assert (after(command, "-smp"), after(command, "-m"), after(command, "-display")) == (["2"], ["384"], ["none"])
+    smp = {"tcg": "2,maxcpus=2", "kvm": "2"}[mode]
+    assert (after(command, "-smp"), after(command, "-m"), after(command, "-display")) == ([smp], ["384"], ["none"])
     system, seed = (json.loads(text) for text in after(command, "-blockdev"))
     assert system["file"]["filename"] == str(tmp_path / "system, really.img")
     assert (system["driver"], system["read-only"], seed["driver"], seed["read-only"]) == ("qcow2", False, "raw", True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import libvirt
 
-from lab.hypervisors.libvirt.session import Session, owner_of, translated
+from lab.hypervisors.libvirt.session import Session, translated
 from lab.hypervisors.libvirt.xml import TAG
 from lab.hypervisors.model import DiskAttachment, DiskId, Machine, Nic, PowerState
 
@@ -21,7 +21,7 @@ def machine_of(domain: Any, session: Session) -> Machine:
         state = domain.state()[0]
         memory_mib, cpus = domain.info()[1] // 1024, domain.info()[3]
     return Machine(
-        name=owner_of(domain)[1],
+        name=session.name_of(domain),
         power=_POWER.get(state, PowerState.OFF if not domain.isActive() else PowerState.ON),
         cpus=cpus,
         memory_mib=memory_mib,
@@ -45,6 +45,12 @@ def ssh_port_of(document: ET.Element) -> int | None:
     """Return the forwarded SSH port, or None without a management card."""
     element = next(document.iter(f"{{{TAG}}}ssh"), None)
     return int(element.get("port", "0")) if element is not None else None
+
+
+def forwards_of(document: ET.Element) -> dict[int, int]:
+    """Return the other ports of a machine that are forwarded: its port to that of 127.0.0.1."""
+    found = document.iter(f"{{{TAG}}}forward")
+    return {int(element.get("inside", "0")): int(element.get("port", "0")) for element in found}
 
 
 def _attachments(document: ET.Element) -> tuple[DiskAttachment, ...]:

@@ -12,8 +12,8 @@ import libvirt
 
 from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import ports
-from lab.hypervisors.libvirt.describe import disk_targets, machine_of, ssh_port_of
-from lab.hypervisors.libvirt.session import Session, owner_of, translated
+from lab.hypervisors.libvirt.describe import disk_targets, forwards_of, machine_of, ssh_port_of
+from lab.hypervisors.libvirt.session import Session, translated
 from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
 from lab.hypervisors.model import (
@@ -44,7 +44,7 @@ class LibvirtHypervisor:
 
     def define(self, spec: MachineSpec) -> Machine:
         """Make a machine, powered off. Raises Conflict, NotFound for a missing disk."""
-        if any(owner_of(domain)[1] == spec.name for domain in self.session.domains()):
+        if any(self.session.name_of(domain) == spec.name for domain in self.session.domains()):
             raise Conflict(f"machine {spec.name}: exists already")
         for attachment in spec.disks:
             self._refuse_attached(attachment.disk)
@@ -200,6 +200,13 @@ class LibvirtHypervisor:
             raise Conflict(f"machine {name}: has no management card")
         return Endpoint("127.0.0.1", port)
 
+    def forwarded(self, name: str, inside: int) -> Endpoint:
+        """Return where another port of a machine answers. Raises NotFound, Conflict for one that is not forwarded."""
+        port = forwards_of(self.session.document(self.session.find(name))).get(inside)
+        if port is None:
+            raise Conflict(f"machine {name}: its port {inside} is not forwarded")
+        return Endpoint("127.0.0.1", port)
+
     def console_log(self, name: str) -> Path:
         """Return the file that records the serial console. Raises NotFound."""
         self.session.find(name)
@@ -225,19 +232,23 @@ class LibvirtHypervisor:
             self.session.connection.close()
 
     def _placement(self, spec: MachineSpec) -> Placement:
-        self.consoles.mkdir(parents=True, exist_ok=True)
+        self.storage.place.make_folder(self.consoles)
         files = [self._file(attachment) for attachment in spec.disks]
         if spec.seed is not None:
             files.append(DiskFile(Path(spec.seed), "raw", SEED_SERIAL, read_only=True))
+        files += [DiskFile(Path(medium.path), "raw", medium.serial, read_only=True) for medium in spec.media]
         for nic in spec.nics:
             self.switches.ensure(nic.network)
+        inside = spec.management.forwards if spec.management else ()
+        free = ports.free_ports(self.session.connection, 1 + len(inside)) if spec.management else []
         return Placement(
             lab=self.session.lab,
             domain_type=self.domain_type,
             disks=tuple(files),
             wiring=tuple(self.switches.wire(nic.network, spec.name) for nic in spec.nics),
-            ssh_port=ports.free_port(self.session.connection) if spec.management else None,
+            ssh_port=free[0] if free else None,
             console=self.consoles / f"{spec.name}.log",
+            forwards=tuple(zip(inside, free[1:], strict=True)),
         )
 
     def _file(self, attachment: DiskAttachment) -> DiskFile:
@@ -247,7 +258,7 @@ class LibvirtHypervisor:
 
     def _users(self) -> dict[str, str]:
         return {
-            path: owner_of(domain)[1]
+            path: self.session.name_of(domain)
             for domain in self.session.domains()
             for path in disk_targets(self.session.document(domain))
         }

@@ -53,7 +53,11 @@ class Session:
         with translated("list of machines"):
             found = self.connection.listAllDomains()
         mine = [domain for domain in found if owner_of(domain)[0] == self.lab]
-        return sorted(mine, key=lambda domain: owner_of(domain)[1])
+        return sorted(mine, key=self.name_of)
+
+    def name_of(self, domain: Any) -> str:
+        """Return what the lab calls the machine of a domain."""
+        return owner_of(domain)[1]
 
     def document(self, domain: Any, *, inactive: bool = False) -> ET.Element:
         """Return a domain's XML; it comes from libvirt itself, so entity tricks are out of question."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import libvirt
 
 from lab.hypervisors.image import inspect_image
+from lab.hypervisors.libvirt.place import LocalPlace, Place
 from lab.hypervisors.libvirt.session import Session, translated
 from lab.hypervisors.libvirt.xml import pool_xml, volume_xml
 from lab.hypervisors.model import DiskId, NetworkSource
@@ -29,6 +29,7 @@ class Storage:
 
     session: Session
     folder: Path
+    place: Place = field(default_factory=LocalPlace)
 
     @property
     def pool_name(self) -> str:
@@ -40,7 +41,7 @@ class Storage:
         try:
             pool = self.session.connection.storagePoolLookupByName(self.pool_name)
         except libvirt.libvirtError:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.place.make_folder(self.folder)
             with translated(f"pool {self.pool_name}"):
                 pool = self.session.connection.storagePoolDefineXML(pool_xml(self.pool_name, self.folder), 0)
         if not pool.isActive():
@@ -162,4 +163,4 @@ class Storage:
                 if pool.isActive():
                     pool.destroy()
                 pool.undefine()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.place.remove_folder(self.folder)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.hypervisors.model import MachineSpec
-from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB
-from lab.networks.protocol import StreamWiring, TapWiring, Wiring
+from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB, possible_processors
+from lab.networks.protocol import BridgeWiring, StreamWiring, TapWiring, Wiring
 
 TAG = "urn:recovery-lab:1"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -41,6 +41,8 @@ class Placement:
     wiring: tuple[Wiring, ...]
     ssh_port: int | None
     console: Path
+    forwards: tuple[tuple[int, int], ...] = ()
+    """More (port of the machine, port of 127.0.0.1)."""
 
 
 def domain_name(lab: str, machine: str) -> str:
@@ -54,15 +56,16 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     _child(domain, "name", domain_name(placement.lab, spec.name))
     _metadata(domain, spec, placement)
     _child(domain, "memory", str(spec.memory_mib), unit="MiB")
-    _child(domain, "vcpu", str(spec.cpus))
+    translated = placement.domain_type == "qemu"
+    _child(domain, "vcpu", str(possible_processors(spec.cpus) if translated else spec.cpus), current=str(spec.cpus))
     system = _child(domain, "os")
     _child(system, "type", "hvm", arch="x86_64", machine="pc")
     features = _child(domain, "features")
     _child(features, "acpi")
-    if placement.domain_type == "qemu":
+    if translated:
         _child(_child(features, "tcg"), "tb-cache", str(TRANSLATION_CACHE_MIB), unit="MiB")
-    processor = _child(domain, "cpu", mode="maximum" if placement.domain_type == "qemu" else "host-passthrough")
-    for feature in LEFT_OUT if placement.domain_type == "qemu" else ():
+    processor = _child(domain, "cpu", mode="maximum" if translated else "host-passthrough")
+    for feature in LEFT_OUT if translated else ():
         _child(processor, "feature", name=feature, policy="disable")
     _child(domain, "on_poweroff", "destroy")
     _child(domain, "on_reboot", "restart")
@@ -104,15 +107,17 @@ def pool_xml(name: str, folder: Path) -> str:
     return ET.tostring(pool, encoding="unicode")
 
 
-def volume_xml(name: str, size_bytes: int, *, backing: Path | None = None, backing_format: str = "raw") -> str:
-    """Return the document of a sparse raw disk, or of a qcow2 overlay when it has a backing image."""
+def volume_xml(
+    name: str, size_bytes: int, *, kind: str = "raw", backing: Path | None = None, backing_format: str = "raw"
+) -> str:
+    """Return the document of a sparse disk, or of a qcow2 overlay when it has a backing image."""
     volume = ET.Element("volume")
     _child(volume, "name", name)
     _child(volume, "capacity", str(size_bytes), unit="bytes")
-    if backing is None:
+    if backing is None and kind == "raw":
         _child(volume, "allocation", "0", unit="bytes")
     target = _child(volume, "target")
-    _child(target, "format", type="raw" if backing is None else "qcow2")
+    _child(target, "format", type=kind if backing is None else "qcow2")
     if backing is not None:
         store = _child(volume, "backingStore")
         _child(store, "path", str(backing))
@@ -133,6 +138,8 @@ def _metadata(domain: ET.Element, spec: MachineSpec, placement: Placement) -> No
         ET.SubElement(owner, f"{{{TAG}}}nic", {"network": nic.network, "mac": nic.mac})
     if placement.ssh_port is not None:
         ET.SubElement(owner, f"{{{TAG}}}ssh", {"port": str(placement.ssh_port)})
+    for inside, port in placement.forwards:
+        ET.SubElement(owner, f"{{{TAG}}}forward", {"inside": str(inside), "port": str(port)})
 
 
 def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> None:
@@ -144,7 +151,9 @@ def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> Non
         devices.append(disk_element(file, target, boot=position == 0))
     for nic, wiring in zip(spec.nics, placement.wiring, strict=True):
         if isinstance(wiring, TapWiring):
-            _tap_interface(devices, nic.mac, wiring)
+            _interface(devices, nic.mac, "ethernet", "target", dev=wiring.device)
+        elif isinstance(wiring, BridgeWiring):
+            _interface(devices, nic.mac, "bridge", "source", bridge=wiring.bridge)
     serial = _child(devices, "serial", type="file")
     _child(serial, "source", path=str(placement.console), append="on")
     _child(serial, "target", port="0")
@@ -154,10 +163,10 @@ def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> Non
     _child(entropy, "backend", "/dev/urandom", model="random")
 
 
-def _tap_interface(devices: ET.Element, mac: str, wiring: TapWiring) -> None:
-    interface = _child(devices, "interface", type="ethernet")
+def _interface(devices: ET.Element, mac: str, kind: str, end: str, **what: str) -> None:
+    interface = _child(devices, "interface", type=kind)
     _child(interface, "mac", address=mac)
-    _child(interface, "target", dev=wiring.device)
+    _child(interface, end, **what)
     _child(interface, "model", type="virtio")
     _child(interface, "rom", enabled="no")
 
@@ -167,8 +176,11 @@ def _command_line(domain: ET.Element, spec: MachineSpec, placement: Placement) -
     slot = MANAGEMENT_SLOT
     if spec.management is not None and placement.ssh_port is not None:
         restrict = "off" if spec.management.host_access else "on"
-        forward = f"hostfwd=tcp:127.0.0.1:{placement.ssh_port}-:22"
-        arguments += ["-netdev", f"user,id=management,restrict={restrict},{forward}"]
+        forwards = ",".join(
+            f"hostfwd=tcp:127.0.0.1:{port}-:{inside}"
+            for inside, port in ((22, placement.ssh_port), *placement.forwards)
+        )
+        arguments += ["-netdev", f"user,id=management,restrict={restrict},{forwards}"]
         arguments += ["-device", _network_device("management", spec.management.mac, slot)]
     for position, (nic, wiring) in enumerate(zip(spec.nics, placement.wiring, strict=True)):
         if isinstance(wiring, StreamWiring):

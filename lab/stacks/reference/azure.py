@@ -83,11 +83,13 @@ def setup_steps(topology: Topology) -> list[SetupStep]:
     azure = topology.azure
     if azure is None:
         return []
-    machines = sorted(topology.stack.protect)
+    machines = sorted(topology.stack.protected)
+    # Hyper-V hosts go to Azure by themselves: no configuration server is added for them (seed L96-101).
+    server = [] if azure.source == "hyper-v" else [configuration_server_name(topology)]
     return [
         SetupStep("vault", f"{topology.name}-vault", {}),
         SetupStep("goal", "azure", {"source": azure.source}),
-        SetupStep("configuration-server", configuration_server_name(topology), {}),
+        *(SetupStep("configuration-server", name, {}) for name in server),
         SetupStep("servers", server_name(topology), {"kind": azure.source, "machines": machines}),
         *(SetupStep("policy", name, policy_document(policy)) for name, policy in topology.stack.policies.items()),
     ]

@@ -30,6 +30,7 @@ from lab.stacks.reference.components import (
     fabric_config,
     server_config,
 )
+from lab.stacks.reference.hosts import provider_config
 from lab.stacks.reference.secrets import pairing_passphrase
 from lab.topology.model import HypervHost, LibvirtHost, Role, Topology
 from lab.waiting import Deadline, wait_until
@@ -39,6 +40,8 @@ INSTALL_SECONDS = 300.0
 FABRIC_SECONDS = 30.0
 CONSOLE_COMMAND = "/usr/local/bin/recovery-console"
 PUSH_FOLDER = f"{ETC}/push"
+SERVERS = (Role.PROCESS_SERVER, Role.MASTER_TARGET)
+PROVIDERS = (Role.HYPERVISOR_HOST, Role.VMM_SERVER)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def deploy(lab: Lab, board: Board) -> Credentials:
     package = lab.folder.stack / "package.tar.gz"
     build_package(package)
     passphrase = pairing_passphrase(lab.topology)
-    ports = {site: _free_port() for site in lab.topology.sites}
+    # A machine that is replicated from its host has a provider where others have a fabric.
+    ports = {site: _free_port() for site in lab.topology.sites} if lab.topology.stack.protect else {}
     _install_configuration_server(lab, board, package, passphrase, ports)
     azure = lab.topology.azure
     if azure is not None:
@@ -165,26 +169,33 @@ def _start_fabric(lab: Lab, board: Board, site: str, port: int) -> None:
 
 
 def _install_servers(lab: Lab, board: Board, package: Path, passphrase: str) -> None:
-    roles = (Role.PROCESS_SERVER, Role.MASTER_TARGET)
-    names = sorted({name for role in roles for name in lab.topology.machines_with(role)})
+    names = sorted({name for role in (*SERVERS, *PROVIDERS) for name in lab.topology.machines_with(role)})
 
     def install(name: str) -> None:
         machine = lab.machine(name)
         _send(machine, package)
         machine.ssh.put(passphrase.encode(), f"{WORK}/passphrase", mode=0o600)
         machine.ssh.put((lab.folder.stack / "ca.pem").read_bytes(), f"{WORK}/ca.pem")
-        for role in (role for role in roles if role in lab.topology.machines[name].roles):
-            board.step(f"{name} {role.value}", "installing")
-            if role is Role.PROCESS_SERVER:
+        for config in _configurations(lab.topology, name):
+            kind = config["kind"]
+            board.step(f"{name} {kind}", "installing")
+            if kind == Role.PROCESS_SERVER.value:
                 _hand_over_push_files(lab, machine, package, passphrase)
             arguments = ("--passphrase-file", f"{WORK}/passphrase", "--ca", f"{WORK}/ca.pem")
-            config = server_config(lab.topology, role, name, _data_port(lab.topology, role))
-            _run_installer(machine, role.value, config, *arguments)
-            board.step(f"{name} {role.value}", "ready")
+            _run_installer(machine, kind, config, *arguments)
+            board.step(f"{name} {kind}", "ready")
         machine.ssh.check("rm", "-rf", WORK)
 
     with ThreadPoolExecutor(len(names), thread_name_prefix="deploy") as pool:
         list(pool.map(install, names))
+
+
+def _configurations(topology: Topology, machine: str) -> list[JSON]:
+    """Return the configurations of all that is installed on a machine."""
+    roles = topology.machines[machine].roles
+    servers = [role for role in SERVERS if role in roles]
+    found = [server_config(topology, role, machine, _data_port(topology, role)) for role in servers]
+    return [*found, provider_config(topology, machine)] if set(PROVIDERS) & set(roles) else found
 
 
 def _hand_over_push_files(lab: Lab, machine: LabMachine, package: Path, passphrase: str) -> None:

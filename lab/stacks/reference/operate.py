@@ -20,6 +20,7 @@ from lab.stacks.reference.components import (
     mobility_settings,
 )
 from lab.stacks.reference.deploy import PUSH_FOLDER
+from lab.stacks.reference.hosts import host_settings, management_documents
 from lab.stacks.reference.settings import group_document, machine_settings, plan_document, policy_document
 from lab.topology.model import Topology
 from lab.topology.naming import mac_for
@@ -30,7 +31,10 @@ def operated(lab: Lab) -> Iterator[ReferenceStack]:
     """Yield the stack, with the topology's policies, plans and protection settings handed over."""
     topology = lab.topology
     server = configuration_server_name(topology)
-    settings = {name: protection_settings(topology, name) for name in topology.stack.protect}
+    settings = {name: protection_settings(topology, name) for name in topology.stack.protect} | {
+        name: host_settings(topology, lab.folder.name, name, partial(mac_for, topology.name))
+        for name in topology.stack.protect_from_host
+    }
     with (
         lab.machine(server).ssh.tunnel("127.0.0.1", PORT) as tunnel,
         ReferenceStack(
@@ -43,6 +47,8 @@ def operated(lab: Lab) -> Iterator[ReferenceStack]:
     ):
         for name, policy in topology.stack.policies.items():
             _hand_over(stack, name, policy_document(policy))
+        for path, document in management_documents(topology):
+            stack.call("PUT", path, document)
         for name in topology.stack.groups:
             _hand_over_group(stack, settings, name, group_document(topology, name))
         for name, plan in topology.stack.plans.items():

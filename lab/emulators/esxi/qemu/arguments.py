@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.emulators.esxi.backend import CardPlug, DiskPlug, Hardware, UserLink
 from lab.emulators.esxi.disk_files import Layer
-from lab.hypervisors.translated import PROCESSOR, TRANSLATION_CACHE_MIB
+from lab.hypervisors.translated import PROCESSOR, TRANSLATION_CACHE_MIB, processors
 from lab.networks.protocol import StreamWiring, TapWiring, Wiring
 
 PROGRAM = "qemu-system-x86_64"
@@ -83,7 +83,8 @@ def machine_arguments(
     hardware: Hardware, layers: Sequence[Sequence[Layer]], netdevs: Sequence[dict[str, Any]], acceleration: str
 ) -> list[str]:
     """Return the arguments of a machine without its name and monitor; ``layers`` are those of each disk."""
-    words = ["-machine", "pc", *ACCELERATORS[acceleration], "-m", str(hardware.memory_mib), "-smp", str(hardware.cpus)]
+    words = ["-machine", "pc", *ACCELERATORS[acceleration], "-m", str(hardware.memory_mib)]
+    words += ["-smp", processors(hardware.cpus, translated=acceleration == "tcg")]
     words += ["-nodefaults", "-display", "none", "-device", "virtio-rng-pci"]
     for position, (disk, chain) in enumerate(zip(hardware.disks, layers, strict=True)):
         for node in block_nodes(chain):

@@ -107,7 +107,7 @@ class FailbackFromAzure:
             "disks": [{**disk, "place": places[disk["index"]]} for disk in described(settings.disks)],
             "cpus": settings.cpus,
             "memory_mib": settings.memory_mib,
-            "nics": [],
+            "nics": [{"network": card.network, "mac": card.mac} for card in settings.failback_nics],
         }
         await hosts.at(host, "start-guest", document)
 

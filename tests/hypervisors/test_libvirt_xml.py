@@ -1,0 +1,46 @@
+"""The document that defines a machine in libvirt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import pytest
+from defusedxml import ElementTree
+
+from lab.hypervisors.libvirt.xml import Placement, domain_xml
+from lab.hypervisors.model import MachineSpec
+from lab.hypervisors.translated import LEFT_OUT
+
+
+def document(domain_type: str, cpus: int = 1) -> Element:
+    spec = MachineSpec("app1", cpus, 256, (), (), None)
+    return ElementTree.fromstring(domain_xml(spec, Placement("a", domain_type, (), (), None, Path("/console"))))
+
+
+def processor(domain_type: str) -> tuple[str, dict[str, str]]:
+    cpu = document(domain_type).find("cpu")
+    return cpu.get("mode"), {feature.get("name"): feature.get("policy") for feature in cpu}
+
+
+def test_a_translated_machine_lacks_what_is_slow_there() -> None:
+    mode, features = processor("qemu")
+    assert mode == "maximum"
+    assert features == dict.fromkeys(LEFT_OUT, "disable")
+
+
+@pytest.mark.parametrize("needed", ["svm", "aes"])
+def test_nested_machines_and_encryption_keep_what_they_need(needed: str) -> None:
+    assert needed not in processor("qemu")[1]
+
+
+def test_with_acceleration_it_is_the_hosts_processor() -> None:
+    assert processor("kvm") == ("host-passthrough", {})
+
+
+@pytest.mark.parametrize(
+    ("domain_type", "cpus", "room"), [("qemu", 1, "2"), ("qemu", 4, "4"), ("kvm", 1, "1"), ("kvm", 2, "2")]
+)
+def test_a_translated_machine_has_room_for_a_second_processor(domain_type: str, cpus: int, room: str) -> None:
+    vcpu = document(domain_type, cpus).find("vcpu")
+    assert (vcpu.text, vcpu.get("current")) == (room, str(cpus))

@@ -29,7 +29,7 @@ DRIVE_MODULES = ("ata_piix", "ahci", "xhci_pci", "ehci_pci", "usb_storage", "sr_
 GRUB_MODULES = ("biosdisk", "iso9660", "linux", "normal", "configfile", "serial", "terminal", "boot")
 KERNEL_ARGUMENTS = (
     *("boot=lab-install", "console=ttyS0", "quiet", "loglevel=4", "net.ifnames=0"),
-    *("mitigations=off", "no_timer_check", "tsc=nowatchdog"),
+    *("mitigations=off", "no_timer_check", "tsc=reliable"),
 )
 GRUB_CONFIG = f"""serial --unit=0 --speed=115200
 terminal_output serial

@@ -16,7 +16,7 @@ from lab.provision.processes import spawn
 from lab.provision.state import EsxiAccess, HypervAccess
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 def start_emulated(

@@ -15,7 +15,7 @@ OWN = "recovery"
 """Everything that the reference stack puts on a machine carries it in its name."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def untouched(stack: Stack, everyone: list[Protected], lab: Lab) -> dict[str, Record]:
     """Physical machines as they were before the agent came, by name; without those that have it already."""
     there = {component.id for component in stack.components()}

@@ -57,6 +57,14 @@ def bare(bare_home: Home) -> Iterator[tuple[LabFolder, LabState]]:
     bare_home.labs.mkdir(exist_ok=True)
     bare_home.labs.chmod(0o711)
     folder.make()
+    try:
+        yield folder, _made(folder)
+    finally:
+        tear_down(bare_home, folder.name, board())
+    assert left_over(folder) == []
+
+
+def _made(folder: LabFolder) -> LabState:
     topology = load_topology(TOPOLOGY)
     access = make_stand_in(topology, "app1", folder, "tcg")
     state = LabState(
@@ -70,9 +78,7 @@ def bare(bare_home: Home) -> Iterator[tuple[LabFolder, LabState]]:
         physical={"app1": access},
     )
     save_state(folder, state)
-    yield folder, state
-    tear_down(bare_home, folder.name, board())
-    assert left_over(folder) == []
+    return state
 
 
 def board() -> ConsoleBoard:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lab.errors import LabError
 
-_FAMILIES = ("planning", "reporting", "evidence", "catalogue", "history", "sensitivity", "labs", "emulating")
+_FAMILIES = ("planning", "reporting", "evidence", "catalogue", "history", "sensitivity", "labs", "saving", "emulating")
 
 
 def application() -> typer.Typer:

@@ -41,6 +41,7 @@ class EventKind(StrEnum):
     PORTS = "ports"
     TIMELINE = "timeline"
     SENSITIVITY = "sensitivity"
+    PHASE = "phase"
     RUN_ENDED = "run-ended"
 
 

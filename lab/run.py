@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,8 +29,18 @@ from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.lease import leased
 from lab.provision.runnable import facts_for, refuse_unrunnable
-from lab.provision.up import bring_up, open_lab, refuse_if_up
-from lab.runs import ALLURE_FOLDER, JUNIT_FILE, end_run, new_run_directory, record_sensitivity, start_run
+from lab.provision.state import LabState
+from lab.provision.up import open_lab, refuse_if_up
+from lab.runs import (
+    ALLURE_FOLDER,
+    JUNIT_FILE,
+    LEDGER_FILE,
+    end_run,
+    new_run_directory,
+    record_sensitivity,
+    start_run,
+)
+from lab.saved.ready import make_ready
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 from reports.allure import write_allure_environment
@@ -38,6 +49,7 @@ from reports.bundle.seal import seal
 from reports.certificate import HTML_FILE, as_json, catalogue_of, write_certificate
 from reports.model import Certificate
 from reports.pdf import write_pdf
+from reports.profile import CPU
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 INTERRUPTED = 130
@@ -66,9 +78,18 @@ class Outcome:
 
 
 def run_topology(
-    file: Path, *, name: str | None, keep: Keep, out: Path, pytest_arguments: Sequence[str], terminal: Console
+    file: Path,
+    *,
+    name: str | None,
+    keep: Keep,
+    out: Path,
+    pytest_arguments: Sequence[str],
+    terminal: Console,
+    fresh: bool = False,
 ) -> Outcome:
     """Run the suites on a topology and write the certificate, whatever happens on the way.
+
+    ``fresh``: boot all machines, also if a saved lab fits, and save none.
 
     Raises:
         LabError: this machine lacks something, or the lab did not come up; nothing is left running unless asked for.
@@ -87,13 +108,15 @@ def run_topology(
         record_sensitivity(ledger, home.folder)
         write_allure_environment(run_dir)
         began = time.monotonic()
-        with _taken_down(home, lab_name, keep, terminal) as state, PeakMemory(lab_name) as memory:
+        with _taken_down(home, lab_name, keep, terminal, ledger) as state, PeakMemory(lab_name) as memory:
             exit_code = _up_and_test(
-                topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments
+                topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments, fresh=fresh
             )
             state.passed = exit_code == 0
-            _keep_artifacts(topology, home, lab_name, run_dir)
+            with _phase(ledger, "logs and consoles"):
+                _keep_artifacts(topology, home, lab_name, run_dir)
         _measure(ledger, "run-seconds", time.monotonic() - began, "s", "from the first machine to the last one gone")
+        _measure(ledger, CPU, _own_cpu_seconds(), "s", "the lab and its tests, machines left out")
         _measure(ledger, "peak-memory-mib", memory.peak_mib, "MiB", "all machines and the lab itself")
         end_run(ledger, exit_code)
     return _certify(run_dir, out, terminal, key)
@@ -105,7 +128,7 @@ class _Ending:
 
 
 @contextmanager
-def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console) -> Iterator[_Ending]:
+def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console, ledger: Ledger) -> Iterator[_Ending]:
     """Take the lab down at the end of the block, also after Ctrl-C, unless it is to be kept."""
     ending = _Ending()
     try:
@@ -114,17 +137,27 @@ def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console) -> Ite
         if keep.keeps(passed=ending.passed):
             terminal.print(f"machines are kept: lab status, lab ssh MACHINE --name {lab_name}, lab down {lab_name}")
         else:
-            with ConsoleBoard(terminal, f"lab {lab_name}") as board:
+            with _phase(ledger, "removal"), ConsoleBoard(terminal, f"lab {lab_name}") as board:
                 tear_down(home, lab_name, board)
 
 
 def _up_and_test(
-    topology: Topology, home: Home, lab_name: str, terminal: Console, *, run_dir: Path, pytest_arguments: Sequence[str]
+    topology: Topology,
+    home: Home,
+    lab_name: str,
+    terminal: Console,
+    *,
+    run_dir: Path,
+    pytest_arguments: Sequence[str],
+    fresh: bool,
 ) -> int:
     """Return pytest's exit code; a lab that does not come up is recorded and ends the run."""
+    ledger = Ledger(run_dir / LEDGER_FILE)
     try:
-        with ConsoleBoard(terminal, f"lab {lab_name}") as board:
-            bring_up(topology, home, lab_name, board).close()
+        with _phase(ledger, "machines"), ConsoleBoard(terminal, f"lab {lab_name}") as board:
+            lab = make_ready(topology, home, lab_name, board, fresh=fresh)
+            record_origin(ledger, lab.state)
+            lab.close()
     except LabError as error:
         terminal.print(str(error), style="red", markup=False)
         (run_dir / "not-up.txt").write_text(f"{error}\n", encoding="utf-8")
@@ -139,12 +172,38 @@ def _up_and_test(
     # Of its own: other runs of pytest by this user remove the oldest of the common folders, and a run takes long.
     with tempfile.TemporaryDirectory(prefix="recovery-lab-suites-") as scratch:
         command.append(f"--basetemp={scratch}/pytest")
-        with subprocess.Popen(command, cwd=SUITES.parent, env=environment) as child:
+        with _phase(ledger, "suites"), subprocess.Popen(command, cwd=SUITES.parent, env=environment) as child:
             try:
                 return child.wait()
             except KeyboardInterrupt:
                 child.wait()
                 return INTERRUPTED
+
+
+@contextmanager
+def _phase(ledger: Ledger, name: str) -> Iterator[None]:
+    """Record how long the block took, however it ends."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = time.monotonic() - began
+        ledger.record(EventKind.PHASE, "lab run", f"{name} took {seconds:.1f} s", {"name": name, "seconds": seconds})
+
+
+def _own_cpu_seconds() -> float:
+    """Return what this process and those that it waited for have computed."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def record_origin(ledger: Ledger, state: LabState) -> None:
+    """Record whether the machines were booted for this run or went on from a saved lab."""
+    origin = "booted for this run"
+    if state.went_on is not None:
+        taken = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(state.went_on.taken_ns // 10**9))
+        origin = f"went on from saved lab {state.went_on.key}, taken {taken} UTC"
+    ledger.record(EventKind.ENVIRONMENT, "lab run", f"machines: {origin}", {"machines": origin})
 
 
 def _measure(ledger: Ledger, name: str, value: float, unit: str, context: str) -> None:

@@ -58,11 +58,16 @@ def start_run(run_dir: Path, topology: Topology, facts: Facts) -> Ledger:
 
 def stack_build() -> str:
     """Return the SHA-256 of the reference stack's sources: two builds with the same one behave the same."""
-    folder = Path(__file__).parent / "replication"
+    return sources_digest(Path(__file__).parent / "replication")
+
+
+def sources_digest(*folders: Path) -> str:
+    """Return the SHA-256 of all files below some folders, compiled ones left out."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        name = path.relative_to(folder).as_posix().encode()
-        digest.update(hashlib.sha256(name).digest() + hashlib.sha256(path.read_bytes()).digest())
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+            name = path.relative_to(folder).as_posix().encode()
+            digest.update(hashlib.sha256(name).digest() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 

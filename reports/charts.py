@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from reports.model import Measurement, SeededDefect, Sensitivity, Timeline
+from reports.model import Measurement, Profile, SeededDefect, Sensitivity, Timeline
 
 BASELINE = "baseline-rate"
 
@@ -30,6 +30,8 @@ _SETTINGS: Any = {
 }
 _INK = "#1f4e79"
 _LABEL_LENGTH = 34
+_TESTS_DEPTH = 2
+_ROOM_FOR_NAME = 0.09
 
 
 def chart(measurements: Sequence[Measurement]) -> str:
@@ -100,6 +102,25 @@ def sensitivity_chart(sensitivity: Sensitivity) -> str:
         axes.legend(frameon=False, fontsize=8, ncols=len(kinds), loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
     return _drawn(draw, 1.1 + 0.3 * len(parts), "sensitivity")
+
+
+def profile_chart(profile: Profile) -> str:
+    """Return an inline SVG of where the time went: phases above, the subjects below them, tests at the bottom."""
+    shades = ("#1f4e79", "#486581", "#829ab1", "#bcccdc")
+
+    def draw(axes: Any) -> None:
+        for number, span in enumerate(profile.spans):
+            colour = shades[(span.depth + number) % len(shades)]
+            axes.barh(span.depth, span.seconds, left=span.began_s, color=colour, height=0.92, linewidth=0)
+            if span.depth < _TESTS_DEPTH and span.seconds > profile.seconds * _ROOM_FOR_NAME:
+                middle = span.began_s + span.seconds / 2
+                axes.annotate(span.name, (middle, span.depth), ha="center", va="center", color="white", fontsize=7)
+        axes.set_yticks(range(_TESTS_DEPTH + 1), ["phase", "subject", "test"])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set(xlim=(0, profile.seconds), xlabel="seconds from the start of the run")
+
+    return _drawn(draw, 1.9, "where the time went")
 
 
 def history_chart(points: Sequence[tuple[str, float]], unit: str, title: str) -> str:

@@ -6,6 +6,7 @@ What the fold reads of each kind of event (``data``):
 - ``test``: nodeid, outcome, duration, requirements, evidence, message
 - ``measurement``: name, value, unit, n, context (text or mapping), samples (optional)
 - ``run-ended``: exit_code
+- ``phase``: see ``reports.profile``
 - ``ports``, ``proof``, ``timeline``, ``sensitivity``: see ``reports.chapters``
 """
 
@@ -30,6 +31,7 @@ from reports.model import (
     TestResult,
     Verdict,
 )
+from reports.profile import profile
 
 LIMITS = (
     "Experiments show the presence of errors, not their absence: a pass says that these tests found none.",
@@ -68,6 +70,7 @@ def fold(events: Sequence[Event], catalogue: Catalogue, problems: Iterable[str] 
         proofs=chapters.proofs(events, tests),
         timelines=chapters.timelines(events),
         sensitivity=sensitivity,
+        profile=profile(events),
     )
 
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.charts import BASELINE, beside_chart, chart, sensitivity_chart, timeline_chart
+from reports.charts import BASELINE, beside_chart, chart, profile_chart, sensitivity_chart, timeline_chart
 from reports.model import Certificate, Measurement, RequirementResult, Status, Verdict
 
 _HEADLINES = {
@@ -79,6 +79,7 @@ def render(certificate: Certificate) -> str:
         timelines=[(item, _svg(timeline_chart(item))) for item in certificate.timelines],
         sensitivity=certificate.sensitivity and _svg(sensitivity_chart(certificate.sensitivity)),
         deviations=deviations(certificate.requirements),
+        profile=certificate.profile and _svg(profile_chart(certificate.profile)),
     )
 
 

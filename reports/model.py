@@ -192,6 +192,36 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
+class ProfileSpan:
+    """Something that took time: a phase (depth 0), a subject of the suites (1), a test (2). Seconds from the start."""
+
+    depth: int
+    name: str
+    began_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a run went. ``harness_cpu_s``: what the lab and its tests computed, machines left out."""
+
+    seconds: float
+    spans: tuple[ProfileSpan, ...]
+    harness_cpu_s: float | None
+
+    def of_depth(self, depth: int) -> tuple[ProfileSpan, ...]:
+        """Return the spans of one depth, the longest first."""
+        return tuple(sorted((span for span in self.spans if span.depth == depth), key=lambda span: -span.seconds))
+
+    @property
+    def harness_share(self) -> float | None:
+        """The part of the time in which the harness computed, had it never done so while machines worked: at most."""
+        if self.harness_cpu_s is None or self.seconds <= 0:
+            return None
+        return min(1.0, self.harness_cpu_s / self.seconds)
+
+
+@dataclass(frozen=True)
 class Certificate:
     """Everything that ``certificate.json`` and ``certificate.html`` say."""
 
@@ -212,3 +242,4 @@ class Certificate:
     proofs: tuple[Proof, ...] = ()
     timelines: tuple[Timeline, ...] = ()
     sensitivity: Sensitivity | None = None
+    profile: Profile | None = None

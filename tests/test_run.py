@@ -9,9 +9,10 @@ from rich.console import Console
 
 import lab.run
 from lab.errors import LabError
+from lab.ledger import EventKind, Ledger, read_ledger
 from lab.provision.home import Home
-from lab.provision.state import LabState, Phase, save_state
-from lab.run import Keep, run_topology
+from lab.provision.state import LabState, Phase, WentOn, save_state
+from lab.run import Keep, record_origin, run_topology
 
 TOPOLOGY = Path(__file__).resolve().parents[1] / "topologies/embedded.yaml"
 
@@ -39,3 +40,30 @@ def test_a_lab_that_is_up_is_refused_and_left_alone(tmp_path: Path, monkeypatch:
     assert not torn_down
     assert folder.state.exists()
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("went_on", "origin"),
+    [
+        (None, "booted for this run"),
+        (
+            WentOn(key="abc", taken_ns=1_700_000_000 * 10**9),
+            "went on from saved lab abc, taken 2023-11-14 22:13:20 UTC",
+        ),
+    ],
+)
+def test_a_run_says_where_its_machines_come_from(tmp_path: Path, went_on: WentOn | None, origin: str) -> None:
+    state = LabState(
+        lab="embedded",
+        topology=TOPOLOGY,
+        topology_digest="",
+        host_uris=(),
+        acceleration="tcg",
+        phase=Phase.UP,
+        host_keys={},
+        went_on=went_on,
+    )
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    record_origin(ledger, state)
+    (event,) = read_ledger(ledger.path)
+    assert (event.kind, event.data) == (EventKind.ENVIRONMENT, {"machines": origin})

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import azure, churn, esxi, groups, hyperv, lab_up, last_run, oracle, replication
+from lab.bench import azure, churn, esxi, groups, hyperv, lab_up, lab_up_warm, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -27,6 +27,7 @@ from lab.topology.model import Topology
 
 NAMES = (
     lab_up.NAME,
+    lab_up_warm.NAME,
     replication.NAME,
     churn.NAME,
     groups.NAME,
@@ -48,7 +49,7 @@ ALONE: dict[str, Callable[[int], Row]] = {
     hyperv.NAME: hyperv.hyperv_command,
 }
 """Rows that need no lab."""
-ON_MACHINES = frozenset({lab_up.NAME, replication.NAME, churn.NAME})
+ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn.NAME})
 Report = Callable[[list[Row]], None]
 
 
@@ -106,6 +107,8 @@ def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console
     home, name = Home.default(), lab_up.LAB
     with leased(home, name), ConsoleBoard(console, "bench") as board:
         try:
+            if lab_up_warm.NAME in chosen:
+                report(lab_up_warm.lab_up_warm(topology, home, board, times))
             if lab_up.NAME in chosen:
                 report([lab_up.lab_up(topology, home, board, times)])
             if chosen & {replication.NAME, churn.NAME}:

@@ -73,7 +73,7 @@ def started(machines: Sequence[BareMachine], mode: str) -> Iterator[dict[str, su
     """Start the machines side by side; end them by their ids when the block ends, however it ends."""
     with ExitStack() as stack:
         processes: dict[str, subprocess.Popen[bytes]] = {}
-        stack.callback(lambda: _end(list(processes.values())))
+        stack.callback(lambda: end_all(list(processes.values())))
         for machine in machines:
             stack.callback(machine.ssh.close)
             command = [*_TIED_TO_US, *qemu_command(machine, mode)]
@@ -114,7 +114,8 @@ def _block(disk: BareDisk, node: str) -> dict[str, object]:
     }
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def end_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes that we started: politely, then not."""
     for process in processes:
         process.terminate()
     deadline = Deadline.after(END_SECONDS)

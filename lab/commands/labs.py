@@ -13,6 +13,7 @@ from lab.commands.terminal import console, plain_table
 from lab.errors import BadInput, LabError
 
 Name = Annotated[str | None, typer.Option("--name", help="Name of the lab; the topology's name if not given.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Boot, also if a saved lab fits, and save none.")]
 File = Annotated[Path, typer.Argument(help="Topology file.")]
 
 
@@ -26,20 +27,28 @@ def register(app: typer.Typer) -> None:
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 
 
-def up(file: File, name: Name = None) -> None:
-    """Make the machines of a topology and wait until all let us log in."""
+def up(file: File, name: Name = None, fresh: Fresh = False) -> None:
+    """Make the machines of a topology and wait until all let us log in.
+
+    The stack is installed on them too, and the lab saved, so that the next one goes on from there. With --fresh, or
+    where labs cannot be saved, they are just booted.
+    """
     from lab.provision.board import ConsoleBoard
     from lab.provision.home import Home
     from lab.provision.lease import leased
     from lab.provision.runnable import facts_for, refuse_unrunnable
-    from lab.provision.up import bring_up
+    from lab.saved.ready import deployed_and_saved, make_ready
     from lab.topology.load import load_topology
 
     topology = load_topology(file)
     home, lab_name = Home.default(), name or topology.name
     refuse_unrunnable(topology, facts_for(topology, home.folder))
     with leased(home, lab_name), ConsoleBoard(console(), f"lab {lab_name}") as board:
-        bring_up(topology, home, lab_name, board).close()
+        lab = make_ready(topology, home, lab_name, board, fresh=fresh)
+        if lab.state.save_as:
+            with deployed_and_saved(lab, home, board):
+                pass
+        lab.close()
     console().print(f"log in: lab ssh {next(iter(topology.machines))} --name {lab_name}; end: lab down {lab_name}")
 
 
@@ -49,8 +58,12 @@ def down(what: Annotated[str | None, typer.Argument(help="Name of the lab, or it
     from lab.provision.down import tear_down
     from lab.provision.home import Home
     from lab.provision.lease import leased
+    from lab.saved.store import SavedLabs
 
     home = Home.default()
+    if home.saved.is_dir():
+        for left in SavedLabs(home.saved).sweep():
+            console().print(f"{left}: a saved lab that was left half made, removed")
     names = [_lab_name(what)] if what else home.lab_names()
     for lab_name in names:
         with leased(home, lab_name), ConsoleBoard(console(), f"lab {lab_name}") as board:
@@ -139,16 +152,26 @@ def power(
 def run(
     context: typer.Context,
     file: File,
+    *,
     keep: Annotated[str, typer.Option(help="Keep the machines: never, on-failure or always.")] = "never",
     name: Name = None,
     out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports/out"),
+    fresh: Fresh = False,
 ) -> None:
     """Bring a topology up, run the suites on it, write the certificate, take it down."""
     from lab.run import Keep, run_topology
 
     if keep not in {choice.value for choice in Keep}:
         raise BadInput(f"--keep is never, on-failure or always, not {keep!r}")
-    outcome = run_topology(file, name=name, keep=Keep(keep), out=out, pytest_arguments=context.args, terminal=console())
+    outcome = run_topology(
+        file,
+        name=name,
+        keep=Keep(keep),
+        out=out,
+        pytest_arguments=context.args,
+        terminal=console(),
+        fresh=fresh,
+    )
     if not outcome.passed:
         raise LabError(f"verdict: {outcome.verdict}", hint=f"certificate: {outcome.certificate}")
 

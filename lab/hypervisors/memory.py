@@ -17,10 +17,60 @@ from lab.hypervisors.model import (
     NetworkSource,
     PowerState,
 )
-from lab.hypervisors.protocols import Conflict, NotFound
+from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 from lab.waiting import Deadline
 
 SSH_PORT = 22
+
+
+class MemorySaving:
+    """Implements ``protocols.Saving``; a saved machine is its shape: cards and processors, memory and serials."""
+
+    def __init__(self, host: MemoryHypervisor) -> None:
+        self._host = host
+
+    def platform(self) -> Mapping[str, str]:
+        """Return nothing that could change."""
+        return {"hypervisor": "memory"}
+
+    def pause(self, name: str) -> None:
+        """Stop a machine's processors. Raises NotFound, Conflict when it is off."""
+        self._refuse_off(name)
+        self._host.pause(name)
+
+    def resume(self, name: str) -> None:
+        """Let a paused machine run. Raises NotFound, Conflict when it is off."""
+        self._refuse_off(name)
+        self._host.power_on(name)
+
+    def save(self, name: str, state: Path, memory: Path, deadline: Deadline) -> None:  # noqa: ARG002 - takes no time
+        """Write a paused machine's shape. Raises NotFound, Conflict."""
+        spec = self._host.spec(name)
+        if self._host.power(name) is not PowerState.PAUSED or not spec.saveable:
+            raise Conflict(f"machine {name}: has to be paused, and made to be saved")
+        for file, text in ((state, _shape(spec)), (memory, "")):
+            with file.open("x", encoding="utf-8") as opened:
+                opened.write(text)
+
+    def save_disk(self, disk: DiskId, target: Path) -> None:
+        """Write the zeros that a disk here is made of. Raises NotFound."""
+        self._host.export_disk(disk, target)
+
+    def go_on(self, name: str, state: Path, memory: Path, deadline: Deadline) -> None:  # noqa: ARG002 - takes no time
+        """Start a machine of the saved shape, paused. Raises NotFound, Conflict, HypervisorError."""
+        if self._host.power(name) is not PowerState.OFF:
+            raise Conflict(f"machine {name}: is running")
+        if not memory.exists() or state.read_text(encoding="utf-8") != _shape(self._host.spec(name)):
+            raise HypervisorError(f"machine {name}: is not as the saved one was")
+        self._host.pause(name)
+
+    def _refuse_off(self, name: str) -> None:
+        if self._host.power(name) is PowerState.OFF:
+            raise Conflict(f"machine {name}: is off")
+
+
+def _shape(spec: MachineSpec) -> str:
+    return repr((spec.cpus, spec.memory_mib, spec.nics, [item.serial for item in spec.disks]))
 
 
 class MemoryHypervisor:
@@ -83,6 +133,11 @@ class MemoryHypervisor:
     def pause(self, name: str) -> None:
         """Stop a machine's processors. Raises NotFound."""
         self._switch(name, PowerState.PAUSED)
+
+    @property
+    def saving(self) -> MemorySaving:
+        """The ability to save machines and to go on from there."""
+        return MemorySaving(self)
 
     def shut_down(self, name: str, deadline: Deadline) -> None:  # noqa: ARG002 - it takes no time here
         """Switch off. Raises NotFound."""

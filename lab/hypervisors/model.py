@@ -98,6 +98,8 @@ class MachineSpec:
     seed: str | None = None
     """Path of a NoCloud seed image, attached read-only, or None."""
     media: tuple[Medium, ...] = ()
+    saveable: bool = False
+    """Whether its memory can be saved (``protocols.Saving``)."""
 
 
 @dataclass(frozen=True)

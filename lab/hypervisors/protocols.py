@@ -5,9 +5,9 @@ A driver is opened for one lab: it sees, changes and removes only objects that c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lab.hypervisors.model import (
     Area,
@@ -142,6 +142,43 @@ class Exporting(Protocol):
         """
 
 
+class Saving(Protocol):
+    """Keep machines as they are at one moment, memory included, and let others go on from there.
+
+    From ``save`` to ``resume`` a machine's disks are whole on the host.
+    """
+
+    def platform(self) -> Mapping[str, str]:
+        """Return what has to be the same for a saved machine to go on, by name. Raises HypervisorError."""
+
+    def pause(self, name: str) -> None:
+        """Stop a machine's processors. Raises NotFound, Conflict when it is off."""
+
+    def resume(self, name: str) -> None:
+        """Let a paused machine run. Raises NotFound, Conflict when it is off."""
+
+    def save(self, name: str, state: Path, memory: Path, deadline: Deadline) -> None:
+        """Write a paused machine to two new files; it stays as it is.
+
+        Raises NotFound, Conflict unless it is paused and ``saveable``, HypervisorError, DeadlineExceeded.
+        """
+
+    def save_disk(self, disk: DiskId, target: Path) -> None:
+        """Write a saved machine's disk to a new file: its own content, over that of its image if it has one.
+
+        Raises NotFound, HypervisorError.
+        """
+
+    def go_on(self, name: str, state: Path, memory: Path, deadline: Deadline) -> None:
+        """Start a machine that is off as the saved one was, and leave it paused. Neither file is written.
+
+        Its definition has to be that of the saved one; name, host's devices and ports may differ. Its disks have to be
+        what the saved one's were. A later start is an ordinary one.
+
+        Raises NotFound, Conflict unless it is off, HypervisorError, DeadlineExceeded.
+        """
+
+
 class Hypervisor(Machines, Power, Disks, Reach, Protocol):
     """A driver with every ability above."""
 
@@ -151,6 +188,15 @@ class Hypervisor(Machines, Power, Disks, Reach, Protocol):
 
 class CloudHypervisor(Hypervisor, Overlays, Exporting, Protocol):
     """A driver that can also start machines from bytes that are elsewhere, and give their disks back."""
+
+
+@runtime_checkable
+class SavingHypervisor(Hypervisor, Protocol):
+    """A driver that can also save machines."""
+
+    @property
+    def saving(self) -> Saving:
+        """The ability."""
 
 
 class Snapshots(Protocol):

@@ -33,6 +33,11 @@ class Home:
         """One folder for each lab that is up, or that was and has not been reaped."""
         return self.folder / "labs"
 
+    @property
+    def saved(self) -> Path:
+        """Saved labs."""
+        return self.folder / "saved"
+
     def lab(self, name: str) -> LabFolder:
         """Return a lab's folder. Raises BadInput for a name that could not be a tag."""
         if not _LAB_NAME.fullmatch(name):

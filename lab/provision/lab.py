@@ -162,9 +162,13 @@ class Lab:
         if machine is not None:
             machine.ssh.close()
 
-    def close(self) -> None:
-        """Close connections; machines keep running."""
+    def disconnect(self) -> None:
+        """Close the connections to all machines; the next command opens a new one."""
         for machine in self._known.values():
             machine.ssh.close()
         self._known.clear()
+
+    def close(self) -> None:
+        """Close connections; machines keep running."""
+        self.disconnect()
         self.hypervisor.close()

@@ -5,9 +5,31 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lab.errors import LabError
 from lab.provision.home import Home
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
+
+
+@contextmanager
+def held(path: Path, deadline: Deadline, what: str) -> Iterator[None]:
+    """Hold a file's lock as soon as nobody else does; the file and its folder are made. Raises LabError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+
+        def locked() -> bool:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        try:
+            wait_until(locked, deadline, f"turn with {what}", every=0.05)
+        except DeadlineExceeded as error:
+            raise LabError(str(error), hint="another command works with it") from error
+        yield
 
 
 @contextmanager

@@ -87,6 +87,15 @@ class PhysicalAccess(BaseModel):
     uri: str = ""
 
 
+class WentOn(BaseModel):
+    """The saved lab that a lab went on from: its key, and when it was taken (ns since 1970)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    taken_ns: int
+
+
 class LabState(BaseModel):
     """The state file of a lab."""
 
@@ -115,6 +124,10 @@ class LabState(BaseModel):
     management: str = ""
     """The management network, in a lab with such hosts."""
     run_folder: Path | None = None
+    save_as: str = ""
+    """The key under which it is to be saved once its stack is installed; empty: not at all, or that is over."""
+    went_on: WentOn | None = None
+    """Where it comes from, if it was not booted. Its disks stand on that saved lab's."""
 
 
 def load_state(folder: LabFolder) -> LabState | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from lab.doctor.acceleration import acceleration
 from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
-from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
 from lab.hypervisors.routed import RoutedHypervisor
 from lab.images.cache import Image, ImageCache
@@ -32,39 +31,33 @@ PUSH_KEY = "push"
 ESXI, HYPERV, LIBVIRT = "esxi", "hyperv", "libvirt"
 
 
-def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
+def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as: str = "") -> Lab:
     """Make the lab and wait until every machine lets us log in.
 
     A lab of this name that was left half made is reaped first. On an error the machines that came up keep running, so
     that the caller can look at them before it tears down.
+
+    Args:
+        topology: which machines.
+        home: where its files are.
+        name: of the lab.
+        board: told about every step.
+        save_as: the key under which it is to be saved later; its machines are made so that they can be.
 
     Raises:
         LabError: the lab is up already, an image did not build, a machine never booted.
     """
     folder = home.lab(name)
     esxi_host, hyperv_host = esxi.esxi_host_of(topology), hyperv.hyperv_host_of(topology)
-    _refuse_or_reap(home, folder, board)
-    images = _images(topology, home, board)
-    mode = _acceleration(home, images)
+    refuse_or_reap(home, folder, board)
+    images = provide_images(topology, home, board)
+    mode = acceleration_of(home, images)
     board.step(name, f"acceleration: {mode}")
     folder.make()
     keys = {machine: new_ssh_key(machine) for machine in topology.machines}
     _write_login_keys(folder)
-    state = LabState(
-        lab=name,
-        topology=topology.source.resolve(),
-        topology_digest=topology.digest,
-        host_uris=tuple(sorted(topology.libvirt_uris)),
-        acceleration=mode,
-        phase=Phase.STARTING,
-        host_keys={machine: key.public for machine, key in keys.items()},
-        on_libvirt=tuple(
-            name for name, machine in topology.machines.items() if isinstance(_host(topology, machine), LibvirtHost)
-        ),
-        inside=nested.inside(topology),
-        nested_hosts=tuple(nested.hosts_of(topology)),
-        management=nested.management_network(topology),
-    )
+    host_keys = {machine: key.public for machine, key in keys.items()}
+    state = first_state(topology, name, mode, host_keys).model_copy(update={"save_as": save_as})
     save_state(folder, state)
     if esxi_host is not None:
         board.step(name, f"host: {esxi_host.where}")
@@ -81,6 +74,25 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board) -> Lab:
     lab.state = state.model_copy(update={"phase": Phase.UP})
     save_state(folder, lab.state)
     return lab
+
+
+def first_state(topology: Topology, name: str, acceleration: str, host_keys: dict[str, str]) -> LabState:
+    """Return the state of a lab of which nothing exists yet."""
+    return LabState(
+        lab=name,
+        topology=topology.source.resolve(),
+        topology_digest=topology.digest,
+        host_uris=tuple(sorted(topology.libvirt_uris)),
+        acceleration=acceleration,
+        phase=Phase.STARTING,
+        host_keys=host_keys,
+        on_libvirt=tuple(
+            name for name, machine in topology.machines.items() if isinstance(_host(topology, machine), LibvirtHost)
+        ),
+        inside=nested.inside(topology),
+        nested_hosts=tuple(nested.hosts_of(topology)),
+        management=nested.management_network(topology),
+    )
 
 
 def open_lab(home: Home, name: str, topology: Topology) -> Lab:
@@ -141,7 +153,8 @@ def _host(topology: Topology, machine: Machine) -> Host:
     return topology.hosts[machine.host or topology.sites[machine.site].host]
 
 
-def _refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:
+def refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:
+    """Remove what an earlier run left behind. Raises LabError for a lab that is up."""
     refuse_if_up(folder)
     state = load_state(folder)
     if state is not None or folder.path.exists():
@@ -149,7 +162,7 @@ def _refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:
         tear_down(home, folder.name, board)
 
 
-def _images(topology: Topology, home: Home, board: Board) -> dict[tuple[str, int], Image]:
+def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[str, int], Image]:
     """Provide every (image, system disk size) that the machines need."""
     cache = ImageCache(home.images)
     found: dict[tuple[str, int], Image] = {}
@@ -171,7 +184,29 @@ def _images(topology: Topology, home: Home, board: Board) -> dict[tuple[str, int
     return found
 
 
-def _acceleration(home: Home, images: dict[tuple[str, int], Image]) -> str:
+def cached_images(topology: Topology, home: Home) -> dict[tuple[str, int], Image] | None:
+    """Return what ``provide_images`` would, None when one of them would have to be built or is missing."""
+    cache = ImageCache(home.images)
+    for machine in topology.machines.values():
+        source = topology.images[machine.image]
+        if isinstance(source, RecipeImage):
+            there = cache.lookup(source.recipe, machine.disks[0].size) is not None
+        else:
+            there = (topology.source.parent / source.path).is_file()
+        if not there:
+            return None
+    return provide_images(topology, home, _Silent())
+
+
+class _Silent:
+    """A board for what takes no time."""
+
+    def step(self, subject: str, step: str) -> None:
+        """Show nothing."""
+
+
+def acceleration_of(home: Home, images: dict[tuple[str, int], Image]) -> str:
+    """Return "kvm" or "tcg", proved by booting once."""
     kernels = [image for image in images.values() if image.kernel.is_file()]
     image = kernels[0] if kernels else None
     answer = acceleration(home.folder, image.kernel if image else None, image.initrd if image else None)
@@ -221,7 +256,7 @@ def _make_wave(
             board.step(plan.name, "defining")
             _define(lab, plan, keys[plan.name], disks[plan.name])
         jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
-        _raise_all({**beside, **jobs}, lab.folder.name)
+        raise_all({**beside, **jobs}, lab.folder.name)
 
 
 def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Path) -> None:
@@ -232,13 +267,9 @@ def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Path) -> None:
         lab.hypervisor.import_disk(system.disk, image, plan.disk_sizes[system.disk])
         for attachment in others:
             lab.hypervisor.create_disk(attachment.disk, plan.disk_sizes[attachment.disk])
-        lab.hypervisor.define(_with_seed(plan.spec, seed))
+        lab.hypervisor.define(replace(plan.spec, seed=str(seed), saveable=bool(lab.state.save_as)))
     except HypervisorError as error:
         raise LabError(str(error)) from error
-
-
-def _with_seed(spec: MachineSpec, seed: Path) -> MachineSpec:
-    return replace(spec, seed=str(seed))
 
 
 def _start(lab: Lab, name: str, board: Board) -> None:
@@ -256,7 +287,7 @@ def _start(lab: Lab, name: str, board: Board) -> None:
     board.step(name, "ready")
 
 
-def _raise_all(jobs: dict[Future[None], str], lab: str) -> None:
+def raise_all(jobs: dict[Future[None], str], lab: str) -> None:
     """Wait for all; report every machine that failed, not only the first."""
     failures = [error for job in as_completed(jobs) if (error := job.exception()) is not None]
     strange = [error for error in failures if not isinstance(error, LabError)]

@@ -11,6 +11,7 @@ from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.protocol import Stack
 from lab.stacks.reference.deploy import credentials, deploy
+from lab.stacks.reference.fabrics import resume_fabrics
 from lab.stacks.reference.operate import operated
 
 Deployed = Callable[[Lab, Board], AbstractContextManager[Stack]]
@@ -26,6 +27,8 @@ def reference(lab: Lab, board: Board) -> Iterator[Stack]:
 
 
 ADAPTERS: dict[str, Deployed] = {"reference": reference}
+RESUMED: dict[str, Callable[[Lab, Board], None]] = {"reference": resume_fabrics}
+"""By adapter: what lets its stack go on in a lab that was saved after the installation; without, labs are not saved."""
 ENTRY_POINTS = "recovery_lab.stacks"
 """The group in which another package registers its adapters: name = module:function of type ``Deployed``."""
 

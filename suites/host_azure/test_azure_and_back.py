@@ -8,21 +8,27 @@ About ten minutes without acceleration. It begins with a protected machine, and 
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-
 import pytest
 
 from fixtures.host_images import images
-from fixtures.host_proofs import refuses_writes, roots, sample, watched
+from fixtures.host_proofs import (
+    Back,
+    Proven,
+    Seen,
+    attach,
+    judge_at_home,
+    prove,
+    roots,
+    sample,
+    stop_application,
+    watched,
+    write_on_replica,
+)
 from fixtures.stacks import REPLICATION_SECONDS, SSH_PORT, Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
 from lab.measure.ports import open_ports
-from lab.oracle.checks.zero_loss import Evidence, ZeroLossProof, prove_zero_loss
-from lab.oracle.findings import Verdict
-from lab.oracle.judge import Claim, find_frontiers
 from lab.stacks.protocol import Job, JobState, MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Role, Topology
 from lab.waiting import Deadline
@@ -32,24 +38,6 @@ pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_azure]
 
 FAILOVER_SECONDS = 900.0
 COMMIT_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class Proven:
-    """A planned failover, judged, and its job."""
-
-    proof: ZeroLossProof
-    verdict: Verdict
-    job: Job
-
-
-@dataclass(frozen=True)
-class Back:
-    """The machine at home again: what its disks show, and how many writes of its replica they lack."""
-
-    verdict: Verdict
-    lost_writes: int
-    epoch: int
 
 
 @pytest.mark.requirement("H2A-TARGET", "H2A-VAULT", "H2A-TRACK", "H2A-DELTA", "LAB-MUTUAL-TLS")
@@ -75,11 +63,8 @@ def proven(stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
     role, workload = primary_role, workloads[primary_role.name]
     if stack.machine(role.name).state is not MachineState.PROTECTED:
         pytest.fail("a planned failover begins with a protected machine")
-    workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
     send_digest_tool(role.host.ssh)
-    epoch = workload.next_epoch() - 1
-    workload.stop()
-    stopped_ns = int(role.machine.ssh.check("date", "+%s%N"))
+    stopped = stop_application(role, workload)
     started = stack.start(role.name, Operation.PLANNED_FAILOVER)
 
     def ended() -> Job | None:
@@ -90,31 +75,13 @@ def proven(stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
     assert job.state is JobState.SUCCEEDED, job.error
     role.machine.ssh.close()
     role.replica.wait_ready(Deadline.after(FAILOVER_SECONDS))
-    samples.append(sample(role))
-    copy = workload.scan(role.replica.ssh)
-    frontiers, _ = find_frontiers(copy, workload.group, workload.history.epochs(), epoch)
-    ended_ns = {step.name: step.ended_ns or 0 for step in job.steps if step.state == "done"}
-    begun_ns = {step.name: step.started_ns for step in job.steps}
-    start = next(name for name in begun_ns if name.startswith("start-") and name.endswith("-machine"))
-    observed = Evidence(
-        stopped_ns={workload.machine: stopped_ns},
-        last_ack_ns={workload.machine: workload.newest().acknowledged_ns},
-        stopped_at_ns=ended_ns["shutdown-source"],
-        delta_ended_ns=ended_ns["final-delta"],
-        replica_started_ns=begun_ns[start],
-        disks=[roots(role, disk) for disk in role.disks],
-        old_side_refused=refuses_writes(role),
-        samples=samples,
-    )
-    facts = workload.history.facts(frontiers, epoch, None)
-    return Proven(prove_zero_loss(frontiers, facts, observed), workload.judge(copy, Claim(epoch=epoch)), job)
+    seen = Seen([*samples, sample(role)], [roots(role, disk) for disk in role.disks])
+    return prove(role, workload, stopped, job, seen)
 
 
 @pytest.mark.requirement("H2A-PFO", "H2A-PFO-ZERO", "LAB-RPO", "LAB-WRITE-ORDER")
 def test_nothing_acknowledged_is_missing(proven: Proven, evidence: EvidenceRecorder) -> None:
-    evidence.attach("proof.json", json.dumps(asdict(proven.proof), indent=1))
-    evidence.attach("verdict.json", proven.verdict.as_json())
-    evidence.attach("steps.txt", "\n".join(f"{step.name} {step.state} {step.ended_ns}" for step in proven.job.steps))
+    attach(proven, evidence)
     assert proven.verdict.sound, proven.verdict.findings
     assert proven.proof.holds, [part for part in proven.proof.parts if not part.holds]
 
@@ -143,17 +110,11 @@ def back(proven: Proven, stack: Stack, primary_role: Protected, workloads: dict[
     """The replica writes an epoch of its own; then the planned failover back to the same machine."""
     role, workload = primary_role, workloads[primary_role.name]
     assert proven.proof.parts
-    epoch = workload.next_epoch()
-    workload.start(role.replica.ssh, epoch)
-    workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
+    epoch = write_on_replica(role, workload)
     workload.stop()
     deadline = Deadline.after(FAILOVER_SECONDS)
     stack.run(role.name, Operation.FAILBACK, deadline, {"to": "original", "data": "synchronise"})
-    role.replica.ssh.close()
-    role.machine.ssh.close()
-    role.machine.wait_ready(deadline)
-    copy = workload.scan(role.machine.ssh)
-    return Back(workload.judge(copy, Claim(epoch=epoch)), workload.loss(copy).lost_writes, epoch)
+    return judge_at_home(role, workload, epoch, deadline)
 
 
 @pytest.mark.requirement("H2A-FB-PLANNED", "H2A-FB-SAME", "H2A-FB-SYNC", "H2A-FB-ZERO", "LAB-ZOMBIE")

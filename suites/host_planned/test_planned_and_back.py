@@ -9,21 +9,29 @@ About ten minutes without acceleration. It begins with a protected machine, and 
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-
 import pytest
 
-from fixtures.host_proofs import closed, refuses_writes, roots, sample, watched
+from fixtures.host_proofs import (
+    Back,
+    Proven,
+    Seen,
+    attach,
+    closed,
+    judge_at_home,
+    prove,
+    roots,
+    sample,
+    stop_application,
+    watched,
+    write_on_replica,
+)
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
-from lab.oracle.checks.zero_loss import ActiveSample, Evidence, ZeroLossProof, prove_zero_loss
-from lab.oracle.findings import Verdict
-from lab.oracle.judge import Claim, find_frontiers
+from lab.oracle.checks.zero_loss import ActiveSample
 from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
-from lab.stacks.protocol import Job, MachineState, Operation, OperationRefused, Stack
+from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
@@ -32,25 +40,6 @@ pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_secondary_site]
 
 FAILOVER_SECONDS = 900.0
 COMMIT_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class Proven:
-    """A planned failover, judged; the run of its plan and the job of the machine in it."""
-
-    proof: ZeroLossProof
-    verdict: Verdict
-    run: PlanRun
-    job: Job
-
-
-@dataclass(frozen=True)
-class Back:
-    """The machine at home again: what its disks show, and how many writes of its replica they lack."""
-
-    verdict: Verdict
-    lost_writes: int
-    epoch: int
 
 
 def plan_of(topology: Topology, role: Protected) -> str:
@@ -65,37 +54,16 @@ def proven(stack: Stack, topology: Topology, primary_role: Protected, workloads:
     role, workload = primary_role, workloads[primary_role.name]
     if stack.machine(role.name).state is not MachineState.PROTECTED:
         pytest.fail("a planned failover begins with a protected machine")
-    workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
     role.replica_data.prepare()
     send_digest_tool(role.host.ssh)
-    epoch = workload.next_epoch() - 1
-    workload.stop()
-    stopped_ns = int(role.machine.ssh.check("date", "+%s%N"))
+    stopped = stop_application(role, workload)
     with closed(role.host.ssh, role.policy.master_target_port):
         run, samples = planned_run(stack, plan_of(topology, role), role)
         job = stack.job(run.machine(role.name).job or "")
         disks = [roots(role, disk) for disk in role.disks]
     role.machine.ssh.close()
     role.replica.wait_ready(Deadline.after(FAILOVER_SECONDS))
-    samples.append(sample(role))
-    copy = workload.scan(role.replica.ssh)
-    frontiers, _ = find_frontiers(copy, workload.group, workload.history.epochs(), epoch)
-    ended = {step.name: step.ended_ns or 0 for step in job.steps if step.state == "done"}
-    begun = {step.name: step.started_ns for step in job.steps}
-    evidence = Evidence(
-        stopped_ns={workload.machine: stopped_ns},
-        last_ack_ns={workload.machine: workload.newest().acknowledged_ns},
-        # The three moments by one clock: that of the orchestrator, which did all three.
-        stopped_at_ns=ended["shutdown-source"],
-        delta_ended_ns=ended["final-delta"],
-        replica_started_ns=begun["start-replica-machine"],
-        disks=disks,
-        old_side_refused=refuses_writes(role),
-        samples=samples,
-    )
-    facts = workload.history.facts(frontiers, epoch, None)
-    verdict = workload.judge(copy, Claim(epoch=epoch))
-    return Proven(prove_zero_loss(frontiers, facts, evidence), verdict, run, job)
+    return prove(role, workload, stopped, job, Seen([*samples, sample(role)], disks))
 
 
 def planned_run(stack: Stack, plan: str, role: Protected) -> tuple[PlanRun, list[ActiveSample]]:
@@ -113,9 +81,7 @@ def planned_run(stack: Stack, plan: str, role: Protected) -> tuple[PlanRun, list
 
 @pytest.mark.requirement("H2S-PFO", "H2S-PFO-ZERO", "H2S-FO-RP", "LAB-RPO", "LAB-WRITE-ORDER")
 def test_nothing_acknowledged_is_missing(proven: Proven, evidence: EvidenceRecorder) -> None:
-    evidence.attach("proof.json", json.dumps(asdict(proven.proof), indent=1))
-    evidence.attach("verdict.json", proven.verdict.as_json())
-    evidence.attach("steps.txt", "\n".join(f"{step.name} {step.state} {step.ended_ns}" for step in proven.job.steps))
+    attach(proven, evidence)
     assert proven.verdict.sound, proven.verdict.findings
     assert proven.proof.holds, [part for part in proven.proof.parts if not part.holds]
     assert len(proven.proof.parts) == 5
@@ -161,17 +127,11 @@ def back(proven: Proven, stack: Stack, primary_role: Protected, workloads: dict[
     assert proven.proof.parts
     if stack.machine(role.name).state is not MachineState.PROTECTED_REVERSE:
         pytest.fail("the way back begins with a machine that is protected in reverse")
-    epoch = workload.next_epoch()
-    workload.start(role.replica.ssh, epoch)
-    workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
+    epoch = write_on_replica(role, workload)
     workload.stop()
     deadline = Deadline.after(FAILOVER_SECONDS)
     stack.run(role.name, Operation.FAILBACK, deadline)
-    role.replica.ssh.close()
-    role.machine.ssh.close()
-    role.machine.wait_ready(deadline)
-    copy = workload.scan(role.machine.ssh)
-    return Back(workload.judge(copy, Claim(epoch=epoch)), workload.loss(copy).lost_writes, epoch)
+    return judge_at_home(role, workload, epoch, deadline)
 
 
 @pytest.mark.requirement("H2S-FB", "LAB-ZOMBIE", "LAB-WRITE-ORDER")

@@ -6,15 +6,12 @@ protected at home.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
+from fixtures.host_proofs import Back, judge_at_home, write_on_replica
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
-from lab.oracle.findings import Verdict
-from lab.oracle.judge import Claim
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
@@ -23,15 +20,6 @@ pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_secondary_site]
 
 FAILBACK_SECONDS = 900.0
 COMMIT_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class Returned:
-    """The machine at home with the data of its replica."""
-
-    verdict: Verdict
-    lost_writes: int
-    epoch: int
 
 
 @pytest.mark.requirement("H2S-UFO-UNPROT", "LAB-REFUSAL")
@@ -51,8 +39,7 @@ def test_after_an_unplanned_failover_nothing_is_protected(stack: Stack, primary_
 def turned(stack: Stack, primary_role: Protected, workloads: dict[str, Workload]) -> int:
     """The replica, writing an epoch of its own and replicating to the primary site; its epoch."""
     workload = workloads[primary_role.name]
-    epoch = workload.next_epoch()
-    workload.start(primary_role.replica.ssh, epoch)
+    epoch = write_on_replica(primary_role, workload)
     stack.run(primary_role.name, Operation.REPROTECT, Deadline.after(REPLICATION_SECONDS))
     stack.wait_state(primary_role.name, MachineState.PROTECTED_REVERSE, deadline=Deadline.after(REPLICATION_SECONDS))
     return epoch
@@ -73,23 +60,19 @@ def test_reverse_replication_leaves_the_secondary_site_active(
 
 
 @pytest.fixture(scope="module")
-def returned(turned: int, stack: Stack, primary_role: Protected, workloads: dict[str, Workload]) -> Returned:
+def returned(turned: int, stack: Stack, primary_role: Protected, workloads: dict[str, Workload]) -> Back:
     """Home, by a planned failover in the other direction."""
     role, workload = primary_role, workloads[primary_role.name]
     workload.wait_beyond(workload.wait_beyond(0).sequence + 100)
     workload.stop()
     deadline = Deadline.after(FAILBACK_SECONDS)
     stack.run(role.name, Operation.FAILBACK, deadline)
-    role.replica.ssh.close()
-    role.machine.ssh.close()
-    role.machine.wait_ready(deadline)
-    copy = workload.scan(role.machine.ssh)
-    return Returned(workload.judge(copy, Claim(epoch=turned)), workload.loss(copy).lost_writes, turned)
+    return judge_at_home(role, workload, turned, deadline)
 
 
 @pytest.mark.requirement("H2S-FB", "LAB-ZOMBIE", "LAB-WRITE-ORDER")
 def test_nothing_of_the_replica_is_missing_and_nothing_of_the_old_primary_survives(
-    returned: Returned, workloads: dict[str, Workload], primary_role: Protected, evidence: EvidenceRecorder
+    returned: Back, workloads: dict[str, Workload], primary_role: Protected, evidence: EvidenceRecorder
 ) -> None:
     beyond = workloads[primary_role.name].history.steps_beyond(returned.epoch)
     evidence.attach("verdict.json", returned.verdict.as_json())
@@ -100,7 +83,7 @@ def test_nothing_of_the_replica_is_missing_and_nothing_of_the_old_primary_surviv
 
 
 @pytest.mark.requirement("H2S-FB")
-def test_the_machine_is_protected_at_home(returned: Returned, stack: Stack, primary_role: Protected) -> None:
+def test_the_machine_is_protected_at_home(returned: Back, stack: Stack, primary_role: Protected) -> None:
     assert returned.verdict.sound
     stack.run(primary_role.name, Operation.COMMIT_FAILBACK, Deadline.after(COMMIT_SECONDS))
     stack.run(primary_role.name, Operation.REPROTECT, Deadline.after(COMMIT_SECONDS))

@@ -112,7 +112,7 @@ def test_nothing_is_removed_from_a_real_host_when_there_is_nothing(home: Home) -
 def test_a_lab_that_is_up_is_refused(home: Home, folder: LabFolder, host: Host) -> None:
     save_state(folder, state(Phase.UP))
     with pytest.raises(LabError, match="lab lab1 is up already") as caught:
-        up._refuse_or_reap(home, folder, Steps())
+        up.refuse_or_reap(home, folder, Steps())
     assert caught.value.hint == "lab down lab1, or another --name"
     assert folder.state.exists()
     assert host.objects == ["machine m1"]
@@ -125,7 +125,7 @@ def test_a_lab_that_was_left_half_made_is_reaped(
     if phase is not None:
         save_state(folder, state(phase))
     board = Steps()
-    up._refuse_or_reap(home, folder, board)
+    up.refuse_or_reap(home, folder, board)
     assert not folder.path.exists()
     assert host.objects == []
     assert board.seen[0] == ("lab1", "reaping what an earlier run left behind")
@@ -133,7 +133,7 @@ def test_a_lab_that_was_left_half_made_is_reaped(
 
 def test_where_nothing_is_nothing_is_reaped(home: Home, host: Host) -> None:
     board = Steps()
-    up._refuse_or_reap(home, home.lab("lab1"), board)
+    up.refuse_or_reap(home, home.lab("lab1"), board)
     assert board.seen == []
     assert host.uris == []
 
@@ -142,5 +142,5 @@ def test_a_damaged_state_is_not_taken_for_a_half_made_lab(home: Home, folder: La
     """It may be up: whoever asked has to say ``lab down``."""
     folder.state.write_text("{")
     with pytest.raises(LabError, match="damaged"):
-        up._refuse_or_reap(home, folder, Steps())
+        up.refuse_or_reap(home, folder, Steps())
     assert host.objects == ["machine m1"]

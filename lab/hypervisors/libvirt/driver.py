@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import libvirt
 from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import ports
 from lab.hypervisors.libvirt.describe import disk_targets, forwards_of, machine_of, ssh_port_of
-from lab.hypervisors.libvirt.session import Session, translated
+from lab.hypervisors.libvirt.saving import LibvirtSaving
+from lab.hypervisors.libvirt.session import Session, switched, translated
 from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
 from lab.hypervisors.model import (
@@ -27,8 +28,8 @@ from lab.hypervisors.model import (
     NetworkSource,
     PowerState,
 )
-from lab.hypervisors.protocols import Conflict, HypervisorError
-from lab.networks.protocol import NetworkError, Switches
+from lab.hypervisors.protocols import Conflict
+from lab.networks.protocol import Switches
 from lab.waiting import Deadline, wait_until
 
 
@@ -48,7 +49,7 @@ class LibvirtHypervisor:
             raise Conflict(f"machine {spec.name}: exists already")
         for attachment in spec.disks:
             self._refuse_attached(attachment.disk)
-        with _switched(f"machine {spec.name}"):
+        with switched(f"machine {spec.name}"):
             document = domain_xml(spec, self._placement(spec))
         with translated(f"machine {spec.name}"):
             domain = self.session.connection.defineXML(document)
@@ -85,14 +86,14 @@ class LibvirtHypervisor:
 
     def wire(self, name: str) -> None:
         """Have the switches ready for a machine that is about to start. Raises NotFound, HypervisorError."""
-        with _switched(f"machine {name}"):
+        with switched(f"machine {name}"):
             for nic in self.machine(name).nics:
                 self.switches.ensure(nic.network)
                 self.switches.wire(nic.network, name)
 
     def plug(self, name: str) -> None:
         """Plug a machine that was started into the switches. Raises NotFound, HypervisorError."""
-        with _switched(f"machine {name}"):
+        with switched(f"machine {name}"):
             for nic in self.machine(name).nics:
                 self.switches.plug(nic.network, name)
 
@@ -212,6 +213,11 @@ class LibvirtHypervisor:
         self.session.find(name)
         return self.consoles / f"{name}.log"
 
+    @property
+    def saving(self) -> LibvirtSaving:
+        """The ability to save machines and to go on from there."""
+        return LibvirtSaving(self.session, self.storage, self.switches)
+
     def remove_all(self) -> list[str]:
         """Destroy every object of the lab and return what was removed. For ``down`` and the reaper."""
         removed = []
@@ -221,7 +227,7 @@ class LibvirtHypervisor:
             removed.append(f"machine {machine.name}")
         removed += [f"disk {disk.id.name}" for disk in self.disks()]
         self.storage.remove()
-        with _switched(f"lab {self.session.lab}"):
+        with switched(f"lab {self.session.lab}"):
             removed += self.switches.leftovers()
             self.switches.remove_all()
         return removed
@@ -267,15 +273,6 @@ class LibvirtHypervisor:
         user = self.disk(disk).attached_to
         if user is not None:
             raise Conflict(f"disk {disk.name}: is attached to {user}")
-
-
-@contextmanager
-def _switched(what: str) -> Iterator[None]:
-    """Turn a switch's error into ours, naming ``what`` it happened to."""
-    try:
-        yield
-    except NetworkError as error:
-        raise HypervisorError(f"{what}: {error}") from error
 
 
 def _live(domain: Any) -> int:

@@ -12,6 +12,7 @@ import libvirt
 
 from lab.hypervisors.libvirt.xml import TAG, domain_name
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
+from lab.networks.protocol import NetworkError
 
 _MISSING = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_STORAGE_VOL, libvirt.VIR_ERR_NO_STORAGE_POOL}
 _CONFLICT = {
@@ -31,6 +32,15 @@ def translated(what: str) -> Iterator[None]:
         code = error.get_error_code()
         kind = NotFound if code in _MISSING else Conflict if code in _CONFLICT else HypervisorError
         raise kind(f"{what}: {error.get_error_message()}") from error
+
+
+@contextmanager
+def switched(what: str) -> Iterator[None]:
+    """Turn a switch's error into ours, naming ``what`` it happened to."""
+    try:
+        yield
+    except NetworkError as error:
+        raise HypervisorError(f"{what}: {error}") from error
 
 
 @dataclass(frozen=True)

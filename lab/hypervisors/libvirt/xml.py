@@ -13,6 +13,8 @@ from lab.networks.protocol import BridgeWiring, StreamWiring, TapWiring, Wiring
 
 TAG = "urn:recovery-lab:1"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+MEMORY_ID = "lab-memory"
+"""Whoever goes on from a saved machine has its memory under the same id."""
 MANAGEMENT_SLOT = 0x1E
 """PCI slots are handed out by libvirt from 1 upwards; what we add on the command line sits at the other end."""
 
@@ -87,6 +89,20 @@ def disk_element(file: DiskFile, target: str, *, boot: bool = False) -> ET.Eleme
         _child(disk, "boot", order="1")
     _child(disk, "serial", file.serial)
     return disk
+
+
+def going_on_document(document: ET.Element, memory: Path) -> str:
+    """Return the document with which a defined machine starts once from saved memory, waiting for its devices' state.
+
+    ``memory`` is mapped and never written: what the machine writes is its own (copy on write).
+    """
+    size = document.findtext("memory") or "0"
+    line = document.find(f"{{{QEMU}}}commandline")
+    if line is None:
+        line = ET.SubElement(document, f"{{{QEMU}}}commandline")
+    _append(line, *_memory(f"memory-backend-file,mem-path={_escaped(memory)},share=off", f"{size}K"))
+    _append(line, "-incoming", "defer")
+    return ET.tostring(document, encoding="unicode")
 
 
 def free_target(used: set[str]) -> str:
@@ -188,10 +204,25 @@ def _command_line(domain: ET.Element, spec: MachineSpec, placement: Placement) -
             name = f"hub{position}"
             arguments += ["-netdev", f"stream,id={name},server=off,addr.type=unix,addr.path={wiring.socket}"]
             arguments += ["-device", _network_device(name, nic.mac, slot)]
+    if spec.saveable:
+        arguments += _memory("memory-backend-memfd,share=on", f"{spec.memory_mib}M")
     if arguments:
-        line = ET.SubElement(domain, f"{{{QEMU}}}commandline")
-        for argument in arguments:
-            ET.SubElement(line, f"{{{QEMU}}}arg", {"value": argument})
+        _append(ET.SubElement(domain, f"{{{QEMU}}}commandline"), *arguments)
+
+
+def _memory(backend: str, size: str) -> list[str]:
+    """Return arguments that put a machine's memory where we say; libvirt's own choice stays unused."""
+    return ["-object", f"{backend},id={MEMORY_ID},size={size}", "-machine", f"memory-backend={MEMORY_ID}"]
+
+
+def _append(line: ET.Element, *arguments: str) -> None:
+    for argument in arguments:
+        ET.SubElement(line, f"{{{QEMU}}}arg", {"value": argument})
+
+
+def _escaped(path: Path) -> str:
+    """Return a path as QEMU's options take it."""
+    return str(path).replace(",", ",,")
 
 
 def _network_device(netdev: str, mac: str, slot: int) -> str:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lab.errors import LabError
 from lab.provision.board import Board
-from lab.provision.esxi import as_reader
 from lab.provision.lab import Lab, LabMachine
-from lab.provision.processes import spawn
 from lab.replication.package import build_package
 from lab.stacks.reference.azure import VAULT, start_azure
 from lab.stacks.reference.components import (
@@ -27,17 +20,22 @@ from lab.stacks.reference.components import (
     configuration_server_config,
     configuration_server_name,
     console_config,
-    fabric_config,
     server_config,
+)
+from lab.stacks.reference.fabrics import (
+    CONFIGURATION_SERVER_UNIT,
+    free_port,
+    keep,
+    make_fabric,
+    wait_configuration_server,
 )
 from lab.stacks.reference.hosts import provider_config
 from lab.stacks.reference.secrets import pairing_passphrase
-from lab.topology.model import HypervHost, LibvirtHost, Role, Topology
-from lab.waiting import Deadline, wait_until
+from lab.topology.model import Role, Topology
+from lab.waiting import Deadline
 
 WORK = "/var/tmp/recovery-install"  # noqa: S108 - inside a lab machine, made by root with mode 0700
 INSTALL_SECONDS = 300.0
-FABRIC_SECONDS = 30.0
 CONSOLE_COMMAND = "/usr/local/bin/recovery-console"
 PUSH_FOLDER = f"{ETC}/push"
 SERVERS = (Role.PROCESS_SERVER, Role.MASTER_TARGET)
@@ -63,13 +61,13 @@ def deploy(lab: Lab, board: Board) -> Credentials:
     build_package(package)
     passphrase = pairing_passphrase(lab.topology)
     # A machine that is replicated from its host has a provider where others have a fabric.
-    ports = {site: _free_port() for site in lab.topology.sites} if lab.topology.stack.protect else {}
+    ports = {site: free_port() for site in lab.topology.sites} if lab.topology.stack.protect else {}
     _install_configuration_server(lab, board, package, passphrase, ports)
     azure = lab.topology.azure
     if azure is not None:
-        start_azure(lab, board, azure, _free_port())
+        start_azure(lab, board, azure, free_port())
     for site, port in ports.items():
-        _start_fabric(lab, board, site, port)
+        make_fabric(lab, board, site, port)
     _install_servers(lab, board, package, passphrase)
     for name in lab.topology.machines_with(Role.CONSOLE):
         board.step(f"{name} {CONSOLE}", "installing")
@@ -98,18 +96,11 @@ def _install_configuration_server(
     machine.ssh.check(*environment, *module, seconds=INSTALL_SECONDS)
     issued = ["operator", CONSOLE, *(f"fabric-{site}" for site in ports), *([VAULT] if lab.topology.azure else [])]
     for name in ("ca.pem", *(f"{holder}.{suffix}" for holder in issued for suffix in ("pem", "key"))):
-        _keep(lab.folder.stack / name, machine.ssh.get(f"{ETC}/issued/{name}"))
+        keep(lab.folder.stack / name, machine.ssh.get(f"{ETC}/issued/{name}"))
     _register_scripts(machine, lab.topology)
-    unit = f"recovery-{CONFIGURATION_SERVER}.service"
     machine.ssh.check("systemctl", "daemon-reload")
-    machine.ssh.check("systemctl", "enable", "--now", unit, seconds=INSTALL_SECONDS)
-    probe = "import socket; socket.create_connection(('127.0.0.1', 443), 2)"
-    wait_until(
-        lambda: machine.ssh.run("python3", "-c", probe).ok,
-        Deadline.after(INSTALL_SECONDS),
-        f"{CONFIGURATION_SERVER} on {machine.name}",
-        explain=lambda: machine.ssh.run("journalctl", "-u", unit, "-n", "20", "--no-pager").stdout,
-    )
+    machine.ssh.check("systemctl", "enable", "--now", CONFIGURATION_SERVER_UNIT, seconds=INSTALL_SECONDS)
+    wait_configuration_server(machine, Deadline.after(INSTALL_SECONDS))
     board.step(f"{machine.name} {CONFIGURATION_SERVER}", "ready")
 
 
@@ -118,54 +109,6 @@ def _register_scripts(machine: LabMachine, topology: Topology) -> None:
     machine.ssh.check("install", "-d", "-m", "755", str(Path(SCRIPTS).parent), SCRIPTS)
     for name, text in topology.stack.scripts.items():
         machine.ssh.put(text.encode(), f"{SCRIPTS}/{name}", mode=0o755)
-
-
-def _fabric_driver(lab: Lab, site: str) -> dict[str, Any]:
-    """Return how a site's fabric opens its hypervisor, as the fabric's configuration says it."""
-    common = {"lab": lab.folder.name, "store": str(lab.folder.path.parent)}
-    host = lab.topology.hosts[lab.topology.sites[site].host]
-    if isinstance(host, LibvirtHost):
-        return {"kind": "libvirt", "uri": host.uri, "acceleration": lab.state.acceleration, **common}
-    if isinstance(host, HypervHost):
-        raise LabError(f"site {site} is on a Hyper-V host: machines there are replicated by the host, not by a fabric")
-    if lab.state.esxi is None:
-        raise LabError(f"lab {lab.folder.name} does not say how its ESXi host is reached", hint="lab down, lab up")
-    return {"kind": "esxi", "esxi": lab.state.esxi.model_dump(mode="json"), **common}
-
-
-def _discovery(lab: Lab, site: str) -> dict[str, Any] | None:
-    """Return the account with which a VMware site's fabric follows the inventory, None for other hosts."""
-    host = lab.topology.hosts[lab.topology.sites[site].host]
-    if isinstance(host, LibvirtHost) or lab.state.esxi is None:
-        return None
-    reader = as_reader(lab.state.esxi)
-    return reader.model_dump(mode="json") if reader is not None else None
-
-
-def _start_fabric(lab: Lab, board: Board, site: str, port: int) -> None:
-    folder = lab.folder.stack / f"fabric-{site}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for suffix in ("pem", "key"):
-        (lab.folder.stack / f"fabric-{site}.{suffix}").replace(folder / f"machine.{suffix}")
-    _keep(folder / "ca.pem", (lab.folder.stack / "ca.pem").read_bytes())
-    settings = fabric_config(lab.topology, site, port, str(folder), _fabric_driver(lab, site))
-    config = folder / "fabric.json"
-    config.write_text(json.dumps({**settings, "discovery": _discovery(lab, site)}), encoding="utf-8")
-    argv = [sys.executable, "-m", "lab.replication.fabric", "--config", str(config)]
-    process = spawn(lab.folder, f"fabric-{site}", argv, dict(os.environ))
-
-    def listening() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    log = lab.folder.processes / f"{process.name}.log"
-    wait_until(
-        listening,
-        Deadline.after(FABRIC_SECONDS),
-        f"fabric of {site}",
-        explain=lambda: log.read_text(errors="replace")[-1000:],
-    )
-    board.step(f"fabric {site}", "ready")
 
 
 def _install_servers(lab: Lab, board: Board, package: Path, passphrase: str) -> None:
@@ -252,15 +195,3 @@ def remove_console(machine: LabMachine) -> None:
 def _data_port(topology: Topology, role: Role) -> int:
     policy = next(iter(topology.stack.policies.values()))
     return policy.process_server_port if role is Role.PROCESS_SERVER else policy.master_target_port
-
-
-def _keep(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(content)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -183,3 +183,24 @@ def test_logs_of_two_streams_in_one_folder_are_told_apart(tmp_path):
     other.path(4, 0).touch()
     assert [number for number, _ in mine.found()] == [3]
     assert [number for number, _ in other.found()] == [4]
+
+
+def test_a_vmm_server_runs_a_provider_without_a_hypervisor(tmp_path):
+    from lab.replication.common.config import ServiceConfig
+    from lab.replication.provider.__main__ import build
+    from lab.replication.provider.coordinator import Coordinator
+
+    config = ServiceConfig.from_json(
+        {
+            "kind": "provider",
+            "name": "vmm1",
+            "configuration_server": {"address": "127.0.0.1", "port": 443},
+            "identity_dir": str(tmp_path),
+            "state_dir": str(tmp_path),
+            "addresses": [],
+            "manages_only": True,
+        }
+    )
+    component = build(config, None)
+    assert isinstance(component, Coordinator)
+    assert not component.handlers()

@@ -1,0 +1,42 @@
+"""Every machine has the time of this host, and servers are still heard of. About ten seconds.
+
+A machine that goes on from a saved lab has the time of then until the lab sets its clock; certificates are
+not valid then, or not any more.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from lab.machines.clock import TOLERANCE_SECONDS, read_clock
+from lab.provision.lab import Lab, LabMachine
+from lab.stacks.protocol import Stack
+from lab.topology.model import Role, Topology
+from lab.waiting import Deadline, wait_until
+from reports.evidence import EvidenceRecorder
+
+BOOTED_SECONDS = 2.0
+"""A machine that booted has taken whole seconds from its hardware clock."""
+HEARD_SECONDS = 60.0
+"""Servers ask for work, and ask again after 20 s at the latest."""
+
+
+def test_every_machine_has_the_time_of_this_host(topology: Topology, lab: Lab, evidence: EvidenceRecorder) -> None:
+    readings = {name: read_clock(lab.machine(name).ssh) for name in topology.machines}
+    behind = {name: {"behind_s": reading.behind, "error_s": reading.error} for name, reading in readings.items()}
+    evidence.attach("clocks.json", json.dumps(behind, indent=1).encode())
+    allowed = TOLERANCE_SECONDS if lab.state.went_on is not None else BOOTED_SECONDS
+    wrong = {name for name, reading in readings.items() if abs(reading.behind) > allowed + reading.error}
+    assert not wrong, behind
+
+
+def test_every_server_is_heard_of(stack: Stack, servers: dict[Role, list[LabMachine]]) -> None:
+    names = {machine.name for role in (Role.PROCESS_SERVER, Role.MASTER_TARGET) for machine in servers[role]}
+    begin = time.time_ns()
+
+    def heard() -> bool:
+        seen = {component.name: component.last_seen_ns or 0 for component in stack.components()}
+        return all(seen.get(name, 0) > begin - TOLERANCE_SECONDS * 1e9 for name in names)
+
+    wait_until(heard, Deadline.after(HEARD_SECONDS), f"word of {', '.join(sorted(names))}", every=1.0)

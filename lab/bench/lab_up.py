@@ -15,7 +15,8 @@ from lab.images.cache import Image
 from lab.provision.board import Board
 from lab.provision.down import tear_down
 from lab.provision.home import Home
-from lab.provision.up import BOOT_SECONDS, bring_up
+from lab.provision.lab import BOOT_SECONDS
+from lab.provision.up import bring_up
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
     app.command()(status)
     app.command()(ssh)
+    app.command()(power)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 
 
@@ -73,6 +75,7 @@ def down(what: Annotated[str | None, typer.Argument(help="Name of the lab, or it
 
 def status() -> None:
     """Show the labs on this machine and their machines."""
+    from lab.provision.bmc import power_over_bmc
     from lab.provision.home import Home
     from lab.provision.state import load_state
     from lab.provision.up import open_hypervisor
@@ -95,6 +98,11 @@ def status() -> None:
             port = hypervisor.endpoint(machine.name).port
             table.add_row(lab_name, state.phase.value, machine.name, machine.power.value, f"127.0.0.1:{port}")
         hypervisor.close()
+        for machine_name, access in state.physical.items():
+            power_state = power_over_bmc(access)
+            table.add_row(
+                lab_name, state.phase.value, machine_name, power_state, f"{access.ssh_host}:{access.ssh_port}"
+            )
     console().print(table)
     if damaged:
         raise damaged[0]
@@ -110,13 +118,35 @@ def ssh(
     from lab.provision.login import ssh_command
 
     home = Home.default()
-    names = [name] if name else home.lab_names()
-    if len(names) != 1:
-        raise BadInput(
-            f"there are {len(names)} labs: say which with --name ({', '.join(names) or 'lab up FILE first'})"
-        )
-    argv = ssh_command(home, names[0], machine, command or [])
+    argv = ssh_command(home, _meant(name, home.lab_names()), machine, command or [])
     os.execvp(argv[0], argv)  # noqa: S606 - the terminal belongs to ssh from here on
+
+
+class Switch(StrEnum):
+    """What can be done with a machine's power."""
+
+    ON = "on"
+    OFF = "off"
+    CYCLE = "cycle"
+    STATE = "state"
+
+
+def power(
+    machine: Annotated[str, typer.Argument(help="Machine, a replica too.")],
+    action: Annotated[Switch, typer.Argument(help="'off' and 'cycle' cut the power without asking the system.")],
+    name: Name = None,
+) -> None:
+    """Switch a machine of a lab that is up, through its BMC or its host, and say what its power is then."""
+    from lab.provision.home import Home
+    from lab.provision.power import machine_control
+
+    home = Home.default()
+    with machine_control(home, _meant(name, home.lab_names()), machine) as control:
+        if action in (Switch.OFF, Switch.CYCLE):
+            control.power_off()
+        if action in (Switch.ON, Switch.CYCLE):
+            control.power_on()
+        console().print(f"{machine}: {control.power().value}")
 
 
 def run(
@@ -144,6 +174,16 @@ def run(
     )
     if not outcome.passed:
         raise LabError(f"verdict: {outcome.verdict}", hint=f"certificate: {outcome.certificate}")
+
+
+def _meant(name: str | None, known: list[str]) -> str:
+    """Return the lab that is meant. Raises BadInput when it is not clear which."""
+    names = [name] if name else known
+    if len(names) != 1:
+        raise BadInput(
+            f"there are {len(names)} labs: say which with --name ({', '.join(names) or 'lab up FILE first'})"
+        )
+    return names[0]
 
 
 def _lab_name(what: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lab.images.disk import write_disk
 from lab.images.recipe import Recipe, load_recipe
 from lab.images.rootfs import build_rootfs
+from lab.images.stream import ImageStream, image_stream
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class ImageCache:
             if not image.disk.exists():
                 self._build(recipe, image, size_bytes)
         return image
+
+    def stream(self, image: Image) -> ImageStream:
+        """Return an image's stream for boot media, made now if it is not cached."""
+        with _locked(self.folder / "lock"):
+            return image_stream(image.disk)
 
     def _image(self, name: str, recipe: Recipe, size_bytes: int) -> Image:
         stem = f"{name}-{recipe.digest}"

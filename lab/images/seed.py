@@ -26,8 +26,8 @@ def write_seed(identity: Identity, path: Path) -> None:
         raise LabError(f"the seed disk of {identity.machine} was not written: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        (work / "identity.tar").write_bytes(_tar(identity_files(identity)))
-        (work / DISKS_ARCHIVE).write_bytes(_tar(disk_files(identity)))
+        (work / "identity.tar").write_bytes(tar_of(identity_files(identity)))
+        (work / DISKS_ARCHIVE).write_bytes(tar_of(disk_files(identity)))
         for name, document in documents(identity).items():
             with (work / name).open("w", encoding="utf-8") as file:
                 file.write("#cloud-config\n" if name == "user-data" else "")
@@ -42,7 +42,8 @@ def write_seed(identity: Identity, path: Path) -> None:
         raise LabError(f"the seed disk of {identity.machine} was not written: {result.stderr.strip()}")
 
 
-def _tar(files: dict[str, tuple[str, int]]) -> bytes:
+def tar_of(files: dict[str, tuple[str, int]]) -> bytes:
+    """Return an archive of path to (text, mode)."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, (text, mode) in sorted(files.items()):

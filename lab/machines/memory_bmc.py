@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from lab.hypervisors.model import PowerState
@@ -18,6 +19,7 @@ class MemoryBmc:
     _state: PowerState = PowerState.OFF
     _override: BootSource | None = None
     _medium: str | None = None
+    _tag: str = ""
 
     def state(self) -> PowerState:
         """Return the present state."""
@@ -70,6 +72,18 @@ class MemoryBmc:
     def eject(self) -> None:
         """Empty the drive."""
         self._medium = None
+
+    def asset_tag(self) -> str:
+        """Return the text on the machine."""
+        return self._tag
+
+    def write_asset_tag(self, text: str) -> None:
+        """Replace that text."""
+        self._tag = text
+
+    def clock(self) -> int:
+        """Return the time of this computer."""
+        return int(time.time())
 
     def close(self) -> None:
         """Do nothing."""

@@ -88,7 +88,20 @@ class VirtualMedia(Protocol):
         """Empty the drive; no effect when it is empty. Raises MediaRefused."""
 
 
-class Bmc(MachinePower, BootChoice, VirtualMedia, Protocol):
+class AssetTag(Protocol):
+    """A text that the BMC keeps for whoever owns the machine, also while it is off or has no system."""
+
+    def asset_tag(self) -> str:
+        """Return the text, "" without one. Raises BmcError."""
+
+    def write_asset_tag(self, text: str) -> None:
+        """Replace the text. Raises BmcError."""
+
+    def clock(self) -> int:
+        """Return the BMC's time, in seconds since 1970. Raises BmcError."""
+
+
+class Bmc(MachinePower, BootChoice, VirtualMedia, AssetTag, Protocol):
     """A BMC with every ability above."""
 
     def close(self) -> None:

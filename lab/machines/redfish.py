@@ -24,6 +24,8 @@ STATES = {
 SOURCES = {BootSource.DISK: "Hdd", BootSource.CD: "Cd", BootSource.NETWORK: "Pxe"}
 OPTICAL = {"CD", "DVD"}
 SETTLE_SECONDS = 30.0
+INSERT_SECONDS = 300.0
+"""Some BMCs fetch the whole medium before they answer."""
 RESET = "#ComputerSystem.Reset"
 Document = dict[str, Any]
 
@@ -102,7 +104,8 @@ class RedfishBmc:
         if _medium_in(drive) is not None:
             raise MediaRefused(f"{_medium_in(drive)} is in the drive: eject it first")
         with _refusal(f"{url} cannot be inserted"):
-            self._session.change("POST", _action(drive, "#VirtualMedia.InsertMedia"), {"Image": url, "Inserted": True})
+            order = {"Image": url, "Inserted": True}
+            self._session.change("POST", _action(drive, "#VirtualMedia.InsertMedia"), order, INSERT_SECONDS)
         self._wait_for_medium(url)
 
     def eject(self) -> None:
@@ -113,6 +116,21 @@ class RedfishBmc:
         with _refusal(f"{_medium_in(drive)} cannot be ejected"):
             self._session.change("POST", _action(drive, "#VirtualMedia.EjectMedia"), {})
         self._wait_for_medium(None)
+
+    def asset_tag(self) -> str:
+        """Return the text that people write on a machine. Raises BmcError."""
+        return str(self._system().get("AssetTag") or "")
+
+    def write_asset_tag(self, text: str) -> None:
+        """Replace that text. Raises BmcError, also when it does not stay."""
+        self._session.change("PATCH", self._path, {"AssetTag": text})
+        seen = self.asset_tag()
+        if seen != text:
+            raise BmcError(f"{self._path}: the asset tag '{text}' was written, the BMC says '{seen}'")
+
+    def clock(self) -> int:
+        """Return the BMC's time, in seconds since 1970. Raises BmcError."""
+        return self._session.clock()
 
     def close(self) -> None:
         """Log out."""

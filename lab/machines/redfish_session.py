@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
@@ -87,10 +88,18 @@ class RedfishSession:
             self._login()
         return self._document(found[0], path)
 
-    def change(self, method: str, path: str, body: Mapping[str, Any]) -> Change:
-        """Ask for a change, once. Raises BmcError when it is refused."""
+    def clock(self) -> int:
+        """Return the service's own time, in seconds since 1970. Raises BmcError when it does not say it."""
         try:
-            answer = self._client.request(method, _local(path), json=dict(body))
+            answer = self._client.get(ROOT)
+            return int(parsedate_to_datetime(answer.headers["Date"]).timestamp())
+        except (httpx.TransportError, KeyError, ValueError) as error:
+            raise BmcError(f"{self._target.endpoint} does not tell the time: {error!r}") from error
+
+    def change(self, method: str, path: str, body: Mapping[str, Any], seconds: float = CALL_SECONDS) -> Change:
+        """Ask for a change, once, and wait so long for the answer. Raises BmcError when it is refused."""
+        try:
+            answer = self._client.request(method, _local(path), json=dict(body), timeout=seconds)
         except httpx.TransportError:
             return Change.UNKNOWN
         if answer.is_server_error:

@@ -37,6 +37,10 @@ class ConnectionLost(LabError):
     """The machine stopped answering in the middle of a command; whether the command ran is unknown."""
 
 
+class WrongHostKey(ConnectionLost):
+    """Another machine or system answers than the one whose host key is known."""
+
+
 class CommandFailed(LabError):
     """A command ended with a non-zero status."""
 
@@ -243,6 +247,9 @@ class SshTransport:
         name = f"[{self.endpoint.host}]:{self.endpoint.port}"
         key = paramiko.PKey.from_type_string(kind, base64.b64decode(encoded))
         client.get_host_keys().add(name, kind, key)
-        connection.open()
+        try:
+            connection.open()
+        except paramiko.BadHostKeyException as error:
+            raise WrongHostKey(f"{self.machine}: the host key at {name} is not the known one") from error
         connection.transport.set_keepalive(KEEPALIVE_SECONDS)
         return connection

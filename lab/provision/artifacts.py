@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.hypervisors.model import Machine, PowerState
+from lab.hypervisors.model import PowerState
 from lab.machines.console import console_tail
 from lab.provision.lab import Lab
 from lab.provision.login import origin_of
@@ -18,24 +18,25 @@ JOURNALS = {"journal.log": ("-b",), "stack.log": ("-u", "recovery-*", "-b")}
 
 def collect(lab: Lab, folder: Path) -> None:
     """Save the files of every machine below ``folder``; a machine that does not answer leaves its console and why."""
-    machines = lab.hypervisor.machines()
-    with ThreadPoolExecutor(max(1, len(machines)), thread_name_prefix="artifacts") as pool:
-        list(pool.map(lambda machine: _collect_machine(lab, machine, folder / machine.name), machines))
+    names = lab.names()
+    with ThreadPoolExecutor(max(1, len(names)), thread_name_prefix="artifacts") as pool:
+        list(pool.map(lambda name: _collect_machine(lab, name, folder / name), names))
     for log in sorted(lab.folder.processes.glob("*.log")):
         shutil.copyfile(log, folder / log.name)
 
 
-def _collect_machine(lab: Lab, machine: Machine, folder: Path) -> None:
+def _collect_machine(lab: Lab, name: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    console = lab.hypervisor.console_log(machine.name)
+    control = lab.control(name)
+    console = control.console
     if console.exists():
         shutil.copyfile(console, folder / "console.log")
-    if machine.power is not PowerState.ON:
-        return
-    ssh = lab.machine(machine.name, identity_of=origin_of(machine.name)).ssh
     try:
-        for name, arguments in JOURNALS.items():
+        if control.power() is not PowerState.ON:
+            return
+        ssh = lab.machine(name, identity_of=origin_of(name)).ssh
+        for file, arguments in JOURNALS.items():
             text = ssh.check("journalctl", "--no-pager", "-o", "short-precise", *arguments, seconds=LOG_SECONDS)
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / file).write_text(text, encoding="utf-8")
     except (LabError, TimeoutError, OSError) as error:
         (folder / "not-collected.txt").write_text(f"{error}\n{console_tail(console)}\n", encoding="utf-8")

@@ -8,8 +8,10 @@ from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
 from lab.hypervisors.protocols import HypervisorError
 from lab.provision import esxi, hyperv, processes
+from lab.provision.bmc import give_back
 from lab.provision.board import Board
 from lab.provision.home import Home, LabFolder
+from lab.provision.stand_in import remove_stand_ins, store_of
 from lab.provision.state import LabState, load_state
 
 DEFAULT_URIS = ("qemu:///system",)
@@ -23,9 +25,10 @@ def tear_down(home: Home, name: str, board: Board) -> list[str]:
     """
     folder = home.lab(name)
     board.step(name, "removing")
-    removed = processes.end_all(folder)
     failures: list[str] = []
-    for remove in (_remove_esxi, _remove_hyperv):
+    removed = _give_back(folder, failures)
+    removed += processes.end_all(folder)
+    for remove in (_remove_esxi, _remove_hyperv, _remove_bare):
         try:
             removed += remove(folder, home)
         except (HypervisorError, LabError) as error:
@@ -43,6 +46,25 @@ def tear_down(home: Home, name: str, board: Board) -> list[str]:
         )
     shutil.rmtree(folder.path, ignore_errors=True)
     board.step(name, "removed")
+    return removed
+
+
+def _give_back(folder: LabFolder, failures: list[str]) -> list[str]:
+    """Give physical machines back, as long as their BMCs and who keeps their leases are there."""
+    state = _state(folder)
+    try:
+        return give_back(state) if state is not None else []
+    except LabError as error:
+        failures.append(str(error))
+        return []
+
+
+def _remove_bare(folder: LabFolder, home: Home) -> list[str]:  # noqa: ARG001 - as its siblings
+    """Remove the virtual machines that stood in for physical ones, also those that the state does not know yet."""
+    removed: list[str] = []
+    if store_of(folder).is_dir():
+        for uri in _uris(folder):
+            removed += remove_stand_ins(folder, uri)
     return removed
 
 

@@ -1,11 +1,11 @@
-"""What both kinds of managed hosts need: emulated ones as processes of a lab, and the password of either."""
+"""Emulated hosts and BMCs as processes of a lab, and the password of a host."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,37 @@ from lab.provision.processes import spawn
 from lab.provision.state import EsxiAccess, HypervAccess
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
-def start_emulated(folder: LabFolder, kind: str, what: str, home: Path, arguments: Sequence[str]) -> dict[str, Any]:
-    """Start the emulator ``kind`` and return what it says of itself. Raises LabError with its last words."""
-    name = f"emulated-{kind}"
-    argv = [sys.executable, "-m", f"lab.emulators.{kind}", "--home", str(home), "--lab", folder.name, *arguments]
-    process = spawn(folder, name, argv, os.environ)
+def start_emulated(
+    folder: LabFolder,
+    kind: str,
+    what: str,
+    home: Path,
+    arguments: Sequence[str],
+    *,
+    of: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Start the emulator ``kind`` and return what it says of itself. Raises LabError with its last words.
+
+    ``of``: the machine that it belongs to, where a lab has several of a kind. ``environment``: beside our own.
+    """
+    name = f"emulated-{kind}-{of}" if of else f"emulated-{kind}"
+    argv = [sys.executable, "-m", f"lab.emulators.{kind}", "--home", str(home), *arguments]
+    process = spawn(folder, name, argv, {**os.environ, **(environment or {})})
     said, log = home / ENDPOINT, folder.processes / f"{name}.log"
 
     def answers_or_ended() -> bool:
         return said.exists() or not process.alive
 
     try:
-        wait_until(answers_or_ended, Deadline.after(START_SECONDS), f"emulated {what} host", every=0.05)
+        wait_until(answers_or_ended, Deadline.after(START_SECONDS), f"emulated {what}", every=0.05)
     except DeadlineExceeded as error:
         raise LabError(str(error)) from error
     if not said.exists():
-        raise LabError(f"the emulated {what} host did not start: {log.read_text(errors='replace')[-1000:].strip()}")
+        raise LabError(f"the emulated {what} did not start: {log.read_text(errors='replace')[-1000:].strip()}")
     found: dict[str, Any] = json.loads(said.read_text(encoding="utf-8"))
     return found
 

@@ -89,8 +89,8 @@ def remove_emulated(folder: LabFolder) -> list[str]:
 
 def _start(folder: LabFolder, acceleration: str, *, vcenter: bool) -> EsxiAccess:
     home = folder.path / "esxi"
-    arguments = ["--acceleration", acceleration, *(["--vcenter"] if vcenter else [])]
-    endpoint = start_emulated(folder, "esxi", "ESXi", home, arguments)
+    arguments = ["--lab", folder.name, "--acceleration", acceleration, *(["--vcenter"] if vcenter else [])]
+    endpoint = start_emulated(folder, "esxi", "ESXi host", home, arguments)
     return EsxiAccess(
         host="127.0.0.1",
         port=endpoint["port"],

@@ -90,9 +90,18 @@ def remove_emulated(folder: LabFolder, uri: str, store: Path) -> list[str]:
 
 def _start(host: HypervHost, folder: LabFolder, acceleration: str, *, shared: bool) -> HypervAccess:
     home = folder.path / HOME
-    arguments = ["--acceleration", acceleration, "--uri", host.uri, "--store", str(folder.path.parent)]
+    arguments = [
+        "--lab",
+        folder.name,
+        "--acceleration",
+        acceleration,
+        "--uri",
+        host.uri,
+        "--store",
+        str(folder.path.parent),
+    ]
     arguments += [f"--{name}" for name, wanted in (("vmm", host.vmm), ("shared", shared)) if wanted]
-    said = start_emulated(folder, "hyperv", "Hyper-V", home, arguments)
+    said = start_emulated(folder, "hyperv", "Hyper-V host", home, arguments)
     return HypervAccess(
         host="127.0.0.1",
         port=said["port"],

@@ -4,22 +4,70 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from testinfra.host import Host
 
 from lab.errors import LabError
+from lab.hypervisors.model import Endpoint, PowerState
 from lab.hypervisors.protocols import Hypervisor, NotFound
 from lab.machines.console import console_tail
 from lab.machines.ssh import Login, SshTransport
 from lab.machines.testinfra_host import testinfra_host
+from lab.provision.bmc import BmcControl
 from lab.provision.home import LabFolder
 from lab.provision.state import LabState
 from lab.topology.model import Topology
 from lab.waiting import Deadline, DeadlineExceeded
 
+BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
+"""How long a machine may take from power-on to a login, by acceleration."""
+
 
 class NeverBooted(LabError):
     """A machine did not let us log in; the message ends with its console."""
+
+
+class Control(Protocol):
+    """Power and console of one machine: its hypervisor's, or its BMC's."""
+
+    def power(self) -> PowerState:
+        """Return the present state."""
+
+    def power_on(self) -> None:
+        """Switch on; no effect when on already."""
+
+    def power_off(self) -> None:
+        """Cut the power; no effect when off already."""
+
+    @property
+    def console(self) -> Path:
+        """The recorded serial console."""
+
+
+@dataclass(frozen=True)
+class HostedControl:
+    """Power and console of a machine that a hypervisor runs."""
+
+    hypervisor: Hypervisor
+    name: str
+
+    def power(self) -> PowerState:
+        """Return the present state. Raises NotFound."""
+        return self.hypervisor.power(self.name)
+
+    def power_on(self) -> None:
+        """Switch on. Raises NotFound."""
+        self.hypervisor.power_on(self.name)
+
+    def power_off(self) -> None:
+        """Cut the power. Raises NotFound."""
+        self.hypervisor.power_off(self.name)
+
+    @property
+    def console(self) -> Path:
+        """The recorded serial console. Raises NotFound."""
+        return self.hypervisor.console_log(self.name)
 
 
 @dataclass(frozen=True)
@@ -28,7 +76,7 @@ class LabMachine:
 
     name: str
     ssh: SshTransport
-    hypervisor: Hypervisor
+    control: Control
 
     @property
     def host(self) -> Host:
@@ -48,16 +96,21 @@ class LabMachine:
     @property
     def console(self) -> Path:
         """The recorded serial console."""
-        return self.hypervisor.console_log(self.name)
+        return self.control.console
+
+    @property
+    def running(self) -> bool:
+        """Whether it has power."""
+        return self.control.power() is PowerState.ON
 
     def power_on(self) -> None:
         """Switch on."""
-        self.hypervisor.power_on(self.name)
+        self.control.power_on()
 
     def power_off(self) -> None:
         """Cut the power."""
         self.ssh.close()
-        self.hypervisor.power_off(self.name)
+        self.control.power_off()
 
 
 @dataclass
@@ -79,14 +132,29 @@ class Lab:
         if name in self._known:
             return self._known[name]
         try:
-            endpoint = self.hypervisor.endpoint(name)
+            endpoint = self.endpoint(name)
         except NotFound as error:
-            names = ", ".join(machine.name for machine in self.hypervisor.machines())
-            raise LabError(f"lab {self.folder.name} has no machine {name}; there are: {names}") from error
+            raise LabError(
+                f"lab {self.folder.name} has no machine {name}; there are: {', '.join(self.names())}"
+            ) from error
         login = Login("root", self.folder.login_key, self.state.host_keys[identity_of or name])
-        machine = LabMachine(name, SshTransport(name, endpoint, login), self.hypervisor)
+        machine = LabMachine(name, SshTransport(name, endpoint, login), self.control(name))
         self._known[name] = machine
         return machine
+
+    def names(self) -> list[str]:
+        """Return the names of all machines that there are now, physical ones too."""
+        return sorted([machine.name for machine in self.hypervisor.machines()] + list(self.state.physical))
+
+    def control(self, name: str) -> Control:
+        """Return power and console of a machine, which is looked for when they are used."""
+        access = self.state.physical.get(name)
+        return BmcControl(access, self.folder) if access is not None else HostedControl(self.hypervisor, name)
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Return where a machine's SSH server answers. Raises NotFound, Conflict without a management card."""
+        access = self.state.physical.get(name)
+        return Endpoint(access.ssh_host, access.ssh_port) if access is not None else self.hypervisor.endpoint(name)
 
     def forget(self, name: str) -> None:
         """Drop the connection of a machine that the stack has removed."""

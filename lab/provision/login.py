@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.errors import LabError
+from lab.hypervisors.model import Endpoint
 from lab.hypervisors.protocols import HypervisorError
 from lab.provision.home import Home
-from lab.provision.state import load_state
+from lab.provision.state import LabState, load_state
 from lab.provision.up import open_hypervisor
 
 SUFFIXES = ("-replica", "-test")
@@ -19,14 +20,7 @@ def ssh_command(home: Home, lab: str, machine: str, command: Sequence[str]) -> l
     state = load_state(folder)
     if state is None:
         raise LabError(f"there is no lab {lab}", hint="lab up FILE")
-    hypervisor = open_hypervisor(state, home)
-    try:
-        endpoint = hypervisor.endpoint(machine)
-    except HypervisorError as error:
-        known = ", ".join(item.name for item in hypervisor.machines())
-        raise LabError(f"{error}; machines of {lab}: {known}") from error
-    finally:
-        hypervisor.close()
+    endpoint = _endpoint(state, home, machine)
     known_hosts = folder.login_key.parent / f"known-{machine}"
     known_hosts.write_text(
         f"[{endpoint.host}]:{endpoint.port} {state.host_keys[origin_of(machine)]}\n", encoding="ascii"
@@ -35,6 +29,20 @@ def ssh_command(home: Home, lab: str, machine: str, command: Sequence[str]) -> l
     flags = [word for option in options for word in ("-o", option)]
     login = ["ssh", "-i", str(folder.login_key), "-p", str(endpoint.port), *flags, f"root@{endpoint.host}"]
     return [*login, "--", *command] if command else login
+
+
+def _endpoint(state: LabState, home: Home, machine: str) -> Endpoint:
+    access = state.physical.get(machine)
+    if access is not None:
+        return Endpoint(access.ssh_host, access.ssh_port)
+    hypervisor = open_hypervisor(state, home)
+    try:
+        return hypervisor.endpoint(machine)
+    except HypervisorError as error:
+        known = ", ".join(sorted([item.name for item in hypervisor.machines()] + list(state.physical)))
+        raise LabError(f"{error}; machines of {state.lab}: {known}") from error
+    finally:
+        hypervisor.close()
 
 
 def origin_of(machine: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lab.errors import LabError
 from lab.provision.home import LabFolder
@@ -66,6 +66,27 @@ class HypervAccess(BaseModel):
     vmm: bool = False
 
 
+class PhysicalAccess(BaseModel):
+    """How the BMC and the system of a physical machine are reached. The password is in the file, never in here.
+
+    ``console``: the record of its serial console, None when nobody records it. ``lease``: proves that the machine is
+    this lab's. ``uri`` is the libvirt of the virtual machine that stands in.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str
+    system: str
+    user: str
+    certificate: Path
+    password_file: Path
+    ssh_host: str
+    ssh_port: int
+    lease: str
+    console: Path | None = None
+    uri: str = ""
+
+
 class WentOn(BaseModel):
     """The saved lab that a lab went on from: its key, and when it was taken (ns since 1970)."""
 
@@ -94,6 +115,8 @@ class LabState(BaseModel):
     """The Hyper-V host, where there is one."""
     on_libvirt: tuple[str, ...] = ()
     """The machines of the topology that libvirt has, in a lab that has an ESXi or Hyper-V host too."""
+    physical: dict[str, PhysicalAccess] = Field(default_factory=dict)
+    """The machines behind BMCs; no hypervisor knows them."""
     inside: dict[str, str] = {}
     """Machines that run inside of another machine, and that one; their order gives them their ports there."""
     nested_hosts: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +13,20 @@ from lab.hypervisors.libvirt import connect
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
 from lab.hypervisors.routed import RoutedHypervisor
 from lab.images.cache import Image, ImageCache
-from lab.images.identity import Identity, SshKey, new_ssh_key
+from lab.images.identity import SshKey, new_ssh_key
 from lab.images.seed import write_seed
 from lab.provision import esxi, hyperv, nested
-from lab.provision.blueprint import Blueprint, blueprint, hosts_file
+from lab.provision.blueprint import Blueprint, blueprint
 from lab.provision.board import Board
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
-from lab.provision.lab import Lab
+from lab.provision.identity import machine_identity
+from lab.provision.lab import BOOT_SECONDS, Lab
+from lab.provision.physical import installing, with_stand_ins
 from lab.provision.state import LabState, Phase, load_state, save_state
 from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Topology
 from lab.waiting import Deadline
 
-BOOT_SECONDS = {"tcg": 600.0, "kvm": 90.0}
 PUSH_KEY = "push"
 ESXI, HYPERV, LIBVIRT = "esxi", "hyperv", "libvirt"
 
@@ -66,6 +67,7 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as
         board.step(name, f"host: {hyperv_host.where}")
         state = state.model_copy(update={"hyperv": hyperv.access_to(hyperv_host, topology, folder, mode)})
         save_state(folder, state)
+    state = with_stand_ins(topology, folder, state, board)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
     _make_machines(lab, keys, images, board, home)
@@ -230,40 +232,36 @@ def _make_machines(
     plans = [
         replace(plan, spec=replace(plan.spec, media=nested.media(lab.topology, plan.name, disks))) for plan in plans
     ]
-    _make_wave(lab, [plan for plan in plans if plan.name not in inner], keys, disks, board)
+    physical = [plan for plan in plans if plan.name in lab.state.physical]
+    first = [plan for plan in plans if plan.name not in {*inner, *lab.state.physical}]
+    with installing(lab, physical, keys, images=images, home=home, board=board) as jobs:
+        _make_wave(lab, first, keys, disks, board, beside=jobs)
     if inner:
         lab.hypervisor = nested.with_hosts(lab.hypervisor, lab.state, home)
-        _make_wave(lab, [plan for plan in plans if plan.name in inner], keys, disks, board)
+        _make_wave(lab, [plan for plan in plans if plan.name in inner], keys, disks, board, beside={})
 
 
-def _make_wave(lab: Lab, plans: list[Blueprint], keys: dict[str, SshKey], disks: dict[str, Path], board: Board) -> None:
+def _make_wave(
+    lab: Lab,
+    plans: list[Blueprint],
+    keys: dict[str, SshKey],
+    disks: dict[str, Path],
+    board: Board,
+    *,
+    beside: Mapping[Future[None], str],
+) -> None:
+    """Make machines side by side, and wait for the jobs ``beside`` them too."""
     with ThreadPoolExecutor(len(plans), thread_name_prefix="up") as pool:
         for plan in plans:
             board.step(plan.name, "defining")
             _define(lab, plan, keys[plan.name], disks[plan.name])
         jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
-        raise_all(jobs, lab.folder.name)
+        raise_all({**beside, **jobs}, lab.folder.name)
 
 
 def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Path) -> None:
     seed = lab.folder.seeds / f"{plan.name}.iso"
-    authorized = [
-        path.read_text(encoding="ascii").strip() for path in sorted(lab.folder.login_key.parent.glob("*.pub"))
-    ]
-    write_seed(
-        Identity(
-            lab=lab.folder.name,
-            machine=plan.name,
-            host_key=key,
-            authorized_keys=tuple(authorized),
-            cards=plan.cards,
-            filesystems=plan.filesystems,
-            hosts=hosts_file(lab.topology),
-            forwards_packets=plan.forwards_packets,
-            bridges=plan.bridges,
-        ),
-        seed,
-    )
+    write_seed(machine_identity(lab, plan, key), seed)
     try:
         system, *others = plan.spec.disks
         lab.hypervisor.import_disk(system.disk, image, plan.disk_sizes[system.disk])

@@ -290,20 +290,32 @@ class Replica(Part):
 
 
 class Bmc(Part):
-    """The BMC of a physical machine (Redfish). ``system`` is the machine's id there, needed when it has several.
+    """The BMC of a physical machine (Redfish): a real one (``endpoint``), or an emulated one with its machine.
 
-    ``certificate`` is a PEM file with the BMC's own certificate, which is pinned; a relative path starts at the
-    topology file. ``password`` is a reference.
+    ``emulated``: the lab makes a bare virtual machine on the host of the site, and an emulated BMC that alone may
+    switch it. ``system`` is the machine's id at a real BMC, needed when that has several. ``certificate`` is a PEM file
+    with the BMC's own certificate, which is pinned; a relative path starts at the topology file. ``password`` is a
+    reference.
     """
 
-    endpoint: str = Field(pattern=r"^https://[^/@]+$")
+    emulated: bool = False
+    endpoint: str | None = Field(default=None, pattern=r"^https://[^/@]+$")
     system: str | None = Field(default=None, min_length=1)
-    user: str = Field(min_length=1)
-    password: Secret
-    certificate: Path
+    user: str | None = Field(default=None, min_length=1)
+    password: Secret | None = None
+    certificate: Path | None = None
 
     @model_validator(mode="after")
-    def _password_is_known(self) -> Self:
+    def _one_or_the_other(self) -> Self:
+        if self.emulated == (self.endpoint is not None):
+            raise ValueError("a BMC has either 'emulated: true' or an 'endpoint'")
+        needed = ("user", "password", "certificate")
+        given = [name for name in (*needed, "system") if getattr(self, name) is not None]
+        if self.emulated and given:
+            raise ValueError(f"an emulated BMC makes these itself: {', '.join(given)}")
+        missing = [name for name in needed if name not in given]
+        if not self.emulated and missing:
+            raise ValueError(f"a BMC with 'endpoint' needs {', '.join(repr(name) for name in missing)}")
         if isinstance(self.password, GeneratedSecret):
             message = "the password of a BMC is {env: NAME} or {file: PATH}: nobody can make it up"
             raise ValueError(message)  # noqa: TRY004 - what pydantic reports
@@ -397,8 +409,17 @@ class Topology(Part):
 
     @property
     def every_stand_in(self) -> tuple[StandIn, ...]:
-        """The stand-ins that the file names, and the emulated Hyper-V hosts, which nobody has to remember to name."""
-        return self.stand_ins + tuple(
+        """The stand-ins that the file names, and emulated hosts and BMCs, which nobody has to remember to name."""
+        bare = StandIn(
+            what="bare virtual machine behind an emulated BMC (sushy-tools), installed from its virtual media",
+            stands_in_for="physical server with a BMC",
+            machines=tuple(name for name, machine in self.machines.items() if machine.bmc and machine.bmc.emulated),
+        )
+        return self.stand_ins + ((bare,) if bare.machines else ()) + self._emulated_hyperv
+
+    @property
+    def _emulated_hyperv(self) -> tuple[StandIn, ...]:
+        return tuple(
             StandIn(
                 what=f"emulated Hyper-V over libvirt{' with an emulated VMM server' if host.vmm else ''}",
                 stands_in_for=f"Hyper-V host {name}{' and VMM server' if host.vmm else ''}",
@@ -413,6 +434,11 @@ class Topology(Part):
         """Where libvirt has to answer, below an emulated Hyper-V host too."""
         emulated = (host for host in self.hosts.values() if isinstance(host, HypervHost) and host.emulated)
         return self.libvirt_uris | {host.uri for host in emulated}
+
+    @property
+    def physical(self) -> tuple[str, ...]:
+        """The machines behind BMCs, which no hypervisor runs as far as the lab can tell."""
+        return tuple(name for name, machine in self.machines.items() if machine.bmc is not None)
 
     def machines_with(self, role: Role) -> dict[str, Machine]:
         """Return the machines that have ``role``, by name."""

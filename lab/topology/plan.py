@@ -154,7 +154,7 @@ def _memory(machines: Sequence[PlannedMachine]) -> int:
 def _machine(topology: Topology, name: str, machine: Machine) -> PlannedMachine:
     return PlannedMachine(
         name=name,
-        host=topology.host_name_of(name),
+        host=f"BMC over {topology.host_name_of(name)}" if machine.bmc else topology.host_name_of(name),
         site=machine.site,
         roles=tuple(role.value for role in machine.roles),
         image=machine.image,
@@ -255,12 +255,13 @@ def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lac
 
 
 def _physical_lacks(topology: Topology) -> list[Lack]:
-    """Machines behind BMCs are not installed yet; making virtual ones in their place would be a lie."""
-    physical = [name for name, machine in topology.machines.items() if machine.bmc is not None]
-    if not physical:
+    """Machines behind real BMCs cannot be reached yet; making virtual ones in their place would be a lie."""
+    real = [name for name, machine in topology.machines.items() if machine.bmc and machine.bmc.endpoint]
+    if not real:
         return []
-    cure = "leave 'bmc' out: a virtual machine takes the physical one's place, and the certificate can name it"
-    return [Lack(f"provisioning through a BMC: {', '.join(physical)} cannot be installed by this lab yet", cure)]
+    cure = "'bmc: {emulated: true}' lets a bare virtual machine behind an emulated BMC take the place"
+    what = f"a way from the lab's networks to physical ones: {', '.join(real)} behind a BMC cannot be reached yet"
+    return [Lack(what, cure)]
 
 
 def _gib(size_bytes: int) -> str:

@@ -44,6 +44,8 @@ class Emulated:
 
     serving: Serving
     medium: str
+    installer: str
+    """A medium that says that it is done, and switches the machine off."""
     console: Path
     home: Path
 
@@ -76,6 +78,7 @@ def emulated() -> Iterator[Emulated]:
         media.mkdir()
         boot_sector.write_disk(image)
         boot_sector.write_cd(media / "cd.iso", store)
+        boot_sector.write_cd(media / "installer.iso", store, boot_sector.INSTALLER, boot_sector.OFF_CODE)
         for machine in ("m1", "m2"):
             disk = DiskId(f"{machine}-system")
             lab.create_disk(disk, image.stat().st_size)
@@ -83,7 +86,7 @@ def emulated() -> Iterator[Emulated]:
             lab.define(MachineSpec(machine, 1, 32, (DiskAttachment(disk, "system"),), (), None))
         url = stack.enter_context(served(media))
         found = stack.enter_context(serving(Choices(store / "home", name, uri=LIBVIRT_URI)))
-        yield Emulated(found, f"{url}/cd.iso", lab.console_log("m1"), store / "home")
+        yield Emulated(found, f"{url}/cd.iso", f"{url}/installer.iso", lab.console_log("m1"), store / "home")
     # What sushy-tools left open must not be found by another test.
     gc.collect()
 

@@ -126,6 +126,7 @@ def test_a_chosen_passphrase_is_in_the_key_and_not_to_be_read(
         ("vmware-to-azure", "libvirt"),
         ("azure-expressroute", "Azure|libvirt"),
         ("physical-to-azure", "Azure|libvirt"),
+        ("physical-bmc", "physical machines are leased"),
         ("hyperv-to-secondary", "libvirt"),
     ],
 )

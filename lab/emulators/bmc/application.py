@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from werkzeug.test import EnvironBuilder
@@ -20,6 +20,7 @@ from werkzeug.wrappers import Request, Response
 
 from lab.emulators.bmc.accounts import TOKEN, Accounts, TooManySessions
 from lab.emulators.common.faults import Delay, Drop, Fail, Faults
+from lab.emulators.common.wsgi import Wsgi
 
 ROOT = "/redfish/v1"
 SESSIONS = f"{ROOT}/SessionService/Sessions"
@@ -39,7 +40,8 @@ CALLS = {
 """What is let through, by the name that ``Faults`` knows it by."""
 MOST_REQUEST = 1 << 16
 MEDIA_HOSTS = {"127.0.0.1", "localhost"}
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+MOST_TAG = 63
+"""Letters of an asset tag, as on real BMCs."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,30 @@ class Dropped(ConnectionAbortedError):
     """The connection is to be closed without an answer: what wsgiref does with this error."""
 
 
+class Cabling(Protocol):
+    """The network cables of the machines: they hang loose whenever a machine starts. Raises CablingFailed."""
+
+    def wire(self, system: str) -> None:
+        """Prepare the start of a machine."""
+
+    def plug(self, system: str) -> None:
+        """Plug in a machine that has started."""
+
+
+class CablingFailed(Exception):
+    """A cable could not be plugged in; the message says why."""
+
+
+class NoCables:
+    """Machines whose cards need nobody."""
+
+    def wire(self, system: str) -> None:
+        """Do nothing."""
+
+    def plug(self, system: str) -> None:
+        """Do nothing."""
+
+
 @dataclass
 class BmcApplication:
     """``inner``: sushy-tools' application; ``systems``: the ids that exist for clients."""
@@ -78,6 +104,8 @@ class BmcApplication:
     accounts: Accounts
     systems: frozenset[str]
     faults: Faults = field(default_factory=Faults)
+    cabling: Cabling = field(default_factory=NoCables)
+    _tags: dict[str, str] = field(default_factory=dict)
     _once: dict[str, str] = field(default_factory=dict)
     _changing: threading.RLock = field(default_factory=threading.RLock)
 
@@ -115,7 +143,7 @@ class BmcApplication:
             return _error(HTTPStatus.BAD_REQUEST, "a JSON object is expected")
         work = {
             "System.Get": lambda: self._look(request, found["system"]),
-            "System.Patch": lambda: self._choose(request, found["system"], body),
+            "System.Patch": lambda: self._patch(request, found["system"], body),
             "ComputerSystem.Reset": lambda: self._reset(request, found["system"], body),
             "VirtualMedia.InsertMedia": lambda: self._insert(request, body),
         }.get(call, lambda: self._forward(request))
@@ -164,6 +192,7 @@ class BmcApplication:
 
     def _look(self, request: Request, system: str) -> Response:
         def honest(document: dict[str, Any]) -> None:
+            document["AssetTag"] = self._tags.get(system, "")
             boot = document.setdefault("Boot", {})
             if system in self._once:
                 boot.update(BootSourceOverrideEnabled="Once", BootSourceOverrideTarget=self._once[system])
@@ -171,6 +200,15 @@ class BmcApplication:
                 boot.update(BootSourceOverrideEnabled="Disabled", BootSourceOverrideTarget="None")
 
         return _changed(self._forward(request), honest)
+
+    def _patch(self, request: Request, system: str, body: dict[str, Any]) -> Response:
+        if set(body) != {"AssetTag"}:
+            return self._choose(request, system, body)
+        tag = body["AssetTag"]
+        if not isinstance(tag, str) or len(tag) > MOST_TAG:
+            return _error(HTTPStatus.BAD_REQUEST, f"AssetTag: a text of at most {MOST_TAG} letters is expected")
+        self._tags[system] = tag
+        return Response(status=HTTPStatus.NO_CONTENT)
 
     def _choose(self, request: Request, system: str, body: dict[str, Any]) -> Response:
         boot = body.get("Boot")
@@ -190,11 +228,21 @@ class BmcApplication:
     def _reset(self, request: Request, system: str, body: dict[str, Any]) -> Response:
         before = self._power_state(request, system)
         kind = body.get("ResetType")
+        if not (kind in ("On", "ForceOn") if before == "Off" else kind == "ForceRestart"):
+            return self._forward(request)
+        try:
+            return self._boot(request, system)
+        except CablingFailed as error:
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+    def _boot(self, request: Request, system: str) -> Response:
+        self.cabling.wire(system)
         done = self._forward(request)
-        boots = kind in ("On", "ForceOn") if before == "Off" else kind == "ForceRestart"
-        if boots and done.status_code < HTTPStatus.BAD_REQUEST and self._once.pop(system, None):
-            # The running machine has what it boots from; the next one has not.
-            self._boot_from(request, system, "Hdd")
+        if done.status_code < HTTPStatus.BAD_REQUEST:
+            self.cabling.plug(system)
+            if self._once.pop(system, None):
+                # The running machine has what it boots from; the next one has not.
+                self._boot_from(request, system, "Hdd")
         return done
 
     def _insert(self, request: Request, body: dict[str, Any]) -> Response:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.emulators.bmc.accounts import Accounts
-from lab.emulators.bmc.application import BmcApplication
+from lab.emulators.bmc.application import BmcApplication, Cabling
 from lab.emulators.bmc.server import BmcServer
 from lab.emulators.bmc.sushy import sushy_application
 from lab.emulators.common.home import CannotStart, chosen_password, hold, publish
@@ -20,7 +20,15 @@ PASSWORD_VARIABLE = "BMC_PASSWORD"  # noqa: S105 - the name of a variable
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person decides. ``machine``: the one behind the BMC; without it all of the lab are, as no real BMC has."""
+    """What a person or the lab decides.
+
+    Args:
+        lab: the tag of the machines behind the BMC.
+        machine: the one behind it; without it all of the lab are, as no real BMC has.
+        uri: the libvirt that has them.
+        network: a lab on whose switches the machines' cards are, when it is another one than ``lab``; ``store`` is the
+            folder of its labs.
+    """
 
     home: Path
     lab: str
@@ -28,6 +36,8 @@ class Choices:
     port: int = 0
     uri: str = ""
     password_file: Path | None = None
+    network: str = ""
+    store: Path | None = None
 
     @property
     def where(self) -> str:
@@ -56,7 +66,7 @@ def serving(choices: Choices) -> Iterator[Serving]:
         systems, pool = _machines(choices)
         known = frozenset(systems.values())
         inner = sushy_application(choices.where, pool, known, choices.home / "state")
-        application = BmcApplication(inner, Accounts(USER, password), known)
+        application = BmcApplication(inner, Accounts(USER, password), known, cabling=_cabling(choices, systems, stack))
         try:
             server = BmcServer(application, choices.home, choices.port).start()
         except OSError as error:
@@ -92,3 +102,20 @@ def _machines(choices: Choices) -> tuple[dict[str, str], str]:
     if choices.machine not in found:
         raise CannotStart(f"lab '{choices.lab}' has no machine '{choices.machine}', only {', '.join(found)}")
     return {choices.machine: found[choices.machine]}, pool
+
+
+def _cabling(choices: Choices, systems: dict[str, str], stack: ExitStack) -> Cabling:
+    """Return the cables of the machines, which nobody else plugs in after a start."""
+    from lab.emulators.bmc.cabling import SwitchCables
+    from lab.hypervisors.libvirt import connect, switches_of
+    from lab.hypervisors.protocols import HypervisorError
+
+    store = choices.store or choices.home
+    switches = switches_of(choices.where, choices.network or choices.lab, store)
+    try:
+        # The store is not asked for: no disk is made here.
+        machines = connect(choices.where, choices.lab, store, "tcg", switches)
+    except HypervisorError as error:
+        raise CannotStart(str(error)) from error
+    stack.callback(machines.close)
+    return SwitchCables(machines, {system: name for name, system in systems.items()})

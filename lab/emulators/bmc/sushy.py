@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import cast
 
-from lab.emulators.bmc.application import Wsgi
 from lab.emulators.common.home import CannotStart
+from lab.emulators.common.wsgi import Wsgi
 
 
 def sushy_application(uri: str, pool: str, systems: frozenset[str], state: Path) -> Wsgi:

@@ -14,7 +14,7 @@ from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import ports
 from lab.hypervisors.libvirt.describe import disk_targets, forwards_of, machine_of, ssh_port_of
 from lab.hypervisors.libvirt.saving import LibvirtSaving
-from lab.hypervisors.libvirt.session import Session, silence_library, switched, translated
+from lab.hypervisors.libvirt.session import Session, switched, translated
 from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.libvirt.xml import DiskFile, Placement, disk_element, domain_xml, free_target
 from lab.hypervisors.model import (
@@ -28,9 +28,7 @@ from lab.hypervisors.model import (
     NetworkSource,
     PowerState,
 )
-from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
-from lab.networks.bridge import BridgeSwitches
-from lab.networks.hub import HubSwitches
+from lab.hypervisors.protocols import Conflict
 from lab.networks.protocol import Switches
 from lab.waiting import Deadline, wait_until
 
@@ -80,16 +78,24 @@ class LibvirtHypervisor:
     def power_on(self, name: str) -> None:
         """Switch on and plug into the switches. Raises NotFound, HypervisorError."""
         domain = self.session.find(name)
-        networks = [nic.network for nic in machine_of(domain, self.session).nics]
+        if not domain.isActive():
+            self.wire(name)
+            with translated(f"start of {name}"):
+                domain.create()
+        self.plug(name)
+
+    def wire(self, name: str) -> None:
+        """Have the switches ready for a machine that is about to start. Raises NotFound, HypervisorError."""
         with switched(f"machine {name}"):
-            if not domain.isActive():
-                for network in networks:
-                    self.switches.ensure(network)
-                    self.switches.wire(network, name)
-                with translated(f"start of {name}"):
-                    domain.create()
-            for network in networks:
-                self.switches.plug(network, name)
+            for nic in self.machine(name).nics:
+                self.switches.ensure(nic.network)
+                self.switches.wire(nic.network, name)
+
+    def plug(self, name: str) -> None:
+        """Plug a machine that was started into the switches. Raises NotFound, HypervisorError."""
+        with switched(f"machine {name}"):
+            for nic in self.machine(name).nics:
+                self.switches.plug(nic.network, name)
 
     def power_off(self, name: str) -> None:
         """Cut the power. Raises NotFound."""
@@ -269,36 +275,6 @@ class LibvirtHypervisor:
             raise Conflict(f"disk {disk.name}: is attached to {user}")
 
 
-def connect(uri: str, lab: str, store: Path, acceleration: str) -> LibvirtHypervisor:
-    """Open the driver of one lab.
-
-    ``store`` is a folder that the host's QEMU can reach; ``acceleration`` is "kvm" or "tcg".
-
-    Raises:
-        HypervisorError: libvirt does not answer; the message says how to start it.
-    """
-    silence_library()
-    try:
-        connection = libvirt.open(uri)
-    except libvirt.libvirtError as error:
-        cure = "systemctl start libvirtd, or without systemd: libvirtd -d && virtlogd -d"
-        raise HypervisorError(f"libvirt does not answer at {uri}: {error.get_error_message()} ({cure})") from error
-    session = Session(connection, lab)
-    root = store / lab
-    return LibvirtHypervisor(
-        session=session,
-        storage=Storage(session, root / "disks"),
-        switches=_switches(uri, lab, root),
-        domain_type="kvm" if acceleration == "kvm" else "qemu",
-        consoles=root / "consoles",
-    )
-
-
-def _switches(uri: str, lab: str, root: Path) -> Switches:
-    """Bridges where libvirt runs as root (the system daemon), hubs for a session daemon."""
-    return BridgeSwitches(lab) if uri.endswith("/system") else HubSwitches(lab, root / "hubs")
-
-
 def _live(domain: Any) -> int:
     live = libvirt.VIR_DOMAIN_AFFECT_LIVE if domain.isActive() else 0
     return int(libvirt.VIR_DOMAIN_AFFECT_CONFIG | live)
@@ -308,6 +284,3 @@ def _text(element: Any) -> str:
     import xml.etree.ElementTree as ET
 
     return ET.tostring(element, encoding="unicode")
-
-
-__all__ = ["LibvirtHypervisor", "NotFound", "connect"]

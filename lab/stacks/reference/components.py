@@ -122,7 +122,7 @@ def mobility_settings(topology: Topology, machine: str) -> JSON:
 
 def fabric_config(topology: Topology, site: str, port: int, identity_dir: str, driver: JSON) -> JSON:
     """Return the configuration of a site's fabric: it may touch what the site's stack needs and nothing else."""
-    mine = {name: machine for name, machine in topology.machines.items() if machine.site == site}
+    mine = {name: machine for name, machine in topology.machines.items() if machine.site == site and not machine.bmc}
     targets = [name for name, machine in mine.items() if {Role.MASTER_TARGET, Role.PROTECTED} & set(machine.roles)]
     powered = [name for name, machine in mine.items() if Role.PROTECTED in machine.roles]
     return {

@@ -1,0 +1,54 @@
+"""``python -m lab.provision.lease_keeper``: keeps the leases of a lab's physical machines fresh while it is up."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from lab.emulators.common.home import ending
+from lab.errors import LabError
+from lab.machines.bmc_lease import BmcLease
+from lab.machines.lease_file import LeaseLost
+from lab.provision.bmc import LEASE_SECONDS, opened
+from lab.provision.home import LabFolder
+from lab.provision.state import PhysicalAccess, load_state
+
+RENEW_SECONDS = LEASE_SECONDS / 5
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+log = logging.getLogger("lab.provision.lease_keeper")
+
+
+def renew_all(machines: dict[str, PhysicalAccess]) -> dict[str, PhysicalAccess]:
+    """Renew every lease and return the machines that are still ours; a BMC that fails is asked again next time."""
+    ours = dict(machines)
+    for name, access in machines.items():
+        try:
+            with opened(access) as bmc:
+                BmcLease(bmc, access.lease).renew(LEASE_SECONDS)
+        except LeaseLost as error:
+            log.error("%s: %s", name, error)  # noqa: TRY400 - the cause is outside of this program
+            del ours[name]
+        except LabError as error:
+            log.warning("%s: %s", name, error)
+    return ours
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Renew until a signal, or until no lease is left."""
+    parser = argparse.ArgumentParser(prog="lab.provision.lease_keeper")
+    parser.add_argument("--lab", required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="the lab's folder")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    state = load_state(LabFolder(given.lab, given.folder))
+    machines = state.physical if state is not None else {}
+    ended = ending()
+    while machines and not ended.wait(RENEW_SECONDS):
+        machines = renew_all(machines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -342,7 +342,7 @@ class Machine(Part):
 
 
 class Workload(Part):
-    """Records with sequence numbers, written at a steady rate."""
+    """Records with sequence numbers, written to a machine at a steady rate."""
 
     machine: Name
     path: str = Field(pattern="^/")

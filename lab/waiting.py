@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import select
+import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -66,3 +69,22 @@ def wait_until(
             detail = f": {explain()}" if explain else ""
             raise DeadlineExceeded(f"no {what} within {deadline.seconds:.0f} s{detail}")
         pause.wait(deadline.clamp(every))
+
+
+class EndOfService:
+    """SIGTERM and SIGINT, from now on. To be made by the main thread.
+
+    Not an event that the handler sets: Python runs it only when the main thread comes back to it. A signal in the
+    instant before that thread begins to wait was lost that way, and a provider went on for ever.
+    """
+
+    def __init__(self) -> None:
+        self._told, self._teller = socket.socketpair()
+        self._teller.setblocking(False)
+        signal.set_wakeup_fd(self._teller.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Return whether one came, at the latest after ``seconds``; None: wait for it."""
+        return bool(select.select([self._told], [], [], seconds)[0])

@@ -7,13 +7,13 @@ import logging
 import sys
 from pathlib import Path
 
-from lab.emulators.common.home import ending
 from lab.errors import LabError
 from lab.machines.bmc_lease import BmcLease
 from lab.machines.lease_file import LeaseLost
 from lab.provision.bmc import LEASE_SECONDS, opened
 from lab.provision.home import LabFolder
 from lab.provision.state import PhysicalAccess, load_state
+from lab.waiting import EndOfService
 
 RENEW_SECONDS = LEASE_SECONDS / 5
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     state = load_state(LabFolder(given.lab, given.folder))
     machines = state.physical if state is not None else {}
-    ended = ending()
+    ended = EndOfService()
     while machines and not ended.wait(RENEW_SECONDS):
         machines = renew_all(machines)
     return 0

@@ -6,8 +6,6 @@ import fcntl
 import json
 import os
 import secrets
-import signal
-import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,11 +62,3 @@ def publish(home: Path, document: Mapping[str, object], stack: ExitStack) -> Non
     temporary.write_text(json.dumps(document), encoding="utf-8")
     temporary.replace(home / ENDPOINT)
     stack.callback((home / ENDPOINT).unlink, missing_ok=True)
-
-
-def ending() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set from now on."""
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    return ended

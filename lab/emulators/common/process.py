@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from lab.emulators.common.home import CannotStart, ending
+from lab.emulators.common.home import CannotStart
+from lab.waiting import EndOfService
 
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 
@@ -38,7 +39,7 @@ Found = TypeVar("Found", bound=Answering)
 
 def serve_until_signal(serving: AbstractContextManager[Found], ready: Callable[[Found], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``ready`` is told once when clients may come. Raises CannotStart."""
-    ended = ending()
+    ended = EndOfService()
     with serving as found:
         ready(found)
         ended.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from lab.replication.common.control import ControlClient, Handler, serve_command
 from lab.replication.common.durable import write_atomically
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import client_context
+from lab.waiting import EndOfService
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,7 @@ def run_service(
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     service = Service(load_config(given.config), build)
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    ended = EndOfService()
     service.start()
     log.info("%s is running", kind)
     ended.wait()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -151,17 +152,21 @@ class HostWorld:
         return "\n".join(f"== {p.name}\n{p.read_text()[-6000:]}" for p in sorted(self.folder.glob("hv*.log")))
 
     def close(self) -> None:
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            stack.callback(self.world.close)
+            stack.callback(self.connection.close)
+            stack.callback(self._forget_domains)
+            for host in list(self.processes):
+                stack.callback(self.kill, host, signal.SIGTERM)
+
+    def _forget_domains(self) -> None:
         import libvirt
 
-        for host in list(self.processes):
-            self.kill(host, signal.SIGTERM)
         for name in self.names():
             if self.domain(name).isActive():
                 self.domain(name).destroy()
             self.domain(name).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
-        self.connection.close()
-        self.world.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _config(self, host: str) -> Path:
         (self.folder / host).mkdir(exist_ok=True)

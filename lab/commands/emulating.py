@@ -13,6 +13,7 @@ from lab.commands.terminal import console
 from lab.emulators.common.home import CannotStart
 from lab.emulators.common.process import Found, serve_until_signal
 from lab.errors import BadInput, LabError
+from lab.provision.home import Home
 
 LOCAL = "local"
 
@@ -50,7 +51,9 @@ def esxi(
     cache = lab_home()
     mode = _acceleration(host, cache)
     licence = Licence.FREE if free_licence else Licence.FULL
-    choices = Choices(home or cache / "emulated-esxi", mode, port, lab, vcenter, licence, password_file)
+    choices = Choices(
+        home or cache / "emulated-esxi", mode, port, lab, vcenter, licence, password_file, Home.default().labs
+    )
 
     _serve(serving(choices), failure=BackendError)
 
@@ -77,6 +80,7 @@ def hyperv(
         port=port,
         lab=lab,
         uri=uri,
+        store=Home.default().labs if lab else None,
         password_file=password_file,
         vmm=vmm,
     )
@@ -100,7 +104,7 @@ def bmc(
     from lab.emulators.bmc.run import Choices, Serving, serving
     from lab.home import home as lab_home
 
-    choices = Choices(home or lab_home() / "emulated-bmc", lab, machine, port, uri, password_file)
+    choices = Choices(home or lab_home() / "emulated-bmc", lab, machine, port, uri, password_file, Home.default().labs)
 
     def systems(found: Serving) -> list[str]:
         return [f"system:      {system} is {name}" for name, system in found.systems.items()]

@@ -33,12 +33,12 @@ def run_ip(*arguments: str, given: str | None = None) -> str:
 class BridgeSwitches:
     """One namespace for a lab, one bridge for a network, one tap for a card. The host has no address on any of them."""
 
-    lab: str
+    tag: str
 
     @property
     def namespace(self) -> str:
         """Name of the lab's namespace."""
-        return namespace_name(self.lab)
+        return namespace_name(self.tag)
 
     def ensure(self, network: str) -> None:
         """Make the namespace and the bridge when they are missing."""
@@ -83,10 +83,10 @@ class BridgeSwitches:
         return [f"network namespace {self.namespace}"] if self.namespace in _namespaces() else []
 
     def _bridge(self, network: str) -> str:
-        return device_name("br", self.lab, network)
+        return device_name("br", self.tag, network)
 
     def _tap(self, network: str, machine: str) -> str:
-        return device_name("lt", self.lab, network, machine)
+        return device_name("lt", self.tag, network, machine)
 
     def _links(self) -> set[str]:
         return {link["ifname"] for link in json.loads(run_ip("-n", self.namespace, "-j", "link", "show") or "[]")}

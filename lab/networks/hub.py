@@ -20,7 +20,7 @@ START_SECONDS = 15.0
 class HubSwitches:
     """One ``qemu -M none`` for each network; its sockets live in ``folder`` and its name carries the lab's tag."""
 
-    lab: str
+    tag: str
     folder: Path
 
     def ensure(self, network: str) -> None:
@@ -34,7 +34,7 @@ class HubSwitches:
             stale.unlink(missing_ok=True)
         command = [
             "qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none",
-            "-name", f"recovery-lab-hub:{self.lab}:{network}",
+            "-name", f"recovery-lab-hub:{self.tag}:{network}",
             "-qmp", f"unix:{monitor},server=on,wait=off",
             "-pidfile", str(self._pidfile(network)), "-daemonize",
         ]  # fmt: skip
@@ -100,7 +100,7 @@ class HubSwitches:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        return pid if f"recovery-lab-hub:{self.lab}:{network}".encode() in arguments.split(b"\0") else None
+        return pid if f"recovery-lab-hub:{self.tag}:{network}".encode() in arguments.split(b"\0") else None
 
 
 def _wait_gone(switches: HubSwitches, network: str) -> None:

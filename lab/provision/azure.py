@@ -86,12 +86,12 @@ def relay_into(lab: Lab, network: str, address: IPv4Address, port: int) -> None:
     if not isinstance(switch, SwitchNetwork):
         raise LabError(f"network {network} has no addresses")
     try:
-        BridgeSwitches(lab.folder.name).answer_at(network, IPv4Interface((address, switch.subnet.prefixlen)))
+        BridgeSwitches(lab.folder.tag).answer_at(network, IPv4Interface((address, switch.subnet.prefixlen)))
     except NetworkError as error:
         raise LabError(
             f"{address} on {network}: {error}", hint="Azure needs a host whose libvirt runs as root"
         ) from error
-    namespace = namespace_name(lab.folder.name)
+    namespace = namespace_name(lab.folder.tag)
     ways = ["--listen", f"{address}:{HTTPS}", "--to", f"{LOOPBACK}:{port}"]
     argv = [sys.executable, "-m", "lab.networks.relay", "--namespace", namespace, *ways]
     process = spawn(lab.folder, f"relay-{address}", argv, dict(os.environ))

@@ -78,7 +78,7 @@ def remove_emulated(folder: LabFolder) -> list[str]:
         spawner = Spawner(home.resolve())
         removed = [f"QEMU process {pid}" for pid in spawner.prepare()]
         spawner.close()
-        networks = switches(folder.name, home)
+        networks = switches(folder.tag, home)
         removed += networks.leftovers()
         networks.remove_all()
     except (BackendError, NetworkError) as error:
@@ -89,7 +89,8 @@ def remove_emulated(folder: LabFolder) -> list[str]:
 
 def _start(folder: LabFolder, acceleration: str, *, vcenter: bool) -> EsxiAccess:
     home = folder.path / "esxi"
-    arguments = ["--lab", folder.name, "--acceleration", acceleration, *(["--vcenter"] if vcenter else [])]
+    arguments = ["--lab", folder.name, "--store", str(folder.path.parent), "--acceleration", acceleration]
+    arguments += ["--vcenter"] if vcenter else []
     endpoint = start_emulated(folder, "esxi", "ESXi host", home, arguments)
     return EsxiAccess(
         host="127.0.0.1",

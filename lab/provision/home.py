@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.errors import BadInput
 from lab.home import home
+from lab.networks.naming import tag_of
 
 _LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -51,10 +52,15 @@ class Home:
 
 @dataclass(frozen=True)
 class LabFolder:
-    """Files of one lab. Its name is the tag of every object that belongs to it."""
+    """Files of one lab."""
 
     name: str
     path: Path
+
+    @property
+    def tag(self) -> str:
+        """What its objects on this machine carry."""
+        return tag_of(self.name, self.path.parent)
 
     @property
     def state(self) -> Path:

@@ -61,7 +61,10 @@ def make_stand_in(topology: Topology, name: str, folder: LabFolder, acceleration
     home = store / name
     said = start_emulated(
         folder, "bmc", f"BMC of {name}", home,
-        ["--lab", tag, "--machine", name, "--uri", host.uri, "--network", folder.name, "--store", str(labs)],
+        [
+            "--lab", tag, "--store", str(store), "--machine", name, "--uri", host.uri,
+            "--network", folder.name, "--network-store", str(labs),
+        ],
         of=name, environment=_environment(folder, home),
     )  # fmt: skip
     return PhysicalAccess(

@@ -66,7 +66,7 @@ class PlannedMachine:
 
 @dataclass(frozen=True)
 class PlannedNetwork:
-    """A network and the namespace that it lives in (None: QEMU's own user networking, or rootless hubs)."""
+    """A network and a pattern of the namespace that it lives in (None: QEMU's own user networking, or hubs)."""
 
     name: str
     kind: str
@@ -221,7 +221,7 @@ def _network(topology: Topology, name: str) -> PlannedNetwork:
     network = topology.networks[name]
     if isinstance(network, SwitchNetwork):
         rootless = bool(topology.needed_uris) and all(uri.endswith("/session") for uri in topology.needed_uris)
-        namespace = None if rootless else f"recovery-lab-{topology.name}"
+        namespace = None if rootless else f"recovery-lab-{topology.name}-*"
         return PlannedNetwork(name, network.kind, str(network.subnet), network.isolated, namespace)
     return PlannedNetwork(name, network.kind, None, isolated=True, namespace=None)
 

@@ -42,7 +42,7 @@ def test_the_plan_lists_every_object() -> None:
     assert [machine.name for machine in plan.test_copies] == ["app1-test", "app2-test"]
     assert {network.name for network in plan.networks} == set(TOPOLOGY.networks)
     assert [forward.machine for forward in plan.port_forwards] == ["app1", "app2", "ps1", "mt1"]
-    assert plan.namespaces == ("recovery-lab-embedded",)
+    assert plan.namespaces == ("recovery-lab-embedded-*",)
     assert plan.memory_bytes == (2 * 384 + 2 * 512 + 2 * 384) * 2**20
     assert "change-log" not in {disk.purpose for machine in plan.replicas for disk in machine.disks}
     assert len({i.mac for m in (*plan.machines, *plan.replicas, *plan.test_copies) for i in m.interfaces}) == 14

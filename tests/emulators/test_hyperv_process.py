@@ -20,6 +20,7 @@ from lab.emulators.common.home import CannotStart
 from lab.emulators.hyperv.run import Choices, serving
 from lab.hypervisors.hyperv import HypervHypervisor, Target, Trust, connect
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic, PowerState
+from lab.networks.naming import tag_of
 from lab.waiting import Deadline, wait_until
 
 MIB, SECTOR = 1 << 20, 512
@@ -61,7 +62,7 @@ def driver(home: Path, lab: str) -> HypervHypervisor:
 def home() -> Iterator[Path]:
     """A folder that QEMU's user can pass through."""
     try:
-        domains("nothing")
+        domains("nothing", Path())
     except Exception as error:  # noqa: BLE001 - whatever libvirt's binding or its absence raises
         pytest.skip(f"libvirt does not answer: {error}")
     made = Path(tempfile.mkdtemp(prefix="hyperv-", dir="/var/tmp"))
@@ -70,12 +71,14 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-def domains(lab: str) -> list[str]:
+def domains(lab: str, home: Path) -> list[str]:
     import libvirt
 
     connection = libvirt.open("qemu:///system")
     try:
-        return [found.name() for found in connection.listAllDomains() if found.name().startswith(f"{lab}.")]
+        return [
+            found.name() for found in connection.listAllDomains() if found.name().startswith(f"{tag_of(lab, home)}.")
+        ]
     finally:
         connection.close()
 
@@ -100,7 +103,7 @@ def test_the_whole_life_of_a_real_machine(home: Path, tmp_path: Path) -> None:
         host.power_on("m1")
         wait_until(lambda: b"BOOTED FROM DISK" in host.console_log("m1").read_bytes(), Deadline.after(120), "boot")
         assert host.endpoint("m1").host == "127.0.0.1"
-        assert domains(lab) == [f"{lab}.m1"], "a real domain, under the lab's own name"
+        assert domains(lab, home) == [f"{tag_of(lab, home)}.m1"], "a real domain, under the lab's own name"
         assert second_sector(home, lab, host, "running") == IMAGE, "the guest wrote; the clone has all layers"
         host.create_disk(DiskId("m1-data"), MIB)
         host.attach_disk("m1", DiskAttachment(DiskId("m1-data"), "data"))
@@ -120,7 +123,7 @@ def test_the_whole_life_of_a_real_machine(home: Path, tmp_path: Path) -> None:
         removed = host.remove_all()
         assert {"machine m1", "disk m1-system", "disk running"} <= set(removed)
         host.close()
-    assert domains(lab) == []
+    assert domains(lab, home) == []
 
 
 @pytest.mark.qemu
@@ -134,9 +137,9 @@ def test_what_sigkill_leaves_is_gone_after_the_next_start(home: Path) -> None:
         host.power_on("m1")
         emulator.kill()
         emulator.wait(30)
-        assert domains(lab) == [f"{lab}.m1"]
+        assert domains(lab, home) == [f"{tag_of(lab, home)}.m1"]
     with process(home, "--lab", lab):
-        assert domains(lab) == []
+        assert domains(lab, home) == []
         assert list(driver(home, lab).machines()) == []
 
 
@@ -154,9 +157,10 @@ def test_beside_machines_of_the_lab_itself_the_tag_is_another_one(home: Path) ->
             host = driver(home, lab)
             host.define(MachineSpec("m1", 1, 64, (), (Nic("net", "52:54:00:00:00:02"),), None))
             host.power_on("m1")
-            assert sorted(domains(lab) + domains(f"{lab}-hv")) == [f"{lab}-hv.m1", f"{lab}.other"]
+            assert domains(lab, home) == [f"{tag_of(lab, home)}.other"]
+            assert domains(f"{lab}-hv", home) == [f"{tag_of(f'{lab}-hv', home)}.m1"]
             assert [machine.name for machine in beside.machines()] == ["other"]
-        assert domains(f"{lab}-hv") == []
+        assert domains(f"{lab}-hv", home) == []
         assert [machine.name for machine in beside.machines()] == ["other"]
     finally:
         beside.remove_all()

@@ -87,7 +87,7 @@ def _libvirt(lab: str, stack: ExitStack) -> EmulatorBackend:
     store = Path(tempfile.mkdtemp(prefix="hyperv-", dir="/var/tmp"))
     stack.callback(shutil.rmtree, store, ignore_errors=True)
     store.chmod(0o711)
-    return LibvirtBackend(connect_libvirt(LIBVIRT_URI, lab, store, "tcg"))
+    return LibvirtBackend(connect_libvirt(LIBVIRT_URI, lab, store, "tcg"), lab)
 
 
 def emulated_backend(kind: str, home: Path, stack: ExitStack) -> Backend:

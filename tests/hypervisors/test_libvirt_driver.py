@@ -1,16 +1,21 @@
 """What only the libvirt driver promises."""
 
+import os
 import shutil
 import subprocess
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from backends import LIBVIRT_URI, libvirt_refusal
 
 from lab.hypervisors.image import inspect_image
+from lab.hypervisors.libvirt import connect
 from lab.hypervisors.libvirt.driver import LibvirtHypervisor
 from lab.hypervisors.libvirt.session import Session
 from lab.hypervisors.libvirt.storage import Storage
-from lab.hypervisors.model import MachineSpec, Nic
+from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Nic
 from lab.hypervisors.protocols import HypervisorError
 from lab.networks.protocol import NetworkError
 
@@ -51,3 +56,30 @@ def test_a_switch_that_refuses_is_an_error_of_the_hypervisor(tmp_path: Path) -> 
     host = LibvirtHypervisor(session, Storage(session, tmp_path), BrokenSwitches(), "qemu", tmp_path)  # type: ignore[arg-type]
     with pytest.raises(HypervisorError, match="machine m1: no switch for primary"):
         host.define(MachineSpec("m1", 1, 64, (), (Nic("primary", "52:54:00:00:00:01"),), None))
+
+
+def test_labs_of_one_name_in_two_homes_do_not_see_each_other(tmp_path: Path) -> None:
+    refusal = libvirt_refusal()
+    if refusal is not None:
+        pytest.skip(refusal)
+    name, disk = f"twin-{os.getpid()}", DiskId("app1-system")
+    with ExitStack() as stack:
+        homes = []
+        for letter in "ab":
+            # Not tmp_path: QEMU's user has to be able to enter the folder.
+            store = Path(tempfile.mkdtemp(prefix=f"twin-{letter}-", dir="/var/tmp"))
+            stack.callback(shutil.rmtree, store, ignore_errors=True)
+            store.chmod(0o711)
+            lab = connect(LIBVIRT_URI, name, store, "tcg")
+            stack.callback(lab.close)
+            stack.callback(lab.remove_all)
+            homes.append(lab)
+        mine, theirs = homes
+        for lab in homes:
+            lab.create_disk(disk, 1 << 20)
+            lab.define(MachineSpec("app1", 1, 32, (DiskAttachment(disk, "system"),), (), None))
+        mine.remove_all()
+        assert not mine.disks()
+        assert not mine.machines()
+        assert [each.id for each in theirs.disks()] == [disk]
+        assert [each.name for each in theirs.machines()] == ["app1"]

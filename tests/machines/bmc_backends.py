@@ -23,6 +23,7 @@ from lab.machines.memory_bmc import MemoryBmc
 from lab.machines.power import Bmc, BootSource
 from lab.machines.redfish import connect
 from lab.machines.redfish_session import Target
+from lab.networks.naming import tag_of
 
 LIBVIRT_URI = "qemu:///system"
 BOOTED = {boot_sector.DISK: BootSource.DISK, boot_sector.CD: BootSource.CD}
@@ -48,6 +49,8 @@ class Emulated:
     """A medium that says that it is done, and switches the machine off."""
     console: Path
     home: Path
+    domain: str
+    """What libvirt calls the machine."""
 
     def target(self, **changes: object) -> Target:
         password = (self.home / "password").read_text().strip()
@@ -64,6 +67,7 @@ class Emulated:
 def emulated() -> Iterator[Emulated]:
     """Start it; machines, media and pool are gone afterwards."""
     from lab.hypervisors.libvirt import connect as connect_libvirt
+    from lab.hypervisors.libvirt.xml import domain_name
 
     with ExitStack() as stack:
         # Not tmp_path: QEMU's user has to be able to enter the folder.
@@ -84,9 +88,10 @@ def emulated() -> Iterator[Emulated]:
             lab.create_disk(disk, image.stat().st_size)
             lab.storage.path(disk).write_bytes(image.read_bytes())
             lab.define(MachineSpec(machine, 1, 32, (DiskAttachment(disk, "system"),), (), None))
+        domain = domain_name(tag_of(name, store), "m1")
         url = stack.enter_context(served(media))
-        found = stack.enter_context(serving(Choices(store / "home", name, uri=LIBVIRT_URI)))
-        yield Emulated(found, f"{url}/cd.iso", f"{url}/installer.iso", lab.console_log("m1"), store / "home")
+        found = stack.enter_context(serving(Choices(store / "home", name, uri=LIBVIRT_URI, store=store)))
+        yield Emulated(found, f"{url}/cd.iso", f"{url}/installer.iso", lab.console_log("m1"), store / "home", domain)
     # What sushy-tools left open must not be found by another test.
     gc.collect()
 

@@ -34,7 +34,7 @@ def target(emulated_bmc: Emulated) -> Iterator[IpmiTarget]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", SERVE, str(port), f"bmc-{os.getpid()}.m1", LIBVIRT_URI]
+    command = [sys.executable, "-c", SERVE, str(port), emulated_bmc.domain, LIBVIRT_URI]
     process = subprocess.Popen(command, env={**os.environ, "PASSWORD": PASSWORD}, stderr=subprocess.DEVNULL)
     found = replace(TARGET, port=port)
     try:

@@ -55,7 +55,7 @@ def bridges() -> Iterator[tuple[BridgeSwitches, BridgeSwitches]]:
     yield pair
     for switches in pair:
         switches.remove_all()
-        assert not Path("/run/netns", namespace_name(switches.lab)).exists()
+        assert not Path("/run/netns", namespace_name(switches.tag)).exists()
 
 
 @pytest.fixture(params=["bridges", pytest.param("hubs", marks=pytest.mark.qemu)])

@@ -20,8 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--uri", default="", help="libvirt that has the machines")
     parser.add_argument("--password-file", type=Path)
-    parser.add_argument("--network", default="", help="lab on whose switches the machines' cards are")
     parser.add_argument("--store", type=Path, help="folder of labs")
+    parser.add_argument("--network", default="", help="lab on whose switches the machines' cards are")
+    parser.add_argument("--network-store", type=Path, help="folder of labs that this lab is one of")
     choices = Choices(**vars(parser.parse_args(arguments)))
     return run_program(serving(choices), "lab.emulators.bmc", CannotStart)
 

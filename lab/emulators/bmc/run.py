@@ -13,6 +13,7 @@ from lab.emulators.bmc.application import BmcApplication, Cabling
 from lab.emulators.bmc.server import BmcServer
 from lab.emulators.bmc.sushy import sushy_application
 from lab.emulators.common.home import CannotStart, chosen_password, hold, publish
+from lab.networks.naming import tag_of
 
 USER = "admin"
 PASSWORD_VARIABLE = "BMC_PASSWORD"  # noqa: S105 - the name of a variable
@@ -26,8 +27,9 @@ class Choices:
         lab: the tag of the machines behind the BMC.
         machine: the one behind it; without it all of the lab are, as no real BMC has.
         uri: the libvirt that has them.
-        network: a lab on whose switches the machines' cards are, when it is another one than ``lab``; ``store`` is the
-            folder of its labs.
+        store: the folder of labs that ``lab`` is one of; without it the home.
+        network: a lab on whose switches the machines' cards are, when it is another one than ``lab``, and
+            ``network_store``, the folder of labs that it is one of.
     """
 
     home: Path
@@ -36,8 +38,14 @@ class Choices:
     port: int = 0
     uri: str = ""
     password_file: Path | None = None
-    network: str = ""
     store: Path | None = None
+    network: str = ""
+    network_store: Path | None = None
+
+    @property
+    def labs(self) -> Path:
+        """The folder of labs."""
+        return self.store or self.home
 
     @property
     def where(self) -> str:
@@ -90,7 +98,7 @@ def _machines(choices: Choices) -> tuple[dict[str, str], str]:
     except libvirt.libvirtError as error:
         raise CannotStart(f"libvirt does not answer at {choices.where}: {error.get_error_message()}") from error
     try:
-        session = Session(connection, choices.lab)
+        session = Session(connection, tag_of(choices.lab, choices.labs))
         found = {owner_of(domain)[1]: str(domain.UUIDString()) for domain in session.domains()}
         pool = Storage(session, choices.home).pool_name
     finally:
@@ -110,11 +118,10 @@ def _cabling(choices: Choices, systems: dict[str, str], stack: ExitStack) -> Cab
     from lab.hypervisors.libvirt import connect, switches_of
     from lab.hypervisors.protocols import HypervisorError
 
-    store = choices.store or choices.home
-    switches = switches_of(choices.where, choices.network or choices.lab, store)
+    network_store = choices.network_store or choices.labs
+    switches = switches_of(choices.where, choices.network or choices.lab, network_store)
     try:
-        # The store is not asked for: no disk is made here.
-        machines = connect(choices.where, choices.lab, store, "tcg", switches)
+        machines = connect(choices.where, choices.lab, choices.labs, "tcg", switches)
     except HypervisorError as error:
         raise CannotStart(str(error)) from error
     stack.callback(machines.close)

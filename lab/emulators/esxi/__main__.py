@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--acceleration", choices=("kvm", "tcg", "memory"), default="tcg")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--lab", default="", help="lab whose switches the port groups are")
+    parser.add_argument("--store", type=Path, help="folder of labs")
     parser.add_argument("--vcenter", action="store_true")
     parser.add_argument("--licence", choices=[each.value for each in Licence], default=Licence.FULL.value)
     parser.add_argument("--password-file", type=Path)
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         vcenter=given.vcenter,
         licence=Licence(given.licence),
         password_file=given.password_file,
+        store=given.store,
     )
     return run_program(serving(choices), "lab.emulators.esxi", BackendError)
 

@@ -18,6 +18,7 @@ from lab.emulators.esxi.service import Licence
 from lab.emulators.esxi.sessions import Account
 from lab.networks.bridge import BridgeSwitches
 from lab.networks.hub import HubSwitches
+from lab.networks.naming import tag_of
 from lab.networks.protocol import Switches
 
 USER = "root"
@@ -29,7 +30,12 @@ PASSWORD_VARIABLE = "ESXI_PASSWORD"  # noqa: S105 - the name of a variable
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person or the lab decides. ``acceleration``: "kvm", "tcg", or "memory" for machines without QEMU."""
+    """What a person or the lab decides.
+
+    Args:
+        acceleration: "kvm", "tcg", or "memory" for machines without QEMU.
+        lab: whose switches the port groups are; ``store`` is the folder of its home's labs.
+    """
 
     home: Path
     acceleration: str
@@ -38,6 +44,12 @@ class Choices:
     vcenter: bool = False
     licence: Licence = Licence.FULL
     password_file: Path | None = None
+    store: Path | None = None
+
+    @property
+    def tag(self) -> str:
+        """What the lab's switches carry."""
+        return tag_of(self.lab, self.store or self.home) if self.lab else ""
 
 
 @dataclass(frozen=True)
@@ -71,13 +83,13 @@ def serving(choices: Choices) -> Iterator[Serving]:
         yield found
 
 
-def switches(lab: str, home: Path) -> Switches:
+def switches(tag: str, home: Path) -> Switches:
     """Return the lab's switches: bridges for root, hubs for others, as the libvirt driver's."""
-    return BridgeSwitches(lab) if os.geteuid() == 0 else HubSwitches(lab, home / "hubs")
+    return BridgeSwitches(tag) if os.geteuid() == 0 else HubSwitches(tag, home / "hubs")
 
 
 def _backend(choices: Choices) -> Backend:
     if choices.acceleration == "memory":
         return MemoryBackend()
-    found = switches(choices.lab, choices.home) if choices.lab else None
+    found = switches(choices.tag, choices.home) if choices.lab else None
     return QemuBackend(choices.home, choices.acceleration, found)

@@ -24,14 +24,14 @@ JOB_SECONDS = 3600.0
 class LibvirtBackend:
     """Implements ``backend.Backend``.
 
-    ``lent_by`` is a lab whose switches are used and whose names are known, but whose tag the objects do not carry,
-    because it has machines of its own in the same libvirt.
+    ``lab`` is whose names are known. With ``lent`` its switches are used, but the objects do not carry its tag, because
+    it has machines of its own in the same libvirt.
     """
 
-    def __init__(self, host: LibvirtHypervisor, lent_by: str | None = None) -> None:
+    def __init__(self, host: LibvirtHypervisor, lab: str, *, lent: bool = False) -> None:
         self.host = host
-        self.lab = lent_by or host.session.lab
-        self._owns_switches = lent_by is None
+        self.lab = lab
+        self._owns_switches = not lent
 
     def clear(self) -> None:
         """Remove every object with the tag; switches only when they are not lent."""

@@ -102,12 +102,12 @@ def _backend(choices: Choices) -> Backend:
     try:
         lab = connect(choices.where, choices.tag, store, choices.acceleration)
         if not choices.shared:
-            return LibvirtBackend(lab)
+            return LibvirtBackend(lab, choices.tag)
         own = connect(choices.where, shared_tag(choices.tag), store, choices.acceleration)
         lab.close()
     except HypervisorError as error:
         raise CannotStart(str(error)) from error
-    return LibvirtBackend(replace(own, switches=lab.switches), lent_by=choices.tag)
+    return LibvirtBackend(replace(own, switches=lab.switches), choices.tag, lent=True)
 
 
 def shared_tag(lab: str) -> str:

@@ -12,14 +12,15 @@ from lab.hypervisors.libvirt.storage import Storage
 from lab.hypervisors.protocols import HypervisorError
 from lab.networks.bridge import BridgeSwitches
 from lab.networks.hub import HubSwitches
+from lab.networks.naming import tag_of
 from lab.networks.protocol import Switches
 
 
 def connect(uri: str, lab: str, store: Path, acceleration: str, switches: Switches | None = None) -> LibvirtHypervisor:
     """Open the driver of one lab.
 
-    ``store`` is a folder that the host's QEMU can reach; ``acceleration`` is "kvm" or "tcg". ``switches``: not the
-    lab's own, but these.
+    ``store`` is the folder of labs, which the host's QEMU can reach; ``acceleration`` is "kvm" or "tcg".
+    ``switches``: not the lab's own, but these.
 
     Raises:
         HypervisorError: libvirt does not answer; the message says how to start it.
@@ -30,7 +31,7 @@ def connect(uri: str, lab: str, store: Path, acceleration: str, switches: Switch
     except libvirt.libvirtError as error:
         cure = "systemctl start libvirtd, or without systemd: libvirtd -d && virtlogd -d"
         raise HypervisorError(f"libvirt does not answer at {uri}: {error.get_error_message()} ({cure})") from error
-    session = Session(connection, lab)
+    session = Session(connection, tag_of(lab, store))
     root = store / lab
     return LibvirtHypervisor(
         session=session,
@@ -43,4 +44,5 @@ def connect(uri: str, lab: str, store: Path, acceleration: str, switches: Switch
 
 def switches_of(uri: str, lab: str, store: Path) -> Switches:
     """Return a lab's switches: bridges where libvirt runs as root (the system daemon), hubs for a session daemon."""
-    return BridgeSwitches(lab) if uri.endswith("/system") else HubSwitches(lab, store / lab / "hubs")
+    tag = tag_of(lab, store)
+    return BridgeSwitches(tag) if uri.endswith("/system") else HubSwitches(tag, store / lab / "hubs")

@@ -55,7 +55,7 @@ class Step:
 
 
 def next_rate(steps: Sequence[Step], most: int) -> float | None:
-    """Return the rate to try next (bytes a second), None when enough is known: RATE first, then halves of what is open."""
+    """Return the next rate to try (bytes a second), None when enough is known: RATE first, then halves of the rest."""
     if not steps:
         return RATE
     held = max((step.asked for step in steps if step.holds), default=0.0)

@@ -20,7 +20,7 @@ from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
 from lab.stacks.protocol import MachineState, Operation, Stack
-from lab.waiting import Deadline, wait_until
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 TOOL = "/run/lab-bench-scribble.py"
 SECONDS, SHORT_SECONDS = 600.0, 300.0
@@ -30,7 +30,7 @@ FILE_BYTES = 128 << 20
 FILL_SECONDS = 600.0
 SAMPLE_SECONDS = 2.0
 REPLICATION_SECONDS = 1800.0
-CALM_SECONDS = 900.0
+CALM_SECONDS = 300.0
 CALM_INTERVALS = 1.5
 """Points that are younger than so many intervals at every machine: nothing waits any more."""
 END_SECONDS = 60.0
@@ -65,10 +65,11 @@ def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float
         for name in names:
             _protect(stack, lab, name, board)
             _fill(lab, name, board)
-        while (rate := next_rate(steps, STEPS)) is not None:
-            _wait_calm(stack, lab, names, board)
+        while (rate := next_rate(steps, STEPS)) is not None and _calms(stack, lab, names, board):
             steps.append(_step(stack, lab, names, rate, seconds if rate == RATE else short_seconds))
             board.step(NAME, steps[-1].told)
+    if not steps:
+        raise LabError(f"{', '.join(names)}: no young recovery points although nothing is written")
     return rows(steps)
 
 
@@ -93,8 +94,8 @@ def _file(lab: Lab, name: str) -> str:
     return f"{data_disk(lab.topology, name).mount}/churn.bin"
 
 
-def _wait_calm(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> None:
-    """Wait until nothing is left of what was written before."""
+def _calms(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> bool:
+    """Wait until nothing is left of what was written before; return whether that came about."""
     settings = lab.topology.stack
     limits = {
         name: CALM_INTERVALS * settings.policies[settings.protect[name].policy].recovery_point_interval
@@ -111,7 +112,11 @@ def _wait_calm(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> No
         )
 
     board.step(NAME, "waiting until nothing is left to send")
-    wait_until(calm, Deadline.after(CALM_SECONDS), "young recovery points at all machines", every=1.0)
+    try:
+        return wait_until(calm, Deadline.after(CALM_SECONDS), "young recovery points at all machines", every=1.0)
+    except DeadlineExceeded as error:
+        board.step(NAME, f"no more steps: {error}")
+        return False
 
 
 def _step(stack: Stack, lab: Lab, names: Sequence[str], rate: float, seconds: float) -> Step:

@@ -118,6 +118,9 @@ class Capture(Protocol):
             Abandoned: ``rendezvous`` did not come about; nothing was suspended.
         """
 
+    def fullness(self) -> float:
+        """Return how full the fullest change log in use is, from 0 to 1. Raises ChangeLogGap, OSError."""
+
     def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, Buffer]]:
         """Yield ``(offset, bytes)`` of what changed between the cut before and this one.
 

@@ -20,7 +20,7 @@ from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.service import BOOT_ID
-from lab.replication.mobility.capture import Capture, ChangeLogGap, Cut
+from lab.replication.mobility.capture import ChangeLogGap, Cut, LoggingCapture
 from lab.replication.mobility.copier import Copier, Progress
 from lab.replication.mobility.group.member import Meeting
 from lab.replication.mobility.growth import DISK_RESIZED, Growth
@@ -51,7 +51,7 @@ class Replicator:
 
     def __init__(
         self,
-        capture: Capture,
+        capture: LoggingCapture,
         session: SessionFile[Session],
         *,
         machine: str,

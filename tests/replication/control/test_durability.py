@@ -151,6 +151,7 @@ CASES = {
     # operation: what comes before, where it leads, machines and number of disks at the recovery site afterwards
     "test-failover": ((), State.PROTECTED, {"mt1", "app1-test"}, 5),
     "cleanup-test-failover": (("test-failover",), State.PROTECTED, {"mt1"}, 2),
+    "resynchronise": ((), State.PROTECTED, {"mt1"}, 2),
     "move": ((), State.PROTECTED, {"mt1"}, 2),
     "move-target": ((), State.PROTECTED, {"mt1", "mt2"}, 2),
     "disable": ((), State.UNPROTECTED, {"mt1"}, 0),

@@ -50,7 +50,9 @@ def sensitivity(  # noqa: PLR0917 - typer's options are its parameters
     if every and (fast or only):
         raise BadInput("--all is for labs, where only the defects that need machines are tried without it or --only")
     chosen = [defect(name) for name in only or ()] or [item for item in DEFECTS if fast or every or item.needs_machines]
-    done = list(_fast(chosen, clean, exhaustive, workers) if topology is None else _lab(topology, chosen, clean, exhaustive))
+    done = list(
+        _fast(chosen, clean, exhaustive, workers) if topology is None else _lab(topology, chosen, clean, exhaustive)
+    )
     matrix = judge(chosen, done)
     how = "probes of its parts in one process" if topology is None else f"the suites on {topology.name}"
     rules = load_catalogue().by_id

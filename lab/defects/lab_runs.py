@@ -71,7 +71,14 @@ def run_on_lab(topology: Path, order: LabOrder) -> Probed:
             "RECOVERY_LAB_HISTORY": f"sqlite:///{scratch}/history.sqlite",
         }
         _refuse_without_tests(project, topology, order, environment)
-        words = ["-c", "from lab.cli import main; main()", "run", str(topology.resolve()), "--out", str(scratch / "out")]
+        words = [
+            "-c",
+            "from lab.cli import main; main()",
+            "run",
+            str(topology.resolve()),
+            "--out",
+            str(scratch / "out"),
+        ]
         # A stack with a defect is not worth to be saved, and goes over one that was.
         origin = [] if order.defect is None else ["--reinstall"]
         command = [sys.executable, *words, "--name", LAB, *origin, *order.suites]

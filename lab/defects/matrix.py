@@ -118,6 +118,4 @@ def _judged(defect: Defect, probed: Probed | None, false_alarms: Collection[str]
     killed = tuple(name for name in defect.requirements if name in carried)
     why = probed.results[caught[0]] if caught else ""
     equivalent, seconds = probed.equivalent, probed.seconds
-    return Judged(
-        defect, ran=True, caught_by=caught, equivalent=equivalent, killed=killed, why=why, seconds=seconds
-    )
+    return Judged(defect, ran=True, caught_by=caught, equivalent=equivalent, killed=killed, why=why, seconds=seconds)

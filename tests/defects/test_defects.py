@@ -119,9 +119,9 @@ def test_a_run_on_a_lab_is_read_from_its_certificate() -> None:
 def test_on_a_lab_only_tests_of_the_broken_rules_run_until_one_fails() -> None:
     two = Defect("two", Part.WIRE, "", ("LAB-RTO", "V2S-DELTA"), ONE.edits)
     clean, first, second = orders_on_lab([ONE, two], clean_runs=1)
-    assert clean.suites == [
-        word for rule in ("LAB-RPO", "LAB-RTO", "V2S-DELTA") for word in ("--requirement", rule)
-    ], "the clean stack is held against everything that a defect is held against, to the end"
+    assert clean.suites == [word for rule in ("LAB-RPO", "LAB-RTO", "V2S-DELTA") for word in ("--requirement", rule)], (
+        "the clean stack is held against everything that a defect is held against, to the end"
+    )
     assert first.suites == ["--requirement", "LAB-RPO", "--requirement", "LAB-RTO", "--exitfirst"]
     assert second.defect is two
     assert "--exitfirst" not in orders_on_lab([ONE], clean_runs=1, exhaustive=True)[1].suites

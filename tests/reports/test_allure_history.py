@@ -27,7 +27,9 @@ def run(parent: Path, name: str, *results: dict[str, object]) -> tuple[Path, int
 def test_each_run_finds_those_before_it_newest_first(tmp_path: Path) -> None:
     _, first = run(tmp_path, "20260101T000000-embedded", result("a", "passed"), result("b", "failed"))
     run(tmp_path, "20260101T120000-group", result("a", "broken"))
-    _, second = run(tmp_path, "20260102T000000-embedded", result("a", "failed") | {"statusDetails": {"message": "x\ny"}})
+    _, second = run(
+        tmp_path, "20260102T000000-embedded", result("a", "failed") | {"statusDetails": {"message": "x\ny"}}
+    )
     history, third = run(tmp_path, "20260103T000000-embedded")
     tests = json.loads((history / TESTS_FILE).read_text())
     assert (first, second, third) == (1, 2, 3)

@@ -33,7 +33,7 @@ AZURE: tuple[Defect, ...] = (
         "a machine of a server that was never added to the vault is enabled",
         ("V2A-VAULT-ADD",),
         (_READINESS, "        if azure.server not in done[Step.SERVERS]:\n", "        if not azure.server:\n"),
-        ("vault.server", 'if server not in self._ledger.setup()[Step.SERVERS]:\n', "if not server:\n"),
+        ("vault.server", "if server not in self._ledger.setup()[Step.SERVERS]:\n", "if not server:\n"),
     ),
     _azure(
         "back-to-a-physical-machine",
@@ -71,7 +71,7 @@ AZURE: tuple[Defect, ...] = (
         ("V2A-MT-FAILBACK", "V2A-FB-REVERSE"),
         (
             f"{_CS}.procedures.failback",
-            '            await workshop.calls.open_at_master_target(session, policy, fresh=new)\n',
+            "            await workshop.calls.open_at_master_target(session, policy, fresh=new)\n",
             "            pass\n",
         ),
     ),
@@ -79,13 +79,21 @@ AZURE: tuple[Defect, ...] = (
         "replica-left-in-azure",
         "after the commit of a failback the machine in Azure is still there",
         ("V2A-FB-COMMIT",),
-        (f"{_CS}.targets.azure", "        await self.vault.delete_machine(name)\n", "        await self.vault.machine(name)\n"),
+        (
+            f"{_CS}.targets.azure",
+            "        await self.vault.delete_machine(name)\n",
+            "        await self.vault.machine(name)\n",
+        ),
     ),
     _azure(
         "azure-takes-every-system",
         "the support matrix of Azure is not asked",
         ("GEN-P2A-OS",),
-        (_READINESS, "        problem = None if facts is None else matrix.refusal_of(facts)\n", "        problem = None\n"),
+        (
+            _READINESS,
+            "        problem = None if facts is None else matrix.refusal_of(facts)\n",
+            "        problem = None\n",
+        ),
     ),
 )
 
@@ -140,7 +148,11 @@ HOSTS: tuple[Defect, ...] = (
         "host-told-of-another-receiver",
         "a host sends to itself",
         ("H2S-DATAPATH",),
-        (_CALLS, "        server = session.at_receiver\n        address", "        server = session.at_source\n        address"),
+        (
+            _CALLS,
+            "        server = session.at_receiver\n        address",
+            "        server = session.at_source\n        address",
+        ),
     ),
     _hosts(
         "first-copy-of-a-host-left-out",

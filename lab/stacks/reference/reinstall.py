@@ -64,5 +64,7 @@ def _installed(machine: LabMachine) -> list[str]:
     units = machine.ssh.check("find", "/etc/systemd/system", "-maxdepth", "1", "-name", "recovery-*.service")
     there = {line.rpartition("/recovery-")[2].removesuffix(".service") for line in units.split()}
     if not there or not there <= set(KINDS):
-        raise LabError(f"{machine.name} has {', '.join(sorted(there)) or 'nothing of the stack'}: not a server to renew")
+        raise LabError(
+            f"{machine.name} has {', '.join(sorted(there)) or 'nothing of the stack'}: not a server to renew"
+        )
     return [kind for kind in KINDS if kind in there]

@@ -43,8 +43,10 @@ PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
         # The stack's own tests of these are quick already, and carry the rules.
         Part.AZURE: ("../replication/control/test_azure_target.py",),
         Part.HOSTS: ("../replication/control/test_host_rules.py",),
-        Part.SURROUNDINGS: tuple(
-            f"../replication/control/{name}" for name in ("test_management_console.py", "test_discovery.py")
+        Part.SURROUNDINGS: (
+            "../replication/control/test_management_console.py",
+            "../replication/control/test_discovery.py",
+            "../replication/data/test_push.py",
         ),
     }
 )

@@ -217,4 +217,14 @@ SURROUNDINGS: tuple[Defect, ...] = (
         ("V2A-ESX", "V2S-ESX"),
         ("fabric.discovery", "[] if vcenter else [NO_VCENTER]", "[]"),
     ),
+    _around(
+        "pushed-onto-any-system",
+        "the agent is pushed onto a system that is not supported",
+        ("GEN-P2S-OS", "GEN-V2S-HOST"),
+        (
+            "process_server.push",
+            '    _require_supported(target, str(arguments.get("support") or SECONDARY_SITE))\n',
+            "",
+        ),
+    ),
 )

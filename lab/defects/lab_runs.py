@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,9 @@ from lab.defects.probing import Probed
 from lab.errors import LabError
 
 RUN_SECONDS = 4 * 3600.0
-COLLECT_SECONDS = 120.0
+COLLECT_SECONDS = 600.0
+"""It takes five seconds on an idle computer."""
+END_SECONDS = 300.0
 LAB = "sensitivity"
 _NOTHING_COLLECTED = 5
 
@@ -83,14 +86,33 @@ def run_on_lab(topology: Path, order: LabOrder) -> Probed:
         origin = [] if order.defect is None else ["--reinstall"]
         command = [sys.executable, *words, "--name", LAB, *origin, *order.suites]
         began = time.monotonic()
-        ended = subprocess.run(command, cwd=project, env=environment, timeout=RUN_SECONDS, check=False)
+        code = _ended(command, project, environment)
         took = time.monotonic() - began
         folder = scratch / "out" / "latest"
         if (folder / "not-up.txt").is_file():
             raise LabError(f"{order.name}: no lab: {(folder / 'not-up.txt').read_text(encoding='utf-8').strip()}")
         if not (folder / "certificate.json").is_file():
-            raise LabError(f"{order.name}: the run ended with exit code {ended.returncode} and without a certificate")
+            raise LabError(f"{order.name}: the run ended with exit code {code} and without a certificate")
         return probed_of(order.defect, json.loads((folder / "certificate.json").read_text(encoding="utf-8")), took)
+
+
+def _ended(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int:
+    """Run a program to its end and return its exit code; however it ends, it takes its lab down first.
+
+    Raises:
+        LabError: it did not end in time.
+    """
+    with subprocess.Popen(command, cwd=folder, env=environment) as child:
+        try:
+            return child.wait(RUN_SECONDS)
+        except KeyboardInterrupt:
+            # The terminal has told it too.
+            child.wait(END_SECONDS)
+            raise
+        except subprocess.TimeoutExpired as error:
+            child.send_signal(signal.SIGINT)
+            child.wait(END_SECONDS)
+            raise LabError(f"a run did not end within {RUN_SECONDS:.0f} s") from error
 
 
 @contextmanager

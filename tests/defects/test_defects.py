@@ -127,6 +127,7 @@ def test_on_a_lab_only_tests_of_the_broken_rules_run_until_one_fails() -> None:
     assert "--exitfirst" not in orders_on_lab([ONE], clean_runs=1, exhaustive=True)[1].suites
 
 
+@pytest.mark.timeout(600)
 def test_a_defect_that_no_test_of_a_topology_could_notice_needs_no_machine() -> None:
     group_only = LabOrder(defect("member-cut-5-ms-late"), ("V2A-MVM-SAMEWORK",))
     with pytest.raises(LabError, match=r"no test on embedded\.yaml carries V2A-MVM-SAMEWORK"):

@@ -12,7 +12,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import azure, churn, esxi, groups, hyperv, lab_up, lab_up_warm, last_run, oracle, replication
+from lab.bench import (
+    azure,
+    churn,
+    churn_steps,
+    esxi,
+    groups,
+    hyperv,
+    lab_up,
+    lab_up_warm,
+    last_run,
+    oracle,
+    replication,
+)
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -21,7 +33,8 @@ from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.lab import Lab
 from lab.provision.lease import leased
-from lab.provision.up import bring_up, open_lab
+from lab.provision.up import open_lab
+from lab.saved.ready import deployed_and_saved, make_ready
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 
@@ -29,7 +42,7 @@ NAMES = (
     lab_up.NAME,
     lab_up_warm.NAME,
     replication.NAME,
-    churn.NAME,
+    churn_steps.NAME,
     groups.NAME,
     oracle.NAME,
     azure.UPLOAD,
@@ -49,7 +62,7 @@ ALONE: dict[str, Callable[[int], Row]] = {
     hyperv.NAME: hyperv.hyperv_command,
 }
 """Rows that need no lab."""
-ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn.NAME})
+ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn_steps.NAME})
 Report = Callable[[list[Row]], None]
 
 
@@ -111,21 +124,24 @@ def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console
                 report(lab_up_warm.lab_up_warm(topology, home, board, times))
             if lab_up.NAME in chosen:
                 report([lab_up.lab_up(topology, home, board, times)])
-            if chosen & {replication.NAME, churn.NAME}:
-                with closing(_lab(topology, home, board, fresh=lab_up.NAME not in chosen)) as lab:
+            if chosen & {replication.NAME, churn_steps.NAME}:
+                with closing(_lab(topology, home, board, made=lab_up.NAME in chosen)) as lab:
                     if replication.NAME in chosen:
                         report(replication.replication(lab, board, times))
-                    if churn.NAME in chosen:
+                    if churn_steps.NAME in chosen:
                         report(churn.churn(lab, board))
         finally:
             tear_down(home, name, board)
 
 
-def _lab(topology: Topology, home: Home, board: Board, *, fresh: bool) -> Lab:
-    if not fresh:
+def _lab(topology: Topology, home: Home, board: Board, *, made: bool) -> Lab:
+    """Return the lab with its stack installed; unless it is there already, by the shortest way."""
+    if made:
         return open_lab(home, lab_up.LAB, topology)
     tear_down(home, lab_up.LAB, board)
-    return bring_up(topology, home, lab_up.LAB, board)
+    lab = make_ready(topology, home, lab_up.LAB, board, fresh=False)
+    with deployed_and_saved(lab, home, board):
+        return lab
 
 
 def main() -> None:

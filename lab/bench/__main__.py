@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import azure, churn, esxi, groups, hyperv, lab_up, lab_up_warm, last_run, oracle, replication
+from lab.bench import azure, churn, esxi, failover, groups, harness, hyperv, lab_up, lab_up_warm, last_run, oracle, replication
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
@@ -21,7 +21,8 @@ from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.lab import Lab
 from lab.provision.lease import leased
-from lab.provision.up import bring_up, open_lab
+from lab.provision.up import open_lab
+from lab.saved.ready import deployed_and_saved, make_ready
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 
@@ -30,6 +31,7 @@ NAMES = (
     lab_up_warm.NAME,
     replication.NAME,
     churn.NAME,
+    failover.NAME,
     groups.NAME,
     oracle.NAME,
     azure.UPLOAD,
@@ -37,6 +39,10 @@ NAMES = (
     esxi.READS,
     esxi.LIST,
     hyperv.NAME,
+    harness.PLAN,
+    harness.COLLECT,
+    harness.MEMORY,
+    harness.COST,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
@@ -47,9 +53,13 @@ ALONE: dict[str, Callable[[int], Row]] = {
     azure.UPLOAD: azure.azure_upload,
     azure.START: azure.azure_kernel_start,
     hyperv.NAME: hyperv.hyperv_command,
+    harness.PLAN: harness.plan_many,
+    harness.COLLECT: harness.collect_many,
+    harness.MEMORY: harness.memory_of_many,
+    harness.COST: harness.cost_per_machine,
 }
 """Rows that need no lab."""
-ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn.NAME})
+ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn.NAME, failover.NAME})
 Report = Callable[[list[Row]], None]
 
 
@@ -111,12 +121,14 @@ def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console
                 report(lab_up_warm.lab_up_warm(topology, home, board, times))
             if lab_up.NAME in chosen:
                 report([lab_up.lab_up(topology, home, board, times)])
-            if chosen & {replication.NAME, churn.NAME}:
+            if chosen & {replication.NAME, churn.NAME, failover.NAME}:
                 with closing(_lab(topology, home, board, fresh=lab_up.NAME not in chosen)) as lab:
                     if replication.NAME in chosen:
                         report(replication.replication(lab, board, times))
                     if churn.NAME in chosen:
                         report(churn.churn(lab, board))
+                    if failover.NAME in chosen:
+                        report([failover.failover(lab, board, times)])
         finally:
             tear_down(home, name, board)
 
@@ -125,7 +137,11 @@ def _lab(topology: Topology, home: Home, board: Board, *, fresh: bool) -> Lab:
     if not fresh:
         return open_lab(home, lab_up.LAB, topology)
     tear_down(home, lab_up.LAB, board)
-    return bring_up(topology, home, lab_up.LAB, board)
+    lab = make_ready(topology, home, lab_up.LAB, board, fresh=False)
+    if lab.state.save_as:
+        with deployed_and_saved(lab, home, board):
+            pass
+    return lab
 
 
 def main() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import quantiles
 
 from lab.bench import scribble
-from lab.bench.replication import data_disk, install
+from lab.bench.replication import data_disk, protect
 from lab.bench.rows import Row, at_least, close_to_limit, within
 from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
-from lab.stacks.protocol import MachineState, Operation, Stack
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 
 NAME = "churn"
@@ -25,7 +25,6 @@ RATE = 5e6
 SECONDS = 600.0
 FILE_BYTES = 128 << 20
 SAMPLE_SECONDS = 2.0
-REPLICATION_SECONDS = 1800.0
 RPO_GOAL = 30.0
 GROWTH_GOAL = 1.25
 RATE_GOAL = 0.95
@@ -39,7 +38,7 @@ def churn(lab: Lab, board: Board, seconds: float = SECONDS) -> list[Row]:
     with deployed(lab, board) as stack:
         stack.set_up()
         for name in names:
-            _protect(stack, lab, name, board)
+            protect(stack, lab, name, board)
         with ThreadPoolExecutor(len(names), thread_name_prefix="scribble") as pool:
             writing = {name: pool.submit(_scribble, lab, name, seconds) for name in names}
             ages = _watch(stack, names, seconds, board)
@@ -60,15 +59,6 @@ def rows(ages: Mapping[str, Sequence[float]], bytes_per_second: float) -> list[R
 
 def _p99(ages: Sequence[float]) -> float:
     return quantiles(ages, n=100)[98]
-
-
-def _protect(stack: Stack, lab: Lab, name: str, board: Board) -> None:
-    install(stack, lab, name, board)
-    if stack.machine(name).state is MachineState.UNPROTECTED:
-        board.step(f"{name} replication", "initial replication")
-        stack.run(name, Operation.ENABLE, Deadline.after(REPLICATION_SECONDS))
-    stack.wait_state(name, MachineState.PROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
-    board.step(f"{name} replication", "ready")
 
 
 def _scribble(lab: Lab, name: str, seconds: float) -> int:

@@ -1,0 +1,118 @@
+"""Rows about the harness itself: planning, collecting, memory, and what each further machine costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lab.bench.large import large_topology
+from lab.bench.rows import Row, close_to_limit, within
+from lab.bench.simulated import simulate
+from lab.errors import LabError
+
+PLAN, COLLECT, MEMORY, COST = "plan-10000", "collect-10000", "memory-100", "cost-per-machine"
+MANY, SIMULATED = 10_000, 100
+SIZES = (10, 100, 1000, 10_000)
+PLAN_SECONDS, COLLECT_SECONDS, MEMORY_MIB = 2.0, 5.0, 500.0
+GROWTH = 1.5
+"""A machine among 10,000 may cost this much more than one in the lab where it costs least."""
+AT_LEAST_MACHINES = 1000
+"""Small labs are simulated so often that as many machines are made in all: their times are short."""
+TOOL_SECONDS = 300.0
+_ROOT = Path(__file__).resolve().parents[2]
+_FILES = 100
+_CONFTEST = 'pytest_plugins = ["reports.plugin", "fixtures.options"]\n'
+_TEST = """
+
+@pytest.mark.requirement("V2S-DELTA")
+def test_{number}() -> None:
+    assert True
+"""
+
+
+def plan_many(turns: int) -> Row:
+    """Measure ``lab plan`` as a process, from its start to its end. Raises LabError."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "large.yaml"
+        file.write_text(large_topology(MANY), encoding="utf-8")
+        # The first one is not counted: Python compiles what it has not seen yet.
+        found = [_planned(file) for _ in range(turns + 1)][1:]
+    return within(PLAN, "s", sorted(found)[len(found) // 2], PLAN_SECONDS)
+
+
+def _planned(file: Path) -> float:
+    begin = time.monotonic()
+    # 1: this computer has no room for so many, which the plan says.
+    output = _run([str(Path(sys.executable).with_name("lab")), "plan", str(file)], _ROOT, {0, 1})
+    seconds = time.monotonic() - begin
+    if f"\nm{MANY - 2} " not in output:
+        raise LabError(f"the plan of {MANY} machines lacks the last one: {output[-400:]}")
+    return seconds
+
+
+def collect_many(turns: int) -> Row:
+    """Measure the collection of tests with the lab's plugins, as a process. Raises LabError."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "conftest.py").write_text(_CONFTEST, encoding="utf-8")
+        for place in range(_FILES):
+            tests = "".join(_TEST.format(number=number) for number in range(MANY // _FILES))
+            (folder / f"test_{place}.py").write_text(f"import pytest\n{tests}", encoding="utf-8")
+        found = [_collected(folder) for _ in range(turns + 1)][1:]
+    return within(COLLECT, "s", sorted(found)[len(found) // 2], COLLECT_SECONDS)
+
+
+def _collected(folder: Path) -> float:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-q", "--rootdir", str(folder)]
+    begin = time.monotonic()
+    output = _run([*command, "-p", "no:cacheprovider", str(folder)], _ROOT, {0})
+    seconds = time.monotonic() - begin
+    counted = sum(int(line.rpartition(": ")[2]) for line in output.splitlines() if ".py: " in line)
+    if counted != MANY:
+        raise LabError(f"{counted} tests were collected and not {MANY}: {output[-400:]}")
+    return seconds
+
+
+def memory_of_many(turns: int) -> Row:
+    """Measure the largest memory of a harness with simulated machines, as a process. Raises LabError."""
+    found = [_simulated(SIMULATED)["peak_mib"] for _ in range(turns)]
+    return within(MEMORY, "MiB", sorted(found)[len(found) // 2], MEMORY_MIB)
+
+
+def _simulated(machines: int) -> dict[str, float]:
+    output = _run([sys.executable, "-m", "lab.bench.simulated", str(machines)], _ROOT, {0})
+    found: dict[str, float] = json.loads(output)
+    return found
+
+
+def cost_per_machine(turns: int) -> Row:
+    """Compare what a machine costs in the largest lab with what it costs in the cheapest one. Raises LabError."""
+    pairs = []
+    for _ in range(turns):
+        costs = {size: _cost_ms(size) for size in SIZES}
+        pairs.append((costs[max(SIZES)], min(costs.values())))
+    return close_to_limit(COST, "ms", pairs, GROWTH)
+
+
+def _cost_ms(machines: int) -> float:
+    """Return the milliseconds that each of so many machines takes from the file to running."""
+    times = max(1, AT_LEAST_MACHINES // machines)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = sum(simulate(machines, Path(folder)) for _ in range(times))
+    return seconds / times / machines * 1e3
+
+
+def _run(command: list[str], folder: Path, expected: set[int]) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"{' '.join(command[1:4])}: not done after {TOOL_SECONDS:.0f} s") from error
+    if done.returncode not in expected:
+        raise LabError(f"{' '.join(command[1:4])} ended with {done.returncode}: {done.stderr[-1000:]}")
+    return done.stdout

@@ -1,0 +1,68 @@
+"""Rows about the harness itself, with few machines and tests: what is measured is not what is tested here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.bench import harness
+from lab.bench.large import large_topology
+from lab.bench.simulated import simulate
+from lab.errors import BadInput, LabError
+from lab.topology.load import load_topology
+
+
+@pytest.mark.parametrize("machines", [3, 300])
+def test_a_large_topology_has_as_many_machines_all_of_them_protected(tmp_path: Path, machines: int) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text(large_topology(machines))
+    topology = load_topology(path)
+    assert len(topology.machines) == machines
+    assert len(topology.stack.protect) == machines - 2
+
+
+@pytest.mark.parametrize("machines", [0, 2, 60_001])
+def test_a_size_without_addresses_is_refused(machines: int) -> None:
+    with pytest.raises(BadInput, match="machines, not"):
+        large_topology(machines)
+
+
+def test_machines_that_are_only_remembered_run(tmp_path: Path) -> None:
+    assert simulate(30, tmp_path) > 0
+
+
+def test_a_plan_without_the_last_machine_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "MANY", 40)
+    assert harness.plan_many(1).ours > 0
+    monkeypatch.setattr(harness, "large_topology", lambda _: large_topology(39))
+    with pytest.raises(LabError, match="lacks the last one"):
+        harness.plan_many(1)
+
+
+def test_tests_that_are_not_collected_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "MANY", 40)
+    monkeypatch.setattr(harness, "_FILES", 2)
+    row = harness.collect_many(1)
+    assert (row.name, row.n) == ("collect-10000", 1)
+    monkeypatch.setattr(harness, "_TEST", "\ndef no_test_{number}() -> None: ...\n")
+    with pytest.raises(LabError, match="were collected and not 40|ended with 5"):
+        harness.collect_many(1)
+
+
+def test_a_cost_that_grows_with_the_lab_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "SIZES", (10, 100))
+    monkeypatch.setattr(harness, "simulate", lambda machines, _: machines * 1e-4)
+    assert harness.cost_per_machine(1).met
+    monkeypatch.setattr(harness, "simulate", lambda machines, _: machines**2 * 1e-4)
+    row = harness.cost_per_machine(1)
+    assert (row.met, round(row.ratio, 3)) == (False, 10.0)
+
+
+def test_the_memory_is_that_of_a_process_with_the_whole_harness() -> None:
+    command = [sys.executable, "-m", "lab.bench.simulated", "10"]
+    bare = subprocess.run(
+        [sys.executable, "-c", "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"],
+        check=True, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert harness._simulated(10)["peak_mib"] > float(bare.stdout) + 30, command

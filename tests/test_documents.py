@@ -78,7 +78,7 @@ def test_what_json_says_is_read_as_json_does(value: object) -> None:
         ("# nothing\n", 1, "the file is empty"),
         ("~\n", 1, "the file is empty"),
         (f"a: 1\nb: {'9' * 5000}\n", 2, "this value cannot be read"),
-        ("a: 1\nb:\n" + "[" * (DEEPEST + 1), 3, f"nested deeper than {DEEPEST} levels"),
+        ("a: 1\nb:\n  " + "[" * (DEEPEST + 1), 3, f"nested deeper than {DEEPEST} levels"),
     ],
 )
 def test_what_two_readers_could_understand_differently_is_refused(text: str, line: int, message: str) -> None:

@@ -27,6 +27,13 @@ def dangling(what: str, name: str, known: Collection[str], location: Location) -
 
 def named_twice(what: str, names: Iterable[str], location: Location) -> Iterator[Finding]:
     """Yield a finding for every name that is there more than once."""
-    for name, count in Counter(names).items():
-        if count > 1:
-            yield Finding(location, f"{what} '{name}' is named {count} times")
+    for name, count in repeated(names):
+        yield Finding(location, f"{what} '{name}' is named {count} times")
+
+
+def repeated(names: Iterable[str]) -> list[tuple[str, int]]:
+    """Return what is there more than once, and how often; quick where nothing is, as nearly everywhere."""
+    listed = list(names)
+    if len(set(listed)) == len(listed):
+        return []
+    return [(name, count) for name, count in Counter(listed).items() if count > 1]

@@ -10,7 +10,7 @@ from lab.documents import DEEPEST, MOST_REPEATED, load_yaml, read_document
 
 WORDS = st.text("abcxyz-_.019 ~:,#'\"[]{}&*!|>%@`?\n\té漢", min_size=1, max_size=12)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | WORDS,
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4),
     max_leaves=12,
 )

@@ -12,7 +12,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lab.bench import azure, churn, esxi, failover, groups, harness, hyperv, lab_up, lab_up_warm, last_run, oracle, replication
+from lab.bench import (
+    azure,
+    churn,
+    esxi,
+    failover,
+    groups,
+    harness,
+    hyperv,
+    lab_up,
+    lab_up_warm,
+    last_run,
+    oracle,
+    replication,
+)
 from lab.bench.rows import Row, as_json
 from lab.bench.table import table
 from lab.errors import BadInput, LabError

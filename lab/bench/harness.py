@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from lab.bench.large import large_topology
 from lab.bench.rows import Row, close_to_limit, within
@@ -24,7 +25,7 @@ AT_LEAST_MACHINES = 1000
 """Small labs are simulated so often that as many machines are made in all: their times are short."""
 TOOL_SECONDS = 300.0
 _ROOT = Path(__file__).resolve().parents[2]
-_FILES = 100
+FILES = 100
 _CONFTEST = 'pytest_plugins = ["reports.plugin", "fixtures.options"]\n'
 _TEST = """
 
@@ -41,7 +42,7 @@ def plan_many(turns: int) -> Row:
         file.write_text(large_topology(MANY), encoding="utf-8")
         # The first one is not counted: Python compiles what it has not seen yet.
         found = [_planned(file) for _ in range(turns + 1)][1:]
-    return within(PLAN, "s", sorted(found)[len(found) // 2], PLAN_SECONDS)
+    return within(PLAN, "s", median(found), PLAN_SECONDS)
 
 
 def _planned(file: Path) -> float:
@@ -58,12 +59,17 @@ def collect_many(turns: int) -> Row:
     """Measure the collection of tests with the lab's plugins, as a process. Raises LabError."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "conftest.py").write_text(_CONFTEST, encoding="utf-8")
-        for place in range(_FILES):
-            tests = "".join(_TEST.format(number=number) for number in range(MANY // _FILES))
-            (folder / f"test_{place}.py").write_text(f"import pytest\n{tests}", encoding="utf-8")
+        write_tests(folder)
         found = [_collected(folder) for _ in range(turns + 1)][1:]
-    return within(COLLECT, "s", sorted(found)[len(found) // 2], COLLECT_SECONDS)
+    return within(COLLECT, "s", median(found), COLLECT_SECONDS)
+
+
+def write_tests(folder: Path) -> None:
+    """Write all tests in some files, each with the marker of a requirement, as the suites' have."""
+    (folder / "conftest.py").write_text(_CONFTEST, encoding="utf-8")
+    for place in range(FILES):
+        tests = "".join(_TEST.format(number=number) for number in range(MANY // FILES))
+        (folder / f"test_{place}.py").write_text(f"import pytest\n{tests}", encoding="utf-8")
 
 
 def _collected(folder: Path) -> float:
@@ -80,7 +86,7 @@ def _collected(folder: Path) -> float:
 def memory_of_many(turns: int) -> Row:
     """Measure the largest memory of a harness with simulated machines, as a process. Raises LabError."""
     found = [_simulated(SIMULATED)["peak_mib"] for _ in range(turns)]
-    return within(MEMORY, "MiB", sorted(found)[len(found) // 2], MEMORY_MIB)
+    return within(MEMORY, "MiB", median(found), MEMORY_MIB)
 
 
 def _simulated(machines: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from reports.evidence import EvidenceRecorder
 
 pytestmark = pytest.mark.fresh_lab
 
-TRACE = "/var/tmp/was-here"
+TRACE = "/root/was-here"
 RESEEDED = "crng reseeded due to virtual machine fork"
 """What a guest's kernel says when it has learned that its memory has a twin."""
 HEARD_SECONDS = 60.0
@@ -44,9 +44,7 @@ def test_the_next_one_does_not_find_it(
     assert all(len(numbers) == len(set(numbers)) for numbers in drawn.values()), drawn
 
 
-def test_certificates_are_valid_and_servers_are_heard_of(
-    stack: Stack, servers: dict[Role, list[LabMachine]]
-) -> None:
+def test_certificates_are_valid_and_servers_are_heard_of(stack: Stack, servers: dict[Role, list[LabMachine]]) -> None:
     """They talk TLS with each other, by clocks that stood still while the lab was saved."""
     names = {machine.name for role in (Role.PROCESS_SERVER, Role.MASTER_TARGET) for machine in servers[role]}
     begin = time.time_ns()

@@ -30,22 +30,24 @@ def test_machines_that_are_only_remembered_run(tmp_path: Path) -> None:
     assert simulate(30, tmp_path) > 0
 
 
-def test_a_plan_without_the_last_machine_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "MANY", 40)
-    assert harness.plan_many(1).ours > 0
-    monkeypatch.setattr(harness, "large_topology", lambda _: large_topology(39))
+def test_a_plan_without_the_last_machine_is_no_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "MANY", 200)
+    path = tmp_path / "large.yaml"
+    path.write_text(large_topology(200))
+    assert harness._planned(path) > 0
+    path.write_text(large_topology(199))
     with pytest.raises(LabError, match="lacks the last one"):
-        harness.plan_many(1)
+        harness._planned(path)
 
 
-def test_tests_that_are_not_collected_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tests_that_are_not_collected_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "MANY", 40)
-    monkeypatch.setattr(harness, "_FILES", 2)
-    row = harness.collect_many(1)
-    assert (row.name, row.n) == ("collect-10000", 1)
-    monkeypatch.setattr(harness, "_TEST", "\ndef no_test_{number}() -> None: ...\n")
-    with pytest.raises(LabError, match="were collected and not 40|ended with 5"):
-        harness.collect_many(1)
+    monkeypatch.setattr(harness, "FILES", 2)
+    harness.write_tests(tmp_path)
+    assert harness._collected(tmp_path) > 0
+    (tmp_path / "test_1.py").write_text("def test_alone(): ...\n")
+    with pytest.raises(LabError, match="21 tests were collected and not 40"):
+        harness._collected(tmp_path)
 
 
 def test_a_cost_that_grows_with_the_lab_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

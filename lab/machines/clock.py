@@ -14,6 +14,9 @@ SHORT_SECONDS = 0.1
 TOLERANCE_SECONDS = 0.5
 """A machine that boots takes whole seconds from its hardware clock, so this is more than they all begin with."""
 NANO = 10**9
+SHIFT_READINGS = 8
+DRIFT = 200e-6
+"""Two undisciplined clocks of 100 ppm each."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ def read_clock(ssh: SshTransport) -> ClockReading:
     for _ in range(READINGS - 1):
         if best.error <= SHORT_SECONDS:
             break
-        best = min(best, _read(ssh), key=lambda reading: reading.error)
+        best = min(best, _read(ssh), key=_error)
     return best
 
 
@@ -49,6 +52,31 @@ def set_clock(ssh: SshTransport) -> float:
     if abs(left.behind) > TOLERANCE_SECONDS + left.error:
         raise LabError(f"the clock of {ssh.machine} was set and is still {left.behind:.1f} s behind")
     return found.behind
+
+
+@dataclass(frozen=True)
+class ClockShift:
+    """How far a machine's wall clock was ahead of another one's, and by how much that may be wrong; nanoseconds."""
+
+    ahead_ns: int
+    error_ns: int
+    read_ns: int
+    """When, by this host's clock."""
+
+    def error_at(self, now_ns: int) -> int:
+        """Return how wrong it may be at another time: the two clocks drift apart."""
+        return self.error_ns + int(abs(now_ns - self.read_ns) * DRIFT)
+
+
+def shift_between(ahead: SshTransport, other: SshTransport) -> ClockShift:
+    """Compare two machines' clocks, each with this host's. Raises LabError."""
+    mine, theirs = (min((_read(ssh) for _ in range(SHIFT_READINGS)), key=_error) for ssh in (ahead, other))
+    error = int((mine.error + theirs.error) * NANO)
+    return ClockShift(int((theirs.behind - mine.behind) * NANO), error, time.time_ns())
+
+
+def _error(reading: ClockReading) -> float:
+    return reading.error
 
 
 def _read(ssh: SshTransport) -> ClockReading:

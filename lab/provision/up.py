@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.doctor.acceleration import acceleration
-from lab.errors import LabError
+from lab.errors import BadInput, LabError
+from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import connect
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
 from lab.hypervisors.routed import RoutedHypervisor
@@ -176,12 +177,18 @@ def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[s
             board.step(f"image {source.recipe}", "cached" if cached else "building")
             found[key] = cached or cache.provide(source.recipe, key[1])
         else:
-            path = topology.source.parent / source.path
-            if not path.is_file():
-                raise LabError(f"the image {path} does not exist")
-            found[key] = Image(path.resolve(), Path(), Path())
+            found[key] = Image(_own_image(topology.source.parent / source.path), Path(), Path())
         board.step(f"image {machine.image}", "ready")
     return found
+
+
+def _own_image(path: Path) -> Path:
+    """Return a user's image. Raises BadInput: machines would wait for their deadline with what is none."""
+    if not path.is_file():
+        raise BadInput(f"the image {path} does not exist")
+    if path.suffix == ".qcow2" and inspect_image(path)[0] != "qcow2":
+        raise BadInput(f"the image {path} is not in the format qcow2 (qemu-img info says what it is)")
+    return path.resolve()
 
 
 def cached_images(topology: Topology, home: Home) -> dict[tuple[str, int], Image] | None:

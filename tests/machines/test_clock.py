@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from lab.errors import LabError
-from lab.machines.clock import NANO, READINGS, SHORT_SECONDS, TOLERANCE_SECONDS, read_clock, set_clock
+from lab.machines.clock import NANO, READINGS, SHORT_SECONDS, TOLERANCE_SECONDS, read_clock, set_clock, shift_between
 
 
 @dataclass
@@ -62,3 +62,11 @@ def test_a_short_way_is_read_once_and_a_long_one_a_few_times(seconds: float, rea
     machine = Machine(5.0, seconds=seconds)
     read_clock(machine)  # type: ignore[arg-type]
     assert machine.read == readings
+
+
+def test_two_clocks_are_compared_through_this_host() -> None:
+    shift = shift_between(Machine(2.0, seconds=0.02), Machine(5.0, seconds=0.01))  # type: ignore[arg-type]
+    assert abs(shift.ahead_ns - 3 * NANO) <= shift.error_ns
+    assert shift.error_ns >= 0.015 * NANO
+    later = shift.read_ns + 1000 * NANO
+    assert shift.error_at(later) == shift.error_ns + 0.2 * NANO, "clocks drift"

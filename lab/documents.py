@@ -137,7 +137,7 @@ class _Composer:
         """Return the one document of the text; None after an error."""
         try:
             # Characters that YAML does not allow are refused here already.
-            self._next: Callable[[], Event] = yaml.CSafeLoader(self._text).get_event
+            self._next: Callable[[], Any] = yaml.CSafeLoader(self._text).get_event
             return self._document()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -163,7 +163,7 @@ class _Composer:
 
     def _value(self, event: Event, path: Path) -> Any:
         if self._places is not None:
-            self._places.lines.setdefault(path, event.start_mark.line + 1)
+            self._places.lines.setdefault(path, _line(event))
         if type(event) is ScalarEvent and event.tag is None and event.anchor is None:
             return self._scalar(event)
         return self._unusual(event, path) if _is_unusual(event) else self._bare(event, path)
@@ -203,7 +203,7 @@ class _Composer:
             here = path
             if self._places is not None:
                 here = (*path, key)
-                self._places.lines.setdefault(here, event.start_mark.line + 1)
+                self._places.lines.setdefault(here, _line(event))
             value = self._value(self._next(), here)
             if key in found:
                 self._complain(event, f"'{key}' stands here twice")
@@ -268,7 +268,11 @@ class _Composer:
         return 1 + sum(self._weight(part) for part in parts)
 
     def _complain(self, event: Event, message: str) -> None:
-        self.problems.append(Problem(event.start_mark.line + 1, message))
+        self.problems.append(Problem(_line(event), message))
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _is_unusual(event: Any) -> bool:

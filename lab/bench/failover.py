@@ -22,6 +22,7 @@ from lab.machines.ssh import SshTransport
 from lab.provision.blueprint import blueprint
 from lab.provision.board import Board
 from lab.provision.lab import Lab, LabMachine
+from lab.saved.take import saving_host
 from lab.stacks.adapters import deployed
 from lab.stacks.protocol import Operation, Stack
 from lab.topology.model import SwitchNetwork, Topology
@@ -111,10 +112,11 @@ def _clone(lab: Lab, name: str) -> Iterator[LabMachine]:
     with tempfile.TemporaryDirectory(dir=lab.folder.path, prefix="clone-") as folder:
         Path(folder).chmod(0o711)
         try:
-            for mine, copy in zip(blueprint(lab.topology, name).spec.disks, spec.disks, strict=True):
-                file = Path(folder) / f"{copy.disk.name}.raw"
-                lab.hypervisor.export_disk(mine.disk, file)
-                lab.hypervisor.import_disk(copy.disk, file, file.stat().st_size)
+            source = blueprint(lab.topology, name)
+            for mine, copy in zip(source.spec.disks, spec.disks, strict=True):
+                file = Path(folder) / f"{copy.disk.name}.img"
+                saving_host(lab).saving.save_disk(mine.disk, file)
+                lab.hypervisor.import_disk(copy.disk, file, source.disk_sizes[mine.disk])
             lab.hypervisor.define(spec)
             yield lab.machine(spec.name, identity_of=name)
         finally:

@@ -34,7 +34,8 @@ def test_a_plan_without_the_last_machine_is_no_measurement(tmp_path: Path, monke
     monkeypatch.setattr(harness, "MANY", 200)
     path = tmp_path / "large.yaml"
     path.write_text(large_topology(200))
-    assert harness._planned(path) > 0
+    elapsed, processors = harness._planned(path)
+    assert elapsed > 0 < processors
     path.write_text(large_topology(199))
     with pytest.raises(LabError, match="lacks the last one"):
         harness._planned(path)
@@ -44,7 +45,8 @@ def test_tests_that_are_not_collected_are_missed(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(harness, "MANY", 40)
     monkeypatch.setattr(harness, "FILES", 2)
     harness.write_tests(tmp_path)
-    assert harness._collected(tmp_path) > 0
+    elapsed, processors = harness._collected(tmp_path)
+    assert elapsed > 0 < processors
     (tmp_path / "test_1.py").write_text("def test_alone(): ...\n")
     with pytest.raises(LabError, match="21 tests were collected and not 40"):
         harness._collected(tmp_path)
@@ -53,9 +55,9 @@ def test_tests_that_are_not_collected_are_missed(tmp_path: Path, monkeypatch: py
 def test_a_cost_that_grows_with_the_lab_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "SIZES", (10, 100))
     monkeypatch.setattr(harness, "simulate", lambda machines, _: machines * 1e-4)
-    assert harness.cost_per_machine(1).met
+    assert harness.cost_per_machine(1)[0].met
     monkeypatch.setattr(harness, "simulate", lambda machines, _: machines**2 * 1e-4)
-    row = harness.cost_per_machine(1)
+    (row,) = harness.cost_per_machine(1)
     assert (row.met, round(row.ratio, 3)) == (False, 10.0)
 
 

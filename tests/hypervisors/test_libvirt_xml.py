@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import pytest
 from defusedxml import ElementTree
 
-from lab.hypervisors.libvirt.xml import Placement, domain_xml, going_on_document
+from lab.hypervisors.libvirt.xml import Placement, domain_xml
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.translated import LEFT_OUT
 
 
-def document(domain_type: str, cpus: int = 1, *, saveable: bool = False) -> Element:
-    spec = replace(MachineSpec("app1", cpus, 256, (), (), None), saveable=saveable)
+def document(domain_type: str, cpus: int = 1) -> Element:
+    spec = MachineSpec("app1", cpus, 256, (), (), None)
     return ElementTree.fromstring(domain_xml(spec, Placement("a", domain_type, (), (), None, Path("/console"))))
 
 
@@ -46,14 +44,3 @@ def test_with_acceleration_it_is_the_hosts_processor() -> None:
 def test_a_translated_machine_has_room_for_a_second_processor(domain_type: str, cpus: int, room: str) -> None:
     vcpu = document(domain_type, cpus).find("vcpu")
     assert (vcpu.text, vcpu.get("current")) == (room, str(cpus))
-
-
-@pytest.mark.parametrize("saveable", [True, False])
-def test_a_machine_that_goes_on_has_a_generation_of_its_own(saveable: bool) -> None:
-    """Without it all labs that go on from one saved lab would draw the same random numbers."""
-    defined = document("qemu", saveable=saveable)
-    assert len(defined.findall("genid")) == saveable
-    first, second = uuid.UUID(int=1), uuid.UUID(int=2)
-    for generation in (first, second):
-        going_on = ElementTree.fromstring(going_on_document(defined, Path("/m1.memory"), generation))
-        assert [each.text for each in going_on.findall("genid")] == [str(generation)]

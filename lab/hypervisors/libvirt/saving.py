@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,7 +102,7 @@ class LibvirtSaving:
             for network in networks:
                 self.switches.ensure(network)
                 self.switches.wire(network, name)
-        document = going_on_document(self.session.document(domain, inactive=True), memory, uuid.uuid4())
+        document = going_on_document(self.session.document(domain, inactive=True), memory)
         with translated(f"start of {name} from its saved state"):
             # The definition stays as it is: the next start is an ordinary one.
             domain = self.session.connection.createXML(document, libvirt.VIR_DOMAIN_START_PAUSED)
@@ -124,8 +123,7 @@ class LibvirtSaving:
 
     def native_command(self, name: str, memory: Path) -> str:
         """Return how libvirt would start QEMU to go on with a machine, as a line for a shell; for comparisons."""
-        domain = self.session.find(name)
-        document = going_on_document(self.session.document(domain, inactive=True), memory, uuid.uuid4())
+        document = going_on_document(self.session.document(self.session.find(name), inactive=True), memory)
         with translated(f"command line of {name}"):
             return str(self.session.connection.domainXMLToNative("qemu-argv", document, 0))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-import uuid
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +56,6 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     """Return the document that defines a machine."""
     domain = ET.Element("domain", type=placement.domain_type)
     _child(domain, "name", domain_name(placement.lab, spec.name))
-    if spec.saveable:
-        # A device with a number that libvirt makes up, and another one in whoever goes on: the guest's kernel then
-        # knows that its random generator has a twin, and seeds it anew.
-        _child(domain, "genid")
     _metadata(domain, spec, placement)
     _child(domain, "memory", str(spec.memory_mib), unit="MiB")
     translated = placement.domain_type == "qemu"
@@ -96,15 +91,11 @@ def disk_element(file: DiskFile, target: str, *, boot: bool = False) -> ET.Eleme
     return disk
 
 
-def going_on_document(document: ET.Element, memory: Path, generation: uuid.UUID) -> str:
+def going_on_document(document: ET.Element, memory: Path) -> str:
     """Return the document with which a defined machine starts once from saved memory, waiting for its devices' state.
 
-    ``memory`` is mapped and never written: what the machine writes is its own (copy on write). ``generation`` is for
-    this start alone: no two machines that go on from one memory may have the same.
+    ``memory`` is mapped and never written: what the machine writes is its own (copy on write).
     """
-    for old in document.findall("genid"):
-        document.remove(old)
-    document.insert(1, _text("genid", str(generation)))
     size = document.findtext("memory") or "0"
     line = document.find(f"{{{QEMU}}}commandline")
     if line is None:
@@ -152,12 +143,6 @@ def volume_xml(
 
 def _child(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> ET.Element:
     element = ET.SubElement(parent, tag, attributes)
-    element.text = text
-    return element
-
-
-def _text(tag: str, text: str) -> ET.Element:
-    element = ET.Element(tag)
     element.text = text
     return element
 

@@ -3,6 +3,7 @@
 pytest_plugins = [
     "reports.plugin",
     "fixtures.options",
+    "fixtures.selection",
     "fixtures.labs",
     "fixtures.stacks",
     "fixtures.workloads",

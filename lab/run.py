@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,9 +25,10 @@ from lab.history.store import History, history_url
 from lab.ledger import EventKind, Ledger
 from lab.measure.memory import PeakMemory
 from lab.provision.artifacts import collect
-from lab.provision.board import ConsoleBoard
+from lab.provision.board import Board, ConsoleBoard
 from lab.provision.down import tear_down
 from lab.provision.home import Home
+from lab.provision.lab import Lab
 from lab.provision.lease import leased
 from lab.provision.runnable import facts_for, refuse_unrunnable
 from lab.provision.state import LabState
@@ -41,6 +43,7 @@ from lab.runs import (
     start_run,
 )
 from lab.saved.ready import make_ready
+from lab.saved.renew import make_renewed
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 from reports.allure import write_allure_environment
@@ -53,6 +56,8 @@ from reports.profile import CPU
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
 INTERRUPTED = 130
+MakeLab = Callable[[Topology, Home, str, Board], Lab]
+"""Makes the lab of a topology under a name."""
 NOT_UP = 70
 
 
@@ -86,10 +91,12 @@ def run_topology(
     pytest_arguments: Sequence[str],
     terminal: Console,
     fresh: bool = False,
+    reinstall: bool = False,
 ) -> Outcome:
     """Run the suites on a topology and write the certificate, whatever happens on the way.
 
-    ``fresh``: boot all machines, also if a saved lab fits, and save none.
+    ``fresh``: boot all machines, also if a saved lab fits, and save none. ``reinstall``: go on from a saved lab of any
+    build of the stack, and install this one over it.
 
     Raises:
         LabError: this machine lacks something, or the lab did not come up; nothing is left running unless asked for.
@@ -109,8 +116,9 @@ def run_topology(
         write_allure_environment(run_dir)
         began = time.monotonic()
         with _taken_down(home, lab_name, keep, terminal, ledger) as state, PeakMemory(lab_name) as memory:
+            make = make_renewed if reinstall else partial(make_ready, fresh=fresh)
             exit_code = _up_and_test(
-                topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments, fresh=fresh
+                topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments, make=make
             )
             state.passed = exit_code == 0
             with _phase(ledger, "logs and consoles"):
@@ -149,16 +157,16 @@ def _up_and_test(
     *,
     run_dir: Path,
     pytest_arguments: Sequence[str],
-    fresh: bool,
+    make: MakeLab,
 ) -> int:
     """Return pytest's exit code; a lab that does not come up is recorded and ends the run."""
     ledger = Ledger(run_dir / LEDGER_FILE)
     try:
         with _phase(ledger, "machines"), ConsoleBoard(terminal, f"lab {lab_name}") as board:
-            lab = make_ready(topology, home, lab_name, board, fresh=fresh)
+            lab = make(topology, home, lab_name, board)
             record_origin(ledger, lab.state)
             lab.close()
-    except LabError as error:
+    except (LabError, TimeoutError) as error:
         terminal.print(str(error), style="red", markup=False)
         (run_dir / "not-up.txt").write_text(f"{error}\n", encoding="utf-8")
         return NOT_UP
@@ -203,6 +211,8 @@ def record_origin(ledger: Ledger, state: LabState) -> None:
     if state.went_on is not None:
         taken = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(state.went_on.taken_ns // 10**9))
         origin = f"went on from saved lab {state.went_on.key}, taken {taken} UTC"
+        if state.went_on.renewed:
+            origin += f"; this build of the stack was installed over {state.went_on.renewed[:12]}"
     ledger.record(EventKind.ENVIRONMENT, "lab run", f"machines: {origin}", {"machines": origin})
 
 

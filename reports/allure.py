@@ -1,4 +1,4 @@
-"""What Allure's report shows beside the tests: on what they ran, and by whom."""
+"""What Allure's report shows beside the tests: on what they ran, by whom, and what came before."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 from lab.ledger import EventKind, read_ledger
 from lab.runs import ALLURE_FOLDER, LEDGER_FILE
+from reports.allure_history import carry_history
 
 
 def write_allure_environment(run_dir: Path) -> None:
-    """Write ``environment.properties`` and ``executor.json`` from the first events of a run. Raises LedgerError."""
+    """Write ``environment.properties``, ``executor.json`` and the history of earlier runs. Raises LedgerError."""
     events = read_ledger(run_dir / LEDGER_FILE)
     started: dict[str, Any] = {}
     environment: dict[str, Any] = {}
@@ -29,6 +30,7 @@ def write_allure_environment(run_dir: Path) -> None:
         "name": f"recovery-lab {started.get('harness', '')}",
         "type": "recovery-lab",
         "buildName": started["run"],
+        "buildOrder": carry_history(run_dir, str(started.get("topology", ""))),
     }
     (folder / "executor.json").write_text(json.dumps(executor), encoding="utf-8")
 

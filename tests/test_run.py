@@ -50,6 +50,13 @@ def test_a_lab_that_is_up_is_refused_and_left_alone(tmp_path: Path, monkeypatch:
             WentOn(key="abc", taken_ns=1_700_000_000 * 10**9),
             "went on from saved lab abc, taken 2023-11-14 22:13:20 UTC",
         ),
+        (
+            WentOn(key="abc", taken_ns=1_700_000_000 * 10**9, renewed="d" * 64),
+            (
+                "went on from saved lab abc, taken 2023-11-14 22:13:20 UTC; "
+                "this build of the stack was installed over dddddddddddd"
+            ),
+        ),
     ],
 )
 def test_a_run_says_where_its_machines_come_from(tmp_path: Path, went_on: WentOn | None, origin: str) -> None:

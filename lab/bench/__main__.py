@@ -15,8 +15,8 @@ from rich.text import Text
 from lab.bench import (
     azure,
     churn,
+    churn_steps,
     esxi,
-    failover,
     groups,
     harness,
     hyperv,
@@ -43,8 +43,7 @@ NAMES = (
     lab_up.NAME,
     lab_up_warm.NAME,
     replication.NAME,
-    churn.NAME,
-    failover.NAME,
+    churn_steps.NAME,
     groups.NAME,
     oracle.NAME,
     azure.UPLOAD,
@@ -52,10 +51,7 @@ NAMES = (
     esxi.READS,
     esxi.LIST,
     hyperv.NAME,
-    harness.PLAN,
-    harness.COLLECT,
-    harness.MEMORY,
-    harness.COST,
+    *harness.NAMES,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
@@ -74,7 +70,7 @@ OF_THE_HARNESS: dict[str, Callable[[int], list[Row]]] = {
     harness.MEMORY: harness.memory_of_many,
     harness.COST: harness.cost_per_machine,
 }
-ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn.NAME, failover.NAME})
+ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn_steps.NAME})
 Report = Callable[[list[Row]], None]
 
 
@@ -138,27 +134,24 @@ def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console
                 report(lab_up_warm.lab_up_warm(topology, home, board, times))
             if lab_up.NAME in chosen:
                 report([lab_up.lab_up(topology, home, board, times)])
-            if chosen & {replication.NAME, churn.NAME, failover.NAME}:
-                with closing(_lab(topology, home, board, fresh=lab_up.NAME not in chosen)) as lab:
+            if chosen & {replication.NAME, churn_steps.NAME}:
+                with closing(_lab(topology, home, board, made=lab_up.NAME in chosen)) as lab:
                     if replication.NAME in chosen:
                         report(replication.replication(lab, board, times))
-                    if churn.NAME in chosen:
+                    if churn_steps.NAME in chosen:
                         report(churn.churn(lab, board))
-                    if failover.NAME in chosen:
-                        report([failover.failover(lab, board, times)])
         finally:
             tear_down(home, name, board)
 
 
-def _lab(topology: Topology, home: Home, board: Board, *, fresh: bool) -> Lab:
-    if not fresh:
+def _lab(topology: Topology, home: Home, board: Board, *, made: bool) -> Lab:
+    """Return the lab with its stack installed; unless it is there already, by the shortest way."""
+    if made:
         return open_lab(home, lab_up.LAB, topology)
     tear_down(home, lab_up.LAB, board)
     lab = make_ready(topology, home, lab_up.LAB, board, fresh=False)
-    if lab.state.save_as:
-        with deployed_and_saved(lab, home, board):
-            pass
-    return lab
+    with deployed_and_saved(lab, home, board):
+        return lab
 
 
 def main() -> None:

@@ -3,81 +3,155 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
+
+import paramiko
 
 from lab.bench import scribble
-from lab.bench.replication import data_disk, protect
-from lab.bench.rows import Row, at_least, close_to_limit, within
+from lab.bench.churn_steps import ABANDON_SECONDS, NAME, RATE, Step, next_rate, rows
+from lab.bench.replication import data_disk, install
+from lab.bench.rows import Row
+from lab.errors import LabError
 from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
-from lab.stacks.protocol import Stack
-from lab.waiting import Deadline
+from lab.stacks.protocol import MachineState, Operation, Stack
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
-NAME = "churn"
 TOOL = "/run/lab-bench-scribble.py"
-RATE = 5e6
-"""Bytes a second on each machine."""
-SECONDS = 600.0
+SECONDS, SHORT_SECONDS = 600.0, 300.0
+"""Of the step that is the goal, and of those that look for what can be sustained."""
+STEPS = 4
 FILE_BYTES = 128 << 20
+FILL_SECONDS = 600.0
 SAMPLE_SECONDS = 2.0
-RPO_GOAL = 30.0
-GROWTH_GOAL = 1.25
-RATE_GOAL = 0.95
-"""Of the rate that is asked for: else the machine itself was too slow, and the other rows say little."""
-MARGIN_SECONDS = 300.0
+REPLICATION_SECONDS = 1800.0
+CALM_SECONDS = 300.0
+CALM_INTERVALS = 1.5
+"""Points that are younger than so many intervals at every machine: nothing waits any more."""
+END_SECONDS = 60.0
+MIN_SAMPLES = 4
 
 
-def churn(lab: Lab, board: Board, seconds: float = SECONDS) -> list[Row]:
-    """Protect all machines, write on all of them, and watch how old their newest recovery points are."""
+@dataclass(frozen=True)
+class _Writer:
+    """A scribbler on a machine; it ends when its stdin does."""
+
+    machine: str
+    channel: paramiko.Channel
+
+    def end(self) -> tuple[int, float]:
+        """Return bytes and seconds. Raises LabError with what it said instead."""
+        self.channel.shutdown_write()
+        self.channel.settimeout(END_SECONDS)
+        said = b"".join(iter(lambda: self.channel.recv(4096), b"")).decode(errors="replace").strip()
+        try:
+            written, seconds = said.split()
+            return int(written), float(seconds)
+        except ValueError as error:
+            raise LabError(f"{self.machine}: the writer ended with {said[-300:]!r}") from error
+
+
+def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float = SHORT_SECONDS) -> list[Row]:
+    """Protect all machines, write on all of them, and watch how old their newest points are; slower if it broke."""
     names = list(lab.topology.stack.protect)
+    steps: list[Step] = []
     with deployed(lab, board) as stack:
         stack.set_up()
         for name in names:
-            protect(stack, lab, name, board)
-        with ThreadPoolExecutor(len(names), thread_name_prefix="scribble") as pool:
-            writing = {name: pool.submit(_scribble, lab, name, seconds) for name in names}
-            ages = _watch(stack, names, seconds, board)
-            written = sum(job.result() for job in writing.values())
-    return rows(ages, written / len(names) / seconds)
+            _protect(stack, lab, name, board)
+            _fill(lab, name, board)
+        while (rate := next_rate(steps, STEPS)) is not None and _calms(stack, lab, names, board):
+            steps.append(_step(stack, lab, names, rate, seconds if rate == RATE else short_seconds))
+            board.step(NAME, steps[-1].told)
+    if not steps:
+        raise LabError(f"{', '.join(names)}: no young recovery points although nothing is written")
+    return rows(steps)
 
 
-def rows(ages: Mapping[str, Sequence[float]], bytes_per_second: float) -> list[Row]:
-    """Return the rows: age of the newest point, whether it grows, and what was really written on each machine."""
-    everything = [age for own in ages.values() for age in own]
-    halves = [(_p99(own[len(own) // 2 :]), _p99(own[: len(own) // 2])) for own in ages.values()]
-    return [
-        within(f"{NAME}-rpo-p99", "s", _p99(everything), RPO_GOAL),
-        close_to_limit(f"{NAME}-rpo-growth", "s", halves, GROWTH_GOAL),
-        at_least(f"{NAME}-rate", "MB/s", [(bytes_per_second / 1e6, RATE / 1e6)], RATE_GOAL),
-    ]
+def _protect(stack: Stack, lab: Lab, name: str, board: Board) -> None:
+    install(stack, lab, name, board)
+    if stack.machine(name).state is MachineState.UNPROTECTED:
+        board.step(f"{name} replication", "initial replication")
+        stack.run(name, Operation.ENABLE, Deadline.after(REPLICATION_SECONDS))
+    stack.wait_state(name, MachineState.PROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
+    board.step(f"{name} replication", "ready")
 
 
-def _p99(ages: Sequence[float]) -> float:
-    return quantiles(ages, n=100)[98]
-
-
-def _scribble(lab: Lab, name: str, seconds: float) -> int:
+def _fill(lab: Lab, name: str, board: Board) -> None:
+    board.step(f"{name} data", "filling")
     ssh: SshTransport = lab.machine(name).ssh
     ssh.put(Path(scribble.__file__).read_bytes(), TOOL)
-    path = f"{data_disk(lab.topology, name).mount}/churn.bin"
-    arguments = (path, str(FILE_BYTES), str(RATE), str(seconds))
-    return int(ssh.check("python3", TOOL, *arguments, seconds=seconds + MARGIN_SECONDS))
+    ssh.check("python3", TOOL, "fill", _file(lab, name), str(FILE_BYTES), seconds=FILL_SECONDS)
+    board.step(f"{name} data", "ready")
 
 
-def _watch(stack: Stack, names: Sequence[str], seconds: float, board: Board) -> dict[str, list[float]]:
+def _file(lab: Lab, name: str) -> str:
+    return f"{data_disk(lab.topology, name).mount}/churn.bin"
+
+
+def _calms(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> bool:
+    """Wait until nothing is left of what was written before; return whether that came about."""
+    settings = lab.topology.stack
+    limits = {
+        name: CALM_INTERVALS * settings.policies[settings.protect[name].policy].recovery_point_interval
+        for name in names
+    }
+
+    def calm() -> bool:
+        found = {name: stack.machine(name) for name in names}
+        return all(
+            status.state is MachineState.PROTECTED
+            and status.rpo_seconds is not None
+            and status.rpo_seconds < limits[name]
+            for name, status in found.items()
+        )
+
+    board.step(NAME, "waiting until nothing is left to send")
+    try:
+        return wait_until(calm, Deadline.after(CALM_SECONDS), "young recovery points at all machines", every=1.0)
+    except DeadlineExceeded as error:
+        board.step(NAME, f"no more steps: {error}")
+        return False
+
+
+def _step(stack: Stack, lab: Lab, names: Sequence[str], rate: float, seconds: float) -> Step:
+    with ExitStack() as running:
+        writers = [running.enter_context(_writing(lab, name, rate, seconds)) for name in names]
+        ages, broke = _watch(stack, names, seconds)
+        ended = [writer.end() for writer in writers]
+    slowest = min(written / took for written, took in ended)
+    return Step(rate, slowest, ages, broke)
+
+
+@contextmanager
+def _writing(lab: Lab, name: str, rate: float, seconds: float) -> Iterator[_Writer]:
+    ssh: SshTransport = lab.machine(name).ssh
+    with ssh.stream("python3", TOOL, "write", _file(lab, name), str(rate), str(seconds)) as channel:
+        yield _Writer(name, channel)
+
+
+def _watch(stack: Stack, names: Sequence[str], seconds: float) -> tuple[dict[str, list[float]], str]:
+    """Return ages by machine, and why it was ended early; empty: it was not."""
     ages: dict[str, list[float]] = {name: [] for name in names}
-    pause, deadline = threading.Event(), Deadline.after(seconds)
-    board.step("churn", f"writing {RATE / 1e6:.0f} MB/s on each of {len(names)} machines for {seconds:.0f} s")
-    while not deadline.expired:
+    pause, deadline, broke = threading.Event(), Deadline.after(seconds), ""
+    while not deadline.expired and not (broke and all(len(own) >= MIN_SAMPLES for own in ages.values())):
         for name in names:
-            age = stack.machine(name).rpo_seconds
-            if age is not None:
-                ages[name].append(age)
+            status = stack.machine(name)
+            if status.rpo_seconds is not None:
+                ages[name].append(status.rpo_seconds)
+            broke = broke or _breaks(name, status.state, status.rpo_seconds)
         pause.wait(deadline.clamp(SAMPLE_SECONDS))
-    board.step("churn", "ready")
-    return ages
+    return ages, broke
+
+
+def _breaks(name: str, state: MachineState, age: float | None) -> str:
+    if state is not MachineState.PROTECTED:
+        return f"{name} is {state}"
+    if age is not None and age > ABANDON_SECONDS:
+        return f"the newest point of {name} was {age:.0f} s old"
+    return ""

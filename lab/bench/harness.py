@@ -16,6 +16,7 @@ from lab.bench.simulated import simulate
 from lab.errors import LabError
 
 PLAN, COLLECT, MEMORY, COST = "plan-10000", "collect-10000", "memory-100", "cost-per-machine"
+NAMES = (PLAN, COLLECT, MEMORY, COST)
 MANY, SIMULATED = 10_000, 100
 SIZES = (10, 100, 1000, 10_000)
 PLAN_SECONDS, COLLECT_SECONDS, MEMORY_MIB = 2.0, 5.0, 500.0

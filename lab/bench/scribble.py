@@ -1,6 +1,8 @@
 """Random writes at a steady rate, for a bounded time. Standard library only; copied into a machine as one file.
 
-Sizes are 4 to 64 KiB, places random in a file that is filled once before; half of each write compresses.
+``fill PATH SIZE`` writes every block of the file once. ``write PATH RATE SECONDS`` overwrites places in it until the
+time is over or nobody holds its stdin any more, and prints how many bytes it wrote and in how many seconds. Sizes are
+4 to 64 KiB, places random; half of each write compresses.
 """
 
 from __future__ import annotations
@@ -16,24 +18,55 @@ BLOCK = 4096
 MOST_BLOCKS = 16
 
 
-def scribble(path: str, size: int, bytes_per_second: float, seconds: float) -> int:
-    """Write, and return how many bytes it were."""
+def fill(path: str, size: int) -> None:
+    """Write every block once, so that later writes change nothing but the blocks that they are for."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_DIRECT", 0), 0o600)
     buffer = mmap.mmap(-1, BLOCK * MOST_BLOCKS)
     for position in range(0, size, len(buffer)):
-        buffer[:] = os.urandom(len(buffer) // 2) + bytes(len(buffer) // 2)
-        os.pwrite(descriptor, buffer, position)
-    pause, begin, written = threading.Event(), time.monotonic(), 0
-    while time.monotonic() < begin + seconds:
+        _renew(buffer, len(buffer))
+        os.pwrite(descriptor, memoryview(buffer)[: size - position], position)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def scribble(path: str, bytes_per_second: float, seconds: float, stop: threading.Event) -> tuple[int, float]:
+    """Overwrite until the time is over or ``stop`` is set; return bytes and seconds. The file has to be filled."""
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_DIRECT", 0))
+    size = os.fstat(descriptor).st_size
+    buffer = mmap.mmap(-1, BLOCK * MOST_BLOCKS)
+    begin, written = time.monotonic(), 0
+    while time.monotonic() < begin + seconds and not stop.is_set():
         length = BLOCK * random.randint(1, MOST_BLOCKS)  # noqa: S311 - places and sizes, no secrets
-        position = BLOCK * random.randrange((size - length) // BLOCK)  # noqa: S311
-        buffer[: length // 2] = os.urandom(length // 2)
+        position = BLOCK * random.randrange((size - length) // BLOCK + 1)  # noqa: S311
+        _renew(buffer, length)
         os.pwrite(descriptor, memoryview(buffer)[:length], position)
         written += length
-        pause.wait(max(0.0, begin + written / bytes_per_second - time.monotonic()))
+        stop.wait(max(0.0, begin + written / bytes_per_second - time.monotonic()))
     os.close(descriptor)
-    return written
+    return written, time.monotonic() - begin
+
+
+def _renew(buffer: mmap.mmap, length: int) -> None:
+    buffer[: length // 2] = os.urandom(length // 2)
+
+
+def _set_at_end_of_input(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
+def main(words: list[str]) -> None:
+    """Do what the module says."""
+    if words[0] == "fill":
+        fill(words[1], int(words[2]))
+        return
+    stop = threading.Event()
+    threading.Thread(target=_set_at_end_of_input, args=(stop,), daemon=True).start()
+    written, seconds = scribble(words[1], float(words[2]), float(words[3]), stop)
+    sys.stdout.write(f"{written} {seconds}\n")
+    sys.stdout.flush()
+    os._exit(0)  # the thread that reads stdin would hold up an orderly end
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{scribble(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))}\n")
+    main(sys.argv[1:])

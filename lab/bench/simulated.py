@@ -39,7 +39,7 @@ FACTS = Facts(
 
 
 def simulate(machines: int, folder: Path) -> float:
-    """Return the processor seconds from the file to machines that run, as far as a hypervisor that only remembers runs them."""
+    """Return the processor seconds from the file to machines that run, as far as what only remembers runs them."""
     file = folder / "large.yaml"
     file.write_text(large_topology(machines), encoding="utf-8")
     begin = time.process_time()

@@ -157,12 +157,15 @@ def run(
     name: Name = None,
     out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports/out"),
     fresh: Fresh = False,
+    reinstall: Annotated[bool, typer.Option("--reinstall", help="Go on from a saved lab of any build.")] = False,
 ) -> None:
     """Bring a topology up, run the suites on it, write the certificate, take it down."""
     from lab.run import Keep, run_topology
 
     if keep not in {choice.value for choice in Keep}:
         raise BadInput(f"--keep is never, on-failure or always, not {keep!r}")
+    if fresh and reinstall:
+        raise BadInput("--fresh boots all machines, --reinstall goes on from a saved lab: one of them")
     outcome = run_topology(
         file,
         name=name,
@@ -171,6 +174,7 @@ def run(
         pytest_arguments=context.args,
         terminal=console(),
         fresh=fresh,
+        reinstall=reinstall,
     )
     if not outcome.passed:
         raise LabError(f"verdict: {outcome.verdict}", hint=f"certificate: {outcome.certificate}")

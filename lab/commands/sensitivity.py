@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,29 +29,36 @@ def sensitivity(  # noqa: PLR0917 - typer's options are its parameters
     topology: Annotated[Path | None, typer.Argument(help="Topology whose suites run, once for each defect.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Only what needs no machine: parts in one process.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Only this defect; may be given again.")] = None,
-    clean: Annotated[int, typer.Option(min=1, help="How many times the stack without a defect is probed.")] = 1,
-    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Run all probes of a part.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="On a lab also the defects that --fast can try.")] = False,
+    clean: Annotated[int, typer.Option(min=1, help="How many times the stack without a defect is tried.")] = 1,
+    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Run all tests, also after one failed.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes side by side; all cores by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Seed defects into copies of the reference stack and see which tests notice; exit code 1 when one survives."""
+    """Seed defects into copies of the reference stack and see which tests notice; exit code 1 when one survives.
+
+    On a lab each defect starts from a saved lab, and only tests of the rules that it breaks run. Results are kept for
+    the certificates of later runs of the same build.
+    """
     from lab.defects.matrix import judge
     from lab.defects.registry import DEFECTS, defect
-    from lab.home import home
     from lab.requirements import load_catalogue
-    from lab.runs import SENSITIVITY_FILE, stack_build
-    from reports.durable import replace_file
+    from lab.runs import stack_build
 
     if fast == (topology is not None):
         raise BadInput("either --fast, or a topology whose suites are to run on a lab")
-    chosen = [defect(name) for name in only] if only else list(DEFECTS)
-    done = list(_fast(chosen, clean, exhaustive, workers) if fast else _on_a_lab(topology or Path(), chosen, clean))
+    if every and (fast or only):
+        raise BadInput("--all is for labs, where only the defects that need machines are tried without it or --only")
+    chosen = [defect(name) for name in only or ()] or [item for item in DEFECTS if fast or every or item.needs_machines]
+    done = list(
+        _fast(chosen, clean, exhaustive, workers) if topology is None else _lab(topology, chosen, clean, exhaustive)
+    )
     matrix = judge(chosen, done)
     how = "probes of its parts in one process" if topology is None else f"the suites on {topology.name}"
-    document = matrix.to_json(load_catalogue().by_id, stack_build(), how)
-    if not only:
-        home().mkdir(parents=True, exist_ok=True)
-        replace_file(home() / SENSITIVITY_FILE, json.dumps(document, indent=1))
+    rules = load_catalogue().by_id
+    document = matrix.to_json(rules, stack_build(), how)
+    if topology is not None or not only:
+        document = _kept(document, list(rules))
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
@@ -73,11 +80,38 @@ def _fast(chosen: Sequence[Defect], clean: int, exhaustive: bool, workers: int |
         yield probed
 
 
-def _on_a_lab(topology: Path, chosen: Sequence[Defect], clean: int) -> Iterator[Probed]:
-    from lab.defects.lab_runs import run_on_lab
+def _lab(topology: Path, chosen: Sequence[Defect], clean: int, exhaustive: bool) -> Iterator[Probed]:
+    """Yield what came of each run; a defect of which nothing can be said is left out, with its reason on stderr."""
+    from rich.console import Console
 
-    for item in [None] * clean + list(chosen):
-        yield run_on_lab(topology, item)
+    from lab.defects.lab_runs import orders_on_lab, run_on_lab
+
+    progress = Console(stderr=True)
+    for order in orders_on_lab(chosen, clean_runs=clean, exhaustive=exhaustive):
+        try:
+            yield run_on_lab(topology, order)
+        except LabError as error:
+            if order.defect is None:
+                raise
+            progress.print(f"not tried: {error}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _kept(document: dict[str, Any], rules: Sequence[str]) -> dict[str, Any]:
+    """Put a result beside what is known of this build, for certificates, and return all of it."""
+    from lab.defects.results import merged
+    from lab.home import home
+    from lab.runs import SENSITIVITY_FILE
+    from reports.durable import replace_file
+
+    file = home() / SENSITIVITY_FILE
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = None
+    together = merged(known if isinstance(known, dict) else None, document, rules)
+    home().mkdir(parents=True, exist_ok=True)
+    replace_file(file, json.dumps(together, indent=1))
+    return together
 
 
 def _show(matrix: Matrix, unproven: Sequence[str]) -> None:
@@ -86,7 +120,7 @@ def _show(matrix: Matrix, unproven: Sequence[str]) -> None:
     for row in matrix.rows:
         by = "\n".join(test.partition("::")[2] or test for test in row.caught_by)
         if not row.ran:
-            by = "[dim]not run: needs machines[/]"
+            by = "[dim]not run[/]"
         elif row.equivalent:
             by = "equivalent: every image is the oracle's"
         elif row.survived:
@@ -99,5 +133,6 @@ def _show(matrix: Matrix, unproven: Sequence[str]) -> None:
     console.print(f"\n{len(ran)} defects tried: {caught} noticed, {equal} equivalent, {missed} not noticed")
     for test, problem in matrix.false_alarms.items():
         console.print(f"false alarm: {test}: {problem}", style="red", markup=False)
-    console.print(f"{len(matrix.rows) - len(ran)} need machines and were not run")
+    if len(ran) < len(matrix.rows):
+        console.print(f"{len(matrix.rows) - len(ran)} were not run: they need machines, or tests that are not here")
     console.print(f"{len(matrix.proven)} rules proven by a defect, {len(unproven)} unproven")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class Judged:
     equivalent: bool
     killed: tuple[str, ...]
     why: str
+    seconds: float = 0.0
 
     @property
     def survived(self) -> bool:
@@ -43,7 +44,9 @@ class Judged:
             "caught": bool(self.caught_by),
             "by": list(self.caught_by),
             "equivalent": self.equivalent,
+            "proves": list(self.killed),
             "why": self.why,
+            "seconds": round(self.seconds, 1),
         }
 
 
@@ -85,17 +88,21 @@ class Matrix:
 
 
 def judge(defects: Sequence[Defect], probed: Sequence[Probed]) -> Matrix:
-    """Return the matrix of what was probed; defects of which there is nothing were not run."""
+    """Return the matrix of what was probed; defects of which there is nothing were not run.
+
+    A test that gave an alarm on the clean stack notices nothing: it fails anyway.
+    """
     clean = [item for item in probed if item.defect is None]
+    false_alarms = {test: item.results[test] for item in clean for test in item.noticed_by}
     by_name = {item.defect: item for item in probed if item.defect is not None}
-    rows = tuple(_judged(defect, by_name.get(defect.name)) for defect in defects)
+    rows = tuple(_judged(defect, by_name.get(defect.name), false_alarms) for defect in defects)
     proven: dict[str, tuple[str, ...]] = {}
     for row in rows:
         for name in row.killed:
             proven[name] = (*proven.get(name, ()), row.defect.name)
     return Matrix(
         clean_runs=len(clean),
-        false_alarms={test: item.results[test] for item in clean for test in item.noticed_by},
+        false_alarms=false_alarms,
         rows=rows,
         tests=tuple(dict.fromkeys(test for item in probed for test in item.results)),
         proven=proven,
@@ -103,11 +110,12 @@ def judge(defects: Sequence[Defect], probed: Sequence[Probed]) -> Matrix:
     )
 
 
-def _judged(defect: Defect, probed: Probed | None) -> Judged:
+def _judged(defect: Defect, probed: Probed | None, false_alarms: Collection[str]) -> Judged:
     if probed is None:
         return Judged(defect, ran=False, caught_by=(), equivalent=False, killed=(), why="not run")
-    caught = tuple(probed.noticed_by)
+    caught = tuple(test for test in probed.noticed_by if test not in false_alarms)
     carried = {name for test in caught for name in probed.requirements.get(test, ())}
     killed = tuple(name for name in defect.requirements if name in carried)
     why = probed.results[caught[0]] if caught else ""
-    return Judged(defect, ran=True, caught_by=caught, equivalent=probed.equivalent, killed=killed, why=why)
+    equivalent, seconds = probed.equivalent, probed.seconds
+    return Judged(defect, ran=True, caught_by=caught, equivalent=equivalent, killed=killed, why=why, seconds=seconds)

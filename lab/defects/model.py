@@ -18,6 +18,9 @@ class Part(StrEnum):
     MASTER_TARGET = "master-target"
     WIRE = "wire"
     CONFIGURATION_SERVER = "configuration-server"
+    AZURE = "azure"
+    HOSTS = "hosts"
+    SURROUNDINGS = "surroundings"
 
 
 class PatchDoesNotApply(ValueError):

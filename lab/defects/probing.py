@@ -36,7 +36,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Probed:
-    """What the probes said in one process: by test what was wrong, empty when nothing was; processor time in s."""
+    """What the probes said in one process: by test what was wrong, empty when nothing was; times in s.
+
+    ``cpu_seconds`` are of a process of probes, ``seconds`` of a whole run on a lab.
+    """
 
     defect: str | None
     results: dict[str, str] = field(default_factory=dict)
@@ -44,6 +47,7 @@ class Probed:
     cpu_seconds: float = 0.0
     equivalent: bool = False
     """The oracle's image says that the defect leaves the same disks, and its lines did run."""
+    seconds: float = 0.0
 
     @property
     def noticed_by(self) -> list[str]:

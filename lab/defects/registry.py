@@ -14,6 +14,7 @@ from lab.defects.parts.master_target import MASTER_TARGET
 from lab.defects.parts.mobility import MOBILITY
 from lab.defects.parts.rounds import GROUP
 from lab.defects.parts.servers import PROCESS_SERVER
+from lab.defects.parts.targets import AZURE, HOSTS, SURROUNDINGS
 from lab.defects.parts.wire import WIRE
 from lab.errors import BadInput
 
@@ -25,6 +26,9 @@ DEFECTS: tuple[Defect, ...] = (
     *WIRE,
     *CONFIGURATION_SERVER,
     *MANAGEMENT,
+    *AZURE,
+    *HOSTS,
+    *SURROUNDINGS,
     *MACHINES,
 )
 _DATA = ("test_data_path.py", "test_doors.py")
@@ -36,6 +40,14 @@ PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
         Part.WIRE: _DATA,
         Part.GROUP: ("test_rounds.py",),
         Part.CONFIGURATION_SERVER: ("test_control.py",),
+        # The stack's own tests of these are quick already, and carry the rules.
+        Part.AZURE: ("../replication/control/test_azure_target.py",),
+        Part.HOSTS: ("../replication/control/test_host_rules.py",),
+        Part.SURROUNDINGS: (
+            "../replication/control/test_management_console.py",
+            "../replication/control/test_discovery.py",
+            "../replication/data/test_push.py",
+        ),
     }
 )
 """A defect is held against the probes that run its part: the others would not execute a line of it."""

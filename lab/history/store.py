@@ -11,7 +11,7 @@ from typing import Any
 
 import alembic.command
 import alembic.config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from lab.errors import BadInput, LabError
@@ -21,6 +21,11 @@ from lab.history.schema import MEASUREMENTS, RESULTS, RUNS, TESTS
 URL_VARIABLE = "RECOVERY_LAB_HISTORY"
 """Environment variable with a database URL, for example of PostgreSQL: it may hold a password, so it is no option."""
 MIGRATIONS = Path(__file__).parent / "migrations"
+POSTGRESQL = ("postgresql", "postgres")
+DRIVER = "postgresql+psycopg"
+"""A URL that names no driver gets this one: SQLAlchemy's own choice is another package."""
+_TURN = 0x7265636F766572
+"""PostgreSQL's advisory lock of whoever migrates: the name of the project, in ASCII."""
 
 
 def history_url(home: Path) -> str:
@@ -76,7 +81,9 @@ class History:
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the schema up to date."""
+    """Bring the schema up to date. Two at once take turns: the second finds it done."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
     config = alembic.config.Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
@@ -85,8 +92,12 @@ def migrate(connection: Connection) -> None:
 
 def _engine(url: str) -> Engine:
     try:
-        engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        parsed = make_url(url)
+        engine = create_engine(parsed.set(drivername=DRIVER) if parsed.drivername in POSTGRESQL else parsed)
+    except ModuleNotFoundError as error:
+        hint = "pip install 'recovery-lab[postgresql]'" if error.name == "psycopg" else None
+        raise BadInput(f"{URL_VARIABLE}: the Python package {error.name} is not installed", hint=hint) from None
+    except (ArgumentError, NoSuchModuleError) as error:
         raise BadInput(f"{URL_VARIABLE}: not a database URL that can be used here: {type(error).__name__}") from None
     if engine.dialect.name == "sqlite":
         if engine.url.database:

@@ -88,12 +88,16 @@ class PhysicalAccess(BaseModel):
 
 
 class WentOn(BaseModel):
-    """The saved lab that a lab went on from: its key, and when it was taken (ns since 1970)."""
+    """The saved lab that a lab went on from: its key, and when it was taken (ns since 1970).
+
+    ``renewed``: the build of the stack that it had, where another one was installed over it; empty where none was.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
     taken_ns: int
+    renewed: str = ""
 
 
 class LabState(BaseModel):

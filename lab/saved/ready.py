@@ -47,7 +47,7 @@ def make_ready(topology: Topology, home: Home, name: str, board: Board, *, fresh
     refuse_or_reap(home, home.lab(name), board)
     inputs = present_inputs(topology, home, board)
     key = key_of(inputs)
-    lab = _from_saved(topology, home, name, key, board)
+    lab = from_saved(topology, home, name, key, board)
     return lab if lab is not None else bring_up(topology, home, name, board, save_as=key)
 
 
@@ -158,7 +158,8 @@ def limit_bytes() -> int:
     return int(limit * (1 << 30))
 
 
-def _from_saved(topology: Topology, home: Home, name: str, key: str, board: Board) -> Lab | None:
+def from_saved(topology: Topology, home: Home, name: str, key: str, board: Board) -> Lab | None:
+    """Return a lab that goes on from the saved one of a key; None when there is none, or it was of no use."""
     store = SavedLabs(home.saved)
     with store.locked():
         entry = store.lookup(key)

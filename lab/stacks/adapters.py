@@ -13,6 +13,7 @@ from lab.stacks.protocol import Stack
 from lab.stacks.reference.deploy import credentials, deploy
 from lab.stacks.reference.fabrics import resume_fabrics
 from lab.stacks.reference.operate import operated
+from lab.stacks.reference.reinstall import reinstall
 
 Deployed = Callable[[Lab, Board], AbstractContextManager[Stack]]
 
@@ -29,6 +30,8 @@ def reference(lab: Lab, board: Board) -> Iterator[Stack]:
 ADAPTERS: dict[str, Deployed] = {"reference": reference}
 RESUMED: dict[str, Callable[[Lab, Board], None]] = {"reference": resume_fabrics}
 """By adapter: what lets its stack go on in a lab that was saved after the installation; without, labs are not saved."""
+REINSTALLED: dict[str, Callable[[Lab, Board], None]] = {"reference": reinstall}
+"""By adapter: what puts this build of its stack over another one, on a lab that went on from a saved one."""
 ENTRY_POINTS = "recovery_lab.stacks"
 """The group in which another package registers its adapters: name = module:function of type ``Deployed``."""
 

@@ -1,7 +1,8 @@
 """What makes a resynchronisation necessary is noticed by itself, named, and mended: lost power, a disk that has grown.
 
-Eight to twelve minutes without acceleration: two resynchronisations of all disks and one test failover. It begins with
-a protected machine (after suites/failback) and leaves it protected; its data disk is larger afterwards.
+Ten to fifteen minutes without acceleration: two resynchronisations of all disks, one test failover, and a process
+server that loses its power, after which nothing has to be mended. It begins with a protected machine (after
+suites/failback) and leaves it protected; its data disk is larger afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.provision.blueprint import disk_id
 from lab.stacks.protocol import Event, MachineState, Operation, RecoveryPoint, Stack
-from lab.waiting import Deadline
+from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
 pytestmark = pytest.mark.needs_lone
@@ -26,6 +27,8 @@ NOTICE_SECONDS = 300.0
 FAILOVER_SECONDS = 900.0
 MIB = 1 << 20
 GROWTH = 16 * MIB
+MASTER_TARGET = "recovery-master-target"
+CACHE = "/var/lib/recovery/process-server"
 
 
 class Happenings:
@@ -50,6 +53,11 @@ class Happenings:
     def of(self, kind: str) -> Sequence[Event]:
         """Return the events of a kind that were read until now."""
         return [event for event in self._seen if event.kind == kind]
+
+    def until_now(self, kind: str) -> Sequence[Event]:
+        """Return the events of a kind, those that were not read yet included."""
+        self._read()
+        return self.of(kind)
 
     def _read(self, wait: float = 0) -> None:
         """Read all pages; only the first read waits."""
@@ -100,6 +108,42 @@ def test_lost_power_is_noticed_and_mended(stack: Stack, role: Protected, evidenc
     assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
     assert before.id in {point.id for point in stack.recovery_points(role.name)}, "a point from before is gone"
     assert_equal(stack, role, evidence, "digests-after-lost-power.txt")
+
+
+@pytest.mark.needs_secondary_site
+@pytest.mark.requirement("V2A-PS-CACHE", "LAB-RECOVERY")
+def test_a_process_server_without_power_keeps_what_it_has_acknowledged(
+    stack: Stack, role: Protected, evidence: EvidenceRecorder
+) -> None:
+    stream = stack.machine(role.name).attributes["stream"]
+    happenings = Happenings(stack, role.name)
+    server, target = role.process_server, role.master_target
+    target.ssh.check("systemctl", "stop", MASTER_TARGET)
+    try:
+        new_file(role)
+        stack.cut_now(role.name, Deadline.after(NOTICE_SECONDS))
+        cached = wait_until(
+            lambda: server.ssh.check("find", CACHE, "-path", f"*{stream}*", "-name", "*.doc").split(),
+            Deadline.after(NOTICE_SECONDS),
+            "an acknowledged document in the cache of the process server",
+            every=0.2,
+        )
+        # Before the kernel writes by itself what nobody has asked it to.
+        server.power_off()
+        evidence.attach("cached.txt", "\n".join(cached))
+        server.power_on()
+        server.wait_ready(Deadline.after(BOOT_SECONDS))
+    finally:
+        target.ssh.check("systemctl", "start", MASTER_TARGET)
+    assert_equal(stack, role, evidence, "digests-after-the-process-server-lost-power.txt")
+    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
+    assert not happenings.until_now("resynchronisation-required"), "what was acknowledged had to be sent again"
+
+
+def new_file(role: Protected) -> None:
+    """Write something that is in no document yet."""
+    file = f"{mount_of(role.data_disk)}/before-the-power-went"
+    role.machine.ssh.check("dd", "if=/dev/urandom", f"of={file}", "bs=1M", "count=2", "conv=fsync")
 
 
 @pytest.mark.needs_secondary_site  # a replica in Azure does not grow, and the stack refuses to (decision 0011)

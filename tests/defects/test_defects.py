@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.defects.lab_runs import probed_of
+from lab.defects.lab_runs import LabOrder, orders_on_lab, probed_of, run_on_lab
 from lab.defects.lines import changed_lines
 from lab.defects.matrix import judge
 from lab.defects.model import Defect, Edit, Part, PatchDoesNotApply
@@ -18,7 +18,8 @@ from lab.defects.patching import changed_sources, copy_with, source_file
 from lab.defects.prober import FOLDER, IMAGE_PROBES
 from lab.defects.probing import Probed, orders_for
 from lab.defects.registry import DEFECTS, PROBES, defect
-from lab.errors import BadInput
+from lab.defects.results import merged
+from lab.errors import BadInput, LabError
 from lab.requirements import load_catalogue
 from lab.runs import stack_build
 
@@ -71,6 +72,12 @@ def test_a_defect_is_noticed_survives_or_is_equivalent() -> None:
     assert not judge([ONE], [Probed(None, {"t": "late"}, {}), Probed("one", {"t": "x"}, {})]).passed
 
 
+def test_a_test_that_fails_anyway_notices_nothing() -> None:
+    found = judge([ONE], [Probed(None, {"t": "late", "u": ""}, {}), Probed("one", {"t": "late", "u": ""}, {})])
+    assert found.rows[0].survived
+    assert judge([ONE], [Probed(None, {"t": "late"}, {}), Probed("one", {"u": "x"}, {})]).rows[0].caught_by == ("u",)
+
+
 def test_an_alarm_on_the_clean_stack_is_counted_in_every_run() -> None:
     orders = orders_for([ONE], clean_runs=5)
     assert [order.defect for order in orders] == [None] * 5 + ["one"]
@@ -107,6 +114,51 @@ def test_a_run_on_a_lab_is_read_from_its_certificate() -> None:
     probed = probed_of(ONE, {"tests": tests})
     assert probed.results == {"a": "AssertionError: late", "b": ""}
     assert probed.noticed_by == ["a"]
+
+
+def test_on_a_lab_only_tests_of_the_broken_rules_run_until_one_fails() -> None:
+    two = Defect("two", Part.WIRE, "", ("LAB-RTO", "V2S-DELTA"), ONE.edits)
+    clean, first, second = orders_on_lab([ONE, two], clean_runs=1)
+    assert clean.suites == [word for rule in ("LAB-RPO", "LAB-RTO", "V2S-DELTA") for word in ("--requirement", rule)], (
+        "the clean stack is held against everything that a defect is held against, to the end"
+    )
+    assert first.suites == ["--requirement", "LAB-RPO", "--requirement", "LAB-RTO", "--exitfirst"]
+    assert second.defect is two
+    assert "--exitfirst" not in orders_on_lab([ONE], clean_runs=1, exhaustive=True)[1].suites
+
+
+@pytest.mark.timeout(600)
+def test_a_defect_that_no_test_of_a_topology_could_notice_needs_no_machine() -> None:
+    group_only = LabOrder(defect("member-cut-5-ms-late"), ("V2A-MVM-SAMEWORK",))
+    with pytest.raises(LabError, match=r"no test on embedded\.yaml carries V2A-MVM-SAMEWORK"):
+        run_on_lab(ROOT / "topologies" / "embedded.yaml", group_only)
+
+
+def document(how: str, *probed: Probed, stack: str = "build") -> dict[str, object]:
+    rules = {"t": ONE.requirements}
+    found = judge([ONE], [Probed(None, {"t": ""}, rules), *probed])
+    return found.to_json(["LAB-RPO", "LAB-RTO", "V2S-DELTA"], stack, how)
+
+
+def test_what_parts_and_labs_showed_is_put_together() -> None:
+    rules = {"t": ("LAB-RPO",)}
+    fast = document("parts", Probed("one", {"t": ""}, rules))
+    lab = document("a lab", Probed("one", {"t": "lost"}, rules))
+    assert (fast["passed"], lab["passed"]) == (False, True)
+    for first, second in ((fast, lab), (lab, fast)):
+        both = merged(merged(None, first, []), second, ["LAB-RPO", "LAB-RTO"])
+        assert (both["passed"], both["clean"]["runs"], both["unproven"]) == (True, 2, ["LAB-RTO"])
+        assert [row["by"] for row in both["defects"]] == [["t"]]
+        assert both["how"] == f"{first['how']}; {second['how']}"
+        assert merged(both, second, [])["clean"]["runs"] == 2, "the same again counts once"
+
+
+def test_what_was_not_run_this_time_stays_known_and_another_build_forgets() -> None:
+    lab = document("a lab", Probed("one", {"t": "lost"}, {"t": ("LAB-RPO",)}))
+    not_run = document("parts")
+    assert merged(lab, not_run, [])["defects"][0]["caught"]
+    other = merged(lab, document("parts", stack="another"), [])
+    assert (other["defects"][0]["ran"], other["how"], other["proven"]) == (False, "parts", {})
 
 
 @pytest.mark.timeout(600)

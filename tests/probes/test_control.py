@@ -252,11 +252,24 @@ def shop(world: World) -> None:
         world.stack.wait_state(name, MachineState.PROTECTED, deadline=soon())
 
 
-@pytest.mark.requirement("V2A-MVM-CRASH", "V2A-PORT-20004", "V2A-PORT-20004-OFF", "LAB-REFUSAL")
+@pytest.mark.requirement("V2A-TFO-GATE")
+def test_a_failover_says_whether_a_test_came_before_it(world):
+    world.protected()
+    world.protect_too("app2")
+    world.do("test-failover")
+    world.do("cleanup-test-failover")
+    for name in ("app1", "app2"):
+        world.stack.run(name, "failover", soon())
+    said = {name: world.stack.machine(name).attributes.get("failed_over_untested") for name in ("app1", "app2")}
+    assert said == {"app1": None, "app2": True}
+
+
+@pytest.mark.requirement("V2A-MVM-CRASH", "V2A-MVM-SAMEWORK", "V2A-PORT-20004", "V2A-PORT-20004-OFF", "LAB-REFUSAL")
 def test_a_group_shares_one_instant_and_nothing_when_the_option_is_off(world):
     shop(world)
     order = world.agent.last("start-replication")["group"]
     assert (order["coordinator"], order["port"]) == ("app1", 20004)
+    assert [each.partition(":")[0] for each in world.stack.groups.get("shop").advisories] == ["same-workload"]
     for member in ADDRESSES:
         world.point(world.master_target, 2, machine=member, shared="shop-1")
         world.point(world.master_target, 3, machine=member)

@@ -22,8 +22,9 @@ from lab.provision.home import Home
 from lab.provision.lab import Lab
 from lab.provision.state import LabState, Phase, load_state, save_state
 from lab.provision.up import first_state
-from lab.saved import go_on, ready, take
+from lab.saved import go_on, ready, renew, take
 from lab.saved.ready import deployed_and_saved, make_ready, save_new, used_keys
+from lab.saved.renew import make_renewed
 from lab.saved.store import SavedLabs
 from lab.topology.model import Topology
 
@@ -276,3 +277,53 @@ def test_a_lab_of_this_name_that_is_up_is_refused(world: World, board: Steps) ->
     with pytest.raises(LabError, match="up already"):
         make_ready(world.topology, world.home, "one", board, fresh=False)
     assert Path(world.home.lab("one").path).exists()
+
+
+@pytest.fixture
+def renewing(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(renew, "present_inputs", lambda *_: world.inputs)
+    monkeypatch.setattr(renew, "bring_up", world.bring_up)
+    monkeypatch.setitem(renew.REINSTALLED, "reference", lambda lab, _: world.done.append(f"renew {lab.folder.name}"))
+    return world
+
+
+def test_another_build_goes_over_a_saved_lab_and_is_not_saved(renewing: World, board: Steps) -> None:
+    world = renewing
+    up(world, "one", board)
+    world.done.clear()
+    world.inputs = {"stack": "2"}
+    lab = make_renewed(world.topology, world.home, "two", board)
+    assert world.done == ["resume two", "renew two"]
+    assert lab.state.went_on is not None
+    assert lab.state.went_on.renewed == "1"
+    assert load_state(lab.folder) == lab.state
+    assert (lab.state.save_as, len(SavedLabs(world.home.saved).all())) == ("", 1)
+    world.done.clear()
+    world.inputs = {"stack": "1"}
+    same = make_renewed(world.topology, world.home, "three", board)
+    assert world.done == ["resume three"], "the same build needs no installation"
+    assert same.state.went_on is not None
+    assert same.state.went_on.renewed == ""
+
+
+def test_a_saved_lab_that_differs_in_more_is_not_renewed(renewing: World, board: Steps) -> None:
+    world = renewing
+    up(world, "one", board)
+    world.done.clear()
+    world.inputs = {"stack": "2", "images": "other"}
+    lab = make_renewed(world.topology, world.home, "two", board)
+    assert world.done == ["boot two"]
+    assert lab.state.save_as == "", "a stack that is used once is not saved"
+
+
+def test_a_build_that_cannot_be_installed_over_another_is_an_error(
+    renewing: World, board: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(lab: Lab, board: Steps) -> None:
+        raise LabError("ps1: the installer said no")
+
+    up(renewing, "one", board)
+    renewing.inputs = {"stack": "2"}
+    monkeypatch.setitem(renew.REINSTALLED, "reference", fails)
+    with pytest.raises(LabError, match="the installer said no"):
+        make_renewed(renewing.topology, renewing.home, "two", board)

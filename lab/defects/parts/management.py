@@ -147,4 +147,26 @@ MANAGEMENT: tuple[Defect, ...] = (
             "        servers = self._servers(machine)\n        (lambda *_, **__: None)(",
         ),
     ),
+    control_defect(
+        "untested-failover-not-said",
+        "a failover without a test failover before it is not called untested",
+        ("V2A-TFO-GATE",),
+        (
+            "procedures.failover",
+            'untested = None if machine.attributes.get("test_failover") == "performed" else True',
+            "untested = None",
+        ),
+    ),
+    control_defect(
+        "test-failover-not-remembered",
+        "a test failover that was cleaned up is not remembered as performed",
+        ("V2A-TFO-GATE",),
+        ("procedures.test_failover", '"performed" if worked else None', "None"),
+    ),
+    control_defect(
+        "one-workload-not-advised",
+        "nobody is advised that a consistent group is for one workload",
+        ("V2A-MVM-SAMEWORK",),
+        ("groups.document", "return (SAME_WORKLOAD,) if self.consistent else ()", "return ()"),
+    ),
 )

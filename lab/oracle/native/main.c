@@ -1,4 +1,5 @@
-/* oracle write ... | oracle scan ... : options, and the commands that the writer takes on stdin. */
+/* oracle write ... | scan ... | digest PATH: options, and the commands that the writer takes on stdin. */
+#include "digest.h"
 #include "scan.h"
 #include "writer.h"
 #include <arpa/inet.h>
@@ -208,12 +209,19 @@ static int run_scan(const struct options *options, uint16_t volume_index) {
     return 0;
 }
 
+static int run_digest(int count, char **arguments) {
+    if (count != 3) usage("digest PATH");
+    if (digest_print(arguments[2], stdout) != 0) die(arguments[2]);
+    return 0;
+}
+
 int main(int count, char **arguments) {
     struct options options = {.machines = 1, .all_lanes = MAX_LANES, .epoch = 1, .ahead = 8, .gossip_us = 2000};
     uint16_t volume_index = 0;
-    if (count < 2) usage("write or scan?");
+    if (count < 2) usage("write, scan or digest?");
+    if (strcmp(arguments[1], "digest") == 0) return run_digest(count, arguments);
     bool writes = strcmp(arguments[1], "write") == 0;
-    if (!writes && strcmp(arguments[1], "scan") != 0) usage("write or scan?");
+    if (!writes && strcmp(arguments[1], "scan") != 0) usage("write, scan or digest?");
     optind = 2;
     for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;)
         take_option(&options, &volume_index, option, optarg);

@@ -15,7 +15,7 @@ from lab.replication.common.control import CommandFailed, Handler
 from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.tls import client_context
-from lab.replication.mobility.capture import Capture
+from lab.replication.mobility.capture import LoggingCapture
 from lab.replication.mobility.group.round import Outcome
 from lab.replication.mobility.group.runner import GroupRunner
 from lab.replication.mobility.hooks import FOLDER
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SPOOL_SHARE = 0.8
 
-CaptureFactory = Callable[[ServiceConfig], Capture]
+CaptureFactory = Callable[[ServiceConfig], LoggingCapture]
 
 
 class MobilityAgent:

@@ -139,3 +139,10 @@ class Capture(Protocol):
 
     def open_disk(self, disk: CapturedDisk) -> DiskReader:
         """Open a disk for reading all of it; the caller closes it."""
+
+
+class LoggingCapture(Capture, Protocol):
+    """One whose change logs can run out of space between two cuts."""
+
+    def fullness(self) -> float:
+        """Return how full the fullest change log in use is, from 0 to 1. Raises ChangeLogGap, OSError."""

@@ -61,15 +61,22 @@ class DeviceMapper:
 
     def table(self, name: str) -> Target:
         """Return the first line of the live table. Raises OSError when there is no such mapping."""
-        answer = self._call(_TABLE_STATUS, name, _FLAG_STATUS_TABLE)
-        start = struct.unpack_from("=I", answer, 16)[0]
-        _, sectors, _, _, kind = _TARGET.unpack_from(answer, start)
-        parameters = bytes(answer[start + _TARGET.size :]).split(b"\0", 1)[0].decode()
-        return Target(sectors, kind.rstrip(b"\0").decode(), parameters)
+        return self._first_target(name, _FLAG_STATUS_TABLE)
+
+    def status(self, name: str) -> str:
+        """Return what the first line of the live table says about itself. Raises OSError for no such mapping."""
+        return self._first_target(name, 0).parameters
 
     def close(self) -> None:
         """Close the control device."""
         os.close(self._control)
+
+    def _first_target(self, name: str, flags: int) -> Target:
+        answer = self._call(_TABLE_STATUS, name, flags)
+        start = struct.unpack_from("=I", answer, 16)[0]
+        _, sectors, _, _, kind = _TARGET.unpack_from(answer, start)
+        parameters = bytes(answer[start + _TARGET.size :]).split(b"\0", 1)[0].decode()
+        return Target(sectors, kind.rstrip(b"\0").decode(), parameters)
 
     def _call(self, command: int, name: str, flags: int, data: bytes = b"", targets: int = 0) -> bytearray:
         buffer = bytearray(_ANSWER_BYTES)

@@ -106,6 +106,15 @@ class DmCapture:
             os.sync()
         return self._swap(rendezvous, freeze=freeze)
 
+    def fullness(self) -> float:
+        """Return how full the fullest log in use is, from 0 to 1. Raises ChangeLogGap, OSError."""
+        return max(self._fullness(mapping) for mapping in self._mappings)
+
+    def _fullness(self, mapping: _Mapping) -> float:
+        # "logged-entries highest-sector", in sectors of 512 bytes (kernel: log_writes_status in drivers/md).
+        highest = int(self._mapper.status(mapping.name).split()[1])
+        return highest / self._mapper.table(mapping.area(self._active(mapping)).name).sectors
+
     def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, Buffer]]:
         """Yield what changed on a disk up to the cut. Raises ChangeLogGap."""
         del cut  # one cut is drained at a time: all closed logs belong to it

@@ -20,7 +20,7 @@ from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.service import BOOT_ID
-from lab.replication.mobility.capture import Capture, ChangeLogGap, Cut
+from lab.replication.mobility.capture import ChangeLogGap, Cut, LoggingCapture
 from lab.replication.mobility.copier import Copier, Progress
 from lab.replication.mobility.group.member import Meeting
 from lab.replication.mobility.growth import DISK_RESIZED, Growth
@@ -39,6 +39,8 @@ PROGRESS_S = 5.0
 IDLE_S = 5.0
 CUT_TRIES = 5
 RETRY_S = 2.0
+FULL_ENOUGH = 0.5
+"""A log that is so full is cut before its time: what is written while it is read out needs room in the other one."""
 ANNOUNCE_S = 30.0
 FORCED_SHUTDOWN, RESTARTED = "forced-shutdown", "machine-restarted"
 LOST = (ChangeLogGap, SpoolFull, ChangesLost, UploadRejected)
@@ -49,7 +51,7 @@ class Replicator:
 
     def __init__(
         self,
-        capture: Capture,
+        capture: LoggingCapture,
         session: SessionFile[Session],
         *,
         machine: str,
@@ -211,7 +213,7 @@ class Replicator:
     # The cutter
 
     def _cut_always(self) -> None:
-        while self._schedule.wait_due(self._stop):
+        while self._schedule.wait_due(self._stop, self._logs_fill_up):
             application = self._schedule.application_due(time.monotonic())
             self._schedule.note(time.monotonic(), application=application)
             try:
@@ -220,6 +222,17 @@ class Replicator:
                 self._begin_again(str(error), cause_of(error))
             except Exception:  # the log keeps the changes, the next cut takes them along
                 log.exception("no cut")
+
+    def _logs_fill_up(self) -> bool:
+        """Whether a log could run out of space before the interval is over."""
+        with self._lock:
+            if not self._recording:
+                return False
+            try:
+                return self._capture.fullness() >= FULL_ENOUGH
+            except Exception:  # whatever it is, the cut at the end of the interval says so
+                log.exception("nobody knows how full the logs are")
+                return False
 
     def _cut_once(self, *, application: bool) -> None:
         with self._lock:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 GROUP_PATIENCE = 2.0
 """A member of a group makes a cut of its own when none came from the group for so many intervals."""
+
+LOOK_S = 1.0
+"""How often somebody who asks for it looks whether a cut is due early."""
 
 
 @dataclass
@@ -29,11 +33,16 @@ class Schedule:
         """Return how long nothing is due, 0 when something is."""
         return max(0.0, self.last + self.interval_s * self.patience - now)
 
-    def wait_due(self, stop: threading.Event) -> bool:
-        """Wait until a cut is due, also when others are noted meanwhile; return False when ``stop`` was set."""
+    def wait_due(self, stop: threading.Event, early: Callable[[], bool] | None = None) -> bool:
+        """Wait until a cut is due, also when others are noted meanwhile; return False when ``stop`` was set.
+
+        ``early`` is asked every LOOK_S seconds whether it is due before its time.
+        """
         while (left := self.wait_s(time.monotonic())) > 0:
-            if stop.wait(left):
+            if stop.wait(left if early is None else min(left, LOOK_S)):
                 return False
+            if early is not None and early():
+                break
         return not stop.is_set()
 
     def application_due(self, now: float) -> bool:

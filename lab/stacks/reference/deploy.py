@@ -86,7 +86,7 @@ def _install_configuration_server(
 ) -> None:
     machine = lab.machine(configuration_server_name(lab.topology))
     board.step(f"{machine.name} {CONFIGURATION_SERVER}", "installing")
-    _send(machine, package)
+    send_package(machine, package.read_bytes())
     machine.ssh.check("install", "-d", "-m", "700", ETC)
     machine.ssh.put(passphrase.encode(), f"{ETC}/passphrase", mode=0o600)
     _run_installer(machine, CONFIGURATION_SERVER, configuration_server_config(lab.topology, ports), "--no-start")
@@ -116,7 +116,7 @@ def _install_servers(lab: Lab, board: Board, package: Path, passphrase: str) -> 
 
     def install(name: str) -> None:
         machine = lab.machine(name)
-        _send(machine, package)
+        send_package(machine, package.read_bytes())
         machine.ssh.put(passphrase.encode(), f"{WORK}/passphrase", mode=0o600)
         machine.ssh.put((lab.folder.stack / "ca.pem").read_bytes(), f"{WORK}/ca.pem")
         for config in _configurations(lab.topology, name):
@@ -161,9 +161,10 @@ def _hand_over_push_files(lab: Lab, machine: LabMachine, package: Path, passphra
         machine.ssh.put(content, f"{PUSH_FOLDER}/{name}", mode=0o600)
 
 
-def _send(machine: LabMachine, package: Path) -> None:
+def send_package(machine: LabMachine, package: bytes) -> None:
+    """Unpack the package into the folder of installers on a machine."""
     machine.ssh.check("install", "-d", "-m", "700", WORK)
-    machine.ssh.put(package.read_bytes(), f"{WORK}/package.tar.gz", mode=0o600)
+    machine.ssh.put(package, f"{WORK}/package.tar.gz", mode=0o600)
     machine.ssh.check("tar", "-xzf", f"{WORK}/package.tar.gz", "-C", WORK)
 
 
@@ -178,7 +179,7 @@ def _run_installer(machine: LabMachine, kind: str, config: JSON, *arguments: str
 
 def install_console(lab: Lab, machine: LabMachine) -> None:
     """Install the optional console on a machine that is up; whether it may be there says the configuration server."""
-    _send(machine, lab.folder.stack / "package.tar.gz")
+    send_package(machine, (lab.folder.stack / "package.tar.gz").read_bytes())
     folder = f"{ETC}/{CONSOLE}"
     machine.ssh.check("install", "-d", "-m", "700", ETC, folder)
     for source, name in (("ca.pem", "ca.pem"), ("console.pem", "machine.pem"), ("console.key", "machine.key")):

@@ -15,6 +15,7 @@ from contextlib import closing
 import pytest
 from control_stand_ins import MIB, soon
 from mortal_server import MortalWorld
+from test_groups import GROUP, MEMBERS
 from test_move_target import prepare as prepare_second_target
 
 from lab.hypervisors.model import DiskId
@@ -23,7 +24,7 @@ from lab.replication.common.backoff import Backoff
 from lab.replication.common.control import ControlUnavailable
 from lab.replication.configuration_server.states import State, allowed_operations
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import JobState, StackError
+from lab.stacks.protocol import JobState, MachineState, StackError
 from lab.waiting import Deadline, wait_until
 
 # CPython leaks the socket when a peer dies between connect and handshake; here peers die all the time.
@@ -151,6 +152,7 @@ CASES = {
     # operation: what comes before, where it leads, machines and number of disks at the recovery site afterwards
     "test-failover": ((), State.PROTECTED, {"mt1", "app1-test"}, 5),
     "cleanup-test-failover": (("test-failover",), State.PROTECTED, {"mt1"}, 2),
+    "resynchronise": ((), State.PROTECTED, {"mt1"}, 2),
     "move": ((), State.PROTECTED, {"mt1"}, 2),
     "move-target": ((), State.PROTECTED, {"mt1", "mt2"}, 2),
     "disable": ((), State.UNPROTECTED, {"mt1"}, 0),
@@ -243,6 +245,31 @@ def test_a_run_of_a_plan(world):
     for name in ("app1", "app2"):
         assert world.stack.machine(name).state == State.COMMIT_PENDING
     assert len(rows(world, "SELECT id FROM plan_runs")) == 1
+
+
+def test_a_failover_of_a_group(world):
+    world.protect_too("app2")
+    world.do("disable")
+    world.stack.run("app2", "disable", soon())
+    world.stack.groups.put("shop", GROUP)
+    names = [member["name"] for member in MEMBERS]
+    for name in names:
+        world.stack.run(name, "enable", soon())
+        world.finish_copy(world.master_target, name)
+        world.stack.wait_state(name, MachineState.PROTECTED, deadline=soon())
+        world.point(world.master_target, 2, machine=name, shared="shop-1")
+
+    def attempt() -> bool:
+        if any(world.stack.machine(name).state is not MachineState.COMMIT_PENDING for name in names):
+            for job in world.stack.groups.start("shop", "failover").values():
+                world.stack.wait_job(job, soon())
+        return True
+
+    assert killed_at_every_commit(world, attempt) > 10
+    for name in names:
+        status = world.stack.machine(name)
+        assert status.state is MachineState.COMMIT_PENDING
+        assert status.attributes["recovery_point"] == f"{world.stream(name)}-2"
 
 
 def test_a_new_policy_and_what_it_starts(world):

@@ -73,6 +73,41 @@ def test_a_group_fails_over_to_one_instant(shop):
         assert status.attributes["recovery_point"] == f"{shop.stream(name)}-2"
 
 
+def test_a_failover_that_failed_for_a_member_is_finished_at_the_same_instant(shop):
+    share(shop, 2, "shop-1")
+    share(shop, 3, "shop-2")
+    broken = [True]
+
+    rolls = shop.master_target.answers.get("roll", lambda _: {})
+
+    def roll(arguments):
+        if broken[0] and arguments["stream"] == shop.stream("app2"):
+            raise OSError("disk is broken")
+        return rolls(arguments)
+
+    shop.master_target.answers["roll"] = roll
+    jobs = shop.stack.groups.start("shop", "failover", {"recovery_point": "shop-1"})
+    shop.stack.wait_job(jobs["app1"], soon())
+    with pytest.raises(JobFailed, match="disk is broken"):
+        shop.stack.wait_job(jobs["app2"], soon())
+    broken[0] = False
+    with pytest.raises(OperationRefused) as alone:
+        shop.stack.start("app2", "failover")
+    assert alone.value.reason == "group-member"
+    with pytest.raises(OperationRefused) as another:
+        shop.stack.groups.start("shop", "failover", {"recovery_point": "shop-2"})
+    assert another.value.reason == "not-ready"
+    again = shop.stack.groups.start("shop", "failover")
+    assert list(again) == ["app2"]
+    shop.stack.wait_job(again["app2"], soon())
+    for name in ADDRESSES:
+        status = shop.stack.machine(name)
+        assert status.state is MachineState.COMMIT_PENDING
+        assert status.attributes["recovery_point"] == f"{shop.stream(name)}-2"
+    with pytest.raises(OperationRefused):
+        shop.stack.groups.start("shop", "failover")
+
+
 def test_the_application_consistent_point_can_be_chosen(shop):
     share(shop, 2, "shop-1", kind="application-consistent")
     share(shop, 3, "shop-2")

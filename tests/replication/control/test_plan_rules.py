@@ -123,6 +123,19 @@ def test_every_step_happens_once_and_only_after_all_stages_before_it(plan, data)
         assert state_of(steps) is RunState.PARTIALLY_FAILED
 
 
+def test_a_run_of_the_largest_plan_starts_whole_groups_side_by_side_and_one_after_the_other():
+    groups = [{"machines": [f"m{group}-{n}" for n in range(14 + (group < 2))]} for group in range(7)]
+    steps = steps_of(parse_plan({"groups": groups}), RunKind.UNPLANNED)
+    together = []
+    while state_of(steps) in ACTIVE:
+        ready = to_start(steps)
+        together.append([step.name for step in ready])
+        for step in ready:
+            steps = moved(steps, step, StepState.DONE)
+    assert together == [group["machines"] for group in groups]
+    assert state_of(steps) is RunState.SUCCEEDED
+
+
 @given(plans, st.data())
 def test_a_cancelled_run_begins_nothing_more_and_ends(plan, data):
     steps = steps_of(plan, RunKind.TEST)

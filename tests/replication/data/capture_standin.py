@@ -69,8 +69,9 @@ class Disks:
 
 
 class FileCapture:
-    def __init__(self, disks: Disks) -> None:
+    def __init__(self, disks: Disks, log_bytes: int = 1 << 40) -> None:
         self._disks = disks
+        self._log_bytes = log_bytes
 
     def disks(self) -> list[CapturedDisk]:
         return [
@@ -105,6 +106,11 @@ class FileCapture:
             end = time.time_ns()
             rendezvous.held()
             return Cut(begin, end, str(number))
+
+    def fullness(self) -> float:
+        number = int((self._disks.directory / "number").read_text())
+        log = self._disks.directory / f"log-{number:08}"
+        return log.stat().st_size / self._log_bytes if log.exists() else 0.0
 
     def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, bytes]]:
         sectors: dict[int, bytes] = {}

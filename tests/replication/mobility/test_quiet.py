@@ -88,6 +88,15 @@ def test_a_cut_that_was_noted_meanwhile_puts_the_next_one_off() -> None:
     assert time.monotonic() - begin >= 0.29
 
 
+def test_a_cut_can_be_due_before_its_time() -> None:
+    schedule = Schedule.starting(time.monotonic(), 60.0, None, group=False)
+    answers = iter([False, True])
+    begin = time.monotonic()
+    assert schedule.wait_due(threading.Event(), lambda: next(answers))
+    assert time.monotonic() - begin < 30
+    assert not list(answers), "it is asked until it says yes"
+
+
 def test_waiting_ends_when_it_is_told_to() -> None:
     stop = threading.Event()
     stop.set()

@@ -13,7 +13,7 @@ from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, OperationRefused
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.groups.document import Group, parse_group
-from lab.replication.configuration_server.groups.shared import LATEST_SHARED, choose, shared_points
+from lab.replication.configuration_server.groups.shared import LATEST_SHARED, choose, shared_points, showing
 from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
@@ -98,19 +98,35 @@ class GroupApi:
         return web.json_response({"jobs": jobs}, status=202)
 
     def _arguments(self, group: Group, operation: Operation, arguments: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Return the arguments of every member: its own point of the instant that all have."""
+        """Return the arguments of every member that has to begin: its own point of the instant that all have."""
+        there = self._there_already(group, operation)
+        names = [name for name in group.names if name not in there]
         if operation not in WITH_POINT:
-            return {name: dict(arguments) for name in group.names}
+            return {name: dict(arguments) for name in names}
         self._consistent(group, operation)
         wanted = arguments.get("recovery_point", LATEST_SHARED)
         if not isinstance(wanted, str):
             raise BadRequest("recovery_point: the id of a shared point, or 'latest-shared', is expected")
-        point = choose(self._shared(group), wanted)
+        point = choose(showing(self._shared(group), there), wanted)
         if point is None:
             message = f"group {group.name} has no shared recovery point {wanted!r}"
             raise OperationRefused("not-ready", operation, group.name, (), message)
         rest = {key: value for key, value in arguments.items() if key != "recovery_point"}
-        return {name: {**rest, "recovery_point": own.id} for name, own in point.points.items()}
+        return {name: {**rest, "recovery_point": point.points[name].id} for name in names}
+
+    def _there_already(self, group: Group, operation: Operation) -> dict[str, str]:
+        """Return the members that an operation need not begin with, and the points that they show.
+
+        A member alone may not repeat what failed or was interrupted, so the group has to be able to: with those that
+        it failed for, at the instant of those that are there.
+        """
+        members = [self.machines.get(name) for name in group.names]
+        goals = {Operation.FAILOVER: State.COMMIT_PENDING, Operation.FAILBACK: State.FAILBACK_COMMIT_PENDING}
+        there = [machine for machine in members if machine.state is goals.get(operation)]
+        rest = [machine for machine in members if machine not in there]
+        if not rest or any(operation not in machine.allowed for machine in rest):
+            return {}
+        return {machine.name: str(machine.attributes.get("recovery_point")) for machine in there}
 
     def _shared(self, group: Group) -> list[Any]:
         points = {name: self.sessions.points(self.machines.get(name).attributes.get("stream")) for name in group.names}

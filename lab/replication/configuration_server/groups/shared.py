@@ -49,6 +49,11 @@ def shared_points(points: Mapping[str, Sequence[Point]]) -> list[SharedPoint]:
     ]
 
 
+def showing(shared: Sequence[SharedPoint], shown: Mapping[str, str]) -> list[SharedPoint]:
+    """Return the shared points of which members show their part already: point ids by member."""
+    return [point for point in shared if all(point.points[name].id == own for name, own in shown.items())]
+
+
 def choose(shared: Sequence[SharedPoint], wanted: str) -> SharedPoint | None:
     """Return the shared point that is meant: one of the two words above, or an id; None when there is none."""
     for point in reversed(shared):

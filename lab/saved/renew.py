@@ -1,0 +1,55 @@
+"""A lab that goes on from a saved one of another build of the stack, with this build installed over it."""
+
+from __future__ import annotations
+
+from lab.errors import LabError
+from lab.provision.board import Board
+from lab.provision.home import Home
+from lab.provision.lab import Lab
+from lab.provision.state import save_state
+from lab.provision.up import bring_up, refuse_or_reap
+from lab.saved.inputs import differing, why_not
+from lab.saved.ready import from_saved, present_inputs
+from lab.saved.store import SavedLabs
+from lab.stacks.adapters import REINSTALLED
+from lab.topology.model import Topology
+
+STACK = "stack"
+"""The input that says which build of the stack a saved lab has."""
+
+
+def make_renewed(topology: Topology, home: Home, name: str, board: Board) -> Lab:
+    """Return a lab that goes on from a saved one which differs in nothing but its stack, and has this build of it.
+
+    Without such a saved lab it is booted; nothing is saved in either case.
+
+    Raises:
+        LabError: the lab is up already, a machine never booted, or the build cannot be installed over the other one.
+    """
+    renew = REINSTALLED.get(topology.stack.adapter)
+    reason = why_not(topology) or (None if renew else f"the adapter {topology.stack.adapter} cannot renew its stack")
+    if reason is not None or renew is None:
+        board.step(name, f"booting: {reason}")
+        return bring_up(topology, home, name, board)
+    refuse_or_reap(home, home.lab(name), board)
+    inputs = present_inputs(topology, home, board)
+    for entry in SavedLabs(home.saved).all():
+        if set(differing(entry.saved.inputs, inputs)) <= {STACK}:
+            lab = from_saved(topology, home, name, entry.saved.key, board)
+            if lab is not None:
+                return _renewed(lab, entry.saved.inputs[STACK], inputs[STACK], board)
+    board.step(name, "booting: there is no saved lab that differs in its stack only")
+    return bring_up(topology, home, name, board)
+
+
+def _renewed(lab: Lab, saved_build: str, build: str, board: Board) -> Lab:
+    if saved_build == build or lab.state.went_on is None:
+        return lab
+    try:
+        REINSTALLED[lab.topology.stack.adapter](lab, board)
+    except (LabError, TimeoutError):
+        lab.close()
+        raise
+    lab.state = lab.state.model_copy(update={"went_on": lab.state.went_on.model_copy(update={"renewed": saved_build})})
+    save_state(lab.folder, lab.state)
+    return lab

@@ -119,7 +119,11 @@ MANAGEMENT: tuple[Defect, ...] = (
         "group-fails-over-apart",
         "each member of a group fails over to its own newest point",
         ("V2A-MVM-CRASH",),
-        ("groups.api", '{**rest, "recovery_point": own.id}', '{**rest, "recovery_point": "latest" if own else None}'),
+        (
+            "groups.api",
+            '{**rest, "recovery_point": point.points[name].id}',
+            '{**rest, "recovery_point": "latest" if name in point.points else None}',
+        ),
     ),
     control_defect(
         "member-fails-over-alone",

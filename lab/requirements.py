@@ -7,10 +7,9 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, Field
 
+from lab.documents import load_yaml
 from lab.errors import BadInput
 from lab.topology.model import Scenario
 
@@ -84,7 +83,7 @@ def load_catalogue(path: Path = CATALOGUE_FILE) -> Catalogue:
     """
     try:
         catalogue = _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, YAMLError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: {error}") from error
     ids = [item.id for subject in catalogue.subjects for item in subject.requirements]
     twice = sorted({name for name in ids if ids.count(name) > 1})
@@ -95,5 +94,5 @@ def load_catalogue(path: Path = CATALOGUE_FILE) -> Catalogue:
 
 @lru_cache(maxsize=4)
 def _parsed(text: str) -> Catalogue:
-    """Reading YAML takes most of a second, and a run's catalogue is asked for many times."""
-    return Catalogue.model_validate(YAML(typ="safe", pure=True).load(text))
+    """A run's catalogue is asked for many times."""
+    return Catalogue.model_validate(load_yaml(text))

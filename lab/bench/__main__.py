@@ -18,6 +18,7 @@ from lab.bench import (
     churn_steps,
     esxi,
     groups,
+    harness,
     hyperv,
     lab_up,
     lab_up_warm,
@@ -50,6 +51,7 @@ NAMES = (
     esxi.READS,
     esxi.LIST,
     hyperv.NAME,
+    *harness.NAMES,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
@@ -62,6 +64,12 @@ ALONE: dict[str, Callable[[int], Row]] = {
     hyperv.NAME: hyperv.hyperv_command,
 }
 """Rows that need no lab."""
+OF_THE_HARNESS: dict[str, Callable[[int], list[Row]]] = {
+    harness.PLAN: harness.plan_many,
+    harness.COLLECT: harness.collect_many,
+    harness.MEMORY: harness.memory_of_many,
+    harness.COST: harness.cost_per_machine,
+}
 ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn_steps.NAME})
 Report = Callable[[list[Row]], None]
 
@@ -90,6 +98,8 @@ def bench(
             _on_machines(load_topology(topology), chosen, times, console, report)
         for name in (name for name in ALONE if name in chosen):
             report([ALONE[name](times)])
+        for name in (name for name in OF_THE_HARNESS if name in chosen):
+            report(OF_THE_HARNESS[name](times))
         if chosen & {esxi.READS, esxi.LIST}:
             report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:

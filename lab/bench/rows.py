@@ -59,6 +59,13 @@ def within(name: str, unit: str, ours: float, goal: float) -> Row:
     return Row(name, unit, ours, None, None, ratio, goal, ratio <= 1.0, 1, None)
 
 
+def at_most(name: str, unit: str, found: Sequence[float], goal: float) -> Row:
+    """Compare numbers with an absolute goal in the same unit: the ratio ours/goal may be 1 at most."""
+    ours = median(found)
+    spread = _spread([number / goal for number in found])
+    return Row(name, unit, ours, None, None, ours / goal, goal, ours <= goal, len(found), spread)
+
+
 def beyond(name: str, unit: str, found: Sequence[float], goal: float) -> Row:
     """Compare rates with an absolute goal in the same unit: the ratio ours/goal has to be 1 at least."""
     ours = median(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -24,3 +25,10 @@ def plain_table(*titles: str) -> Table:
     for title in titles:
         table.add_column(title)
     return table
+
+
+def padded(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each row, every column as wide as its widest cell. For tables of thousands of rows."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -80,6 +80,7 @@ class MemoryHypervisor:
         self._lock = threading.RLock()
         self._specs: dict[str, MachineSpec] = {}
         self._power: dict[str, PowerState] = {}
+        self._users: dict[DiskId, str] = {}
         self._disks: dict[DiskId, int] = {}
         self._sources: dict[DiskId, NetworkSource] = {}
 
@@ -90,7 +91,7 @@ class MemoryHypervisor:
                 raise Conflict(f"machine {spec.name}: exists already")
             for attachment in spec.disks:
                 self._refuse_attached(attachment.disk)
-            self._specs[spec.name] = spec
+            self._put(spec)
             self._power[spec.name] = PowerState.OFF
             return self.machine(spec.name)
 
@@ -116,6 +117,7 @@ class MemoryHypervisor:
             self._spec(name)
             if self._power[name] is not PowerState.OFF:
                 raise Conflict(f"machine {name}: is running")
+            self._put(replace(self._specs[name], disks=()))
             del self._specs[name], self._power[name]
 
     def power(self, name: str) -> PowerState:
@@ -191,7 +193,7 @@ class MemoryHypervisor:
         with self._lock:
             if disk not in self._disks:
                 raise NotFound(f"disk {disk.name}: does not exist")
-            return Disk(disk, self._disks[disk], self._user(disk))
+            return Disk(disk, self._disks[disk], self._users.get(disk))
 
     def disks(self) -> Sequence[Disk]:
         """Return every disk, by name."""
@@ -203,7 +205,7 @@ class MemoryHypervisor:
         with self._lock:
             spec = self._spec(machine)
             self._refuse_attached(attachment.disk)
-            self._specs[machine] = replace(spec, disks=(*spec.disks, attachment))
+            self._put(replace(spec, disks=(*spec.disks, attachment)))
 
     def detach_disk(self, machine: str, disk: DiskId, deadline: Deadline) -> None:  # noqa: ARG002 - nobody holds on
         """Unplug a disk. Raises NotFound, Conflict."""
@@ -212,7 +214,7 @@ class MemoryHypervisor:
             if disk not in {attachment.disk for attachment in spec.disks}:
                 raise Conflict(f"disk {disk.name}: is not attached to {machine}")
             kept = tuple(attachment for attachment in spec.disks if attachment.disk != disk)
-            self._specs[machine] = replace(spec, disks=kept)
+            self._put(replace(spec, disks=kept))
 
     def swap_disks(self, machine: str, others: Mapping[DiskId, DiskId]) -> None:
         """Let a machine have other disks (values) in the places of some (keys), under the same serials."""
@@ -221,7 +223,7 @@ class MemoryHypervisor:
             kept = tuple(DiskAttachment(others.get(item.disk, item.disk), item.serial) for item in spec.disks)
             for item in kept:
                 self.disk(item.disk)
-            self._specs[machine] = replace(spec, disks=kept)
+            self._put(replace(spec, disks=kept))
 
     def delete_disk(self, disk: DiskId) -> None:
         """Remove a disk. Raises NotFound, Conflict while attached."""
@@ -256,9 +258,11 @@ class MemoryHypervisor:
             self._spec(name)
             self._power[name] = state
 
-    def _user(self, disk: DiskId) -> str | None:
-        users = (name for name, spec in self._specs.items() if disk in {attachment.disk for attachment in spec.disks})
-        return next(users, None)
+    def _put(self, spec: MachineSpec) -> None:
+        for attachment in self._specs[spec.name].disks if spec.name in self._specs else ():
+            self._users.pop(attachment.disk, None)
+        self._specs[spec.name] = spec
+        self._users.update({attachment.disk: spec.name for attachment in spec.disks})
 
     def _refuse_attached(self, disk: DiskId) -> None:
         user = self.disk(disk).attached_to

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from ruamel.yaml import YAML
 
+from lab.documents import load_yaml
 from lab.errors import BadInput
 
 RECIPES = "lab.images.recipes"
@@ -50,7 +50,7 @@ def load_recipe(name: str) -> Recipe:
     known = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
     if name not in known:
         raise BadInput(f"no image recipe {name!r}; there are: {', '.join(known)}")
-    document: dict[str, object] = YAML(typ="safe").load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    document: dict[str, object] = load_yaml((folder / f"{name}.yaml").read_text(encoding="utf-8"))
     base = document.pop("extends", None)
     if base is None:
         return Recipe.model_validate(document)

@@ -13,6 +13,7 @@ from cryptography import x509
 from lab.errors import LabError
 from lab.hypervisors.protocols import HypervisorError, SavingHypervisor
 from lab.machines.clock import set_clock
+from lab.machines.randomness import seed_randomness
 from lab.provision.blueprint import blueprint
 from lab.provision.board import Board
 from lab.provision.home import LabFolder
@@ -67,9 +68,13 @@ def in_parallel(work: Callable[[str], object], names: Iterable[str]) -> None:
 
 
 def set_clock_when_ready(lab: Lab, name: str) -> float:
-    """Log in to a machine and set its clock; return by how many seconds. Raises LabError."""
+    """Log in to a machine that has a twin now, seed its random generator and set its clock.
+
+    Return by how many seconds the clock was moved. Raises LabError.
+    """
     machine = lab.machine(name)
     machine.wait_ready(Deadline.after(READY_SECONDS))
+    seed_randomness(machine.ssh)
     return set_clock(machine.ssh)
 
 

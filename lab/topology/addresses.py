@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from lab.topology.findings import Finding, Location, dangling
+from lab.topology.findings import Finding, Location, dangling, repeated
 from lab.topology.model import Interface, ManagementNetwork, SwitchNetwork, Topology
 
 
@@ -37,9 +36,8 @@ def _cards(topology: Topology) -> Iterator[tuple[str, Location, tuple[Interface,
 
 
 def _crowded(owner: str, location: Location, interfaces: tuple[Interface, ...]) -> Iterator[Finding]:
-    for network, count in Counter(interface.network for interface in interfaces).items():
-        if count > 1:
-            yield Finding(location, f"{owner} has {count} interfaces on '{network}'")
+    for network, count in repeated(interface.network for interface in interfaces):
+        yield Finding(location, f"{owner} has {count} interfaces on '{network}'")
 
 
 def _interface(topology: Topology, interface: Interface, here: Location) -> Iterator[Finding]:

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from lab.documents import Document, Problem, read_document
 from lab.errors import BadInput
 from lab.topology.model import Topology
-from lab.topology.positions import Document, Problem, read_document
 from lab.topology.rules import check
 from lab.topology.schema import keys_at, topology_schema
 

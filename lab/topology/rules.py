@@ -150,8 +150,11 @@ def _relay(topology: Topology, relay: Relay, here: Location) -> Iterator[Finding
 
 def _server(topology: Topology, key: str, name: str, here: Location) -> Iterator[Finding]:
     role = _ROLE_OF[key]
+    machine = topology.machines.get(name)
+    if machine is not None and role in machine.roles:
+        return
     holders = topology.machines_with(role)
-    if name in topology.machines and name not in holders:
+    if machine is not None:
         yield Finding((*here, key), f"{name} does not have role '{role}' (machines that do: {', '.join(holders)})")
     else:
         yield from dangling("machine", name, holders, (*here, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = r"^\d+ ?(B|KiB|MiB|GiB|TiB)$"
+_NO_SIZE = "should be a size such as '1200 MiB' (units: B, KiB, MiB, GiB, TiB)"
 _TIME = r"^\d+(\.\d+)? ?(ms|s|min|h|d)$"
 
 
@@ -19,9 +21,17 @@ def parse_size(text: object) -> int:
     Raises:
         ValueError: the text is not a whole number and a unit.
     """
-    found = re.match(_SIZE, text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        raise ValueError(_NO_SIZE)  # noqa: TRY004 - what pydantic reports
+    return _size(text)
+
+
+@lru_cache(maxsize=1024)
+def _size(text: str) -> int:
+    """Return the bytes; large topologies say the same few sizes tens of thousands of times."""
+    found = re.match(_SIZE, text)
     if found is None:
-        raise ValueError("should be a size such as '1200 MiB' (units: B, KiB, MiB, GiB, TiB)")
+        raise ValueError(_NO_SIZE)
     return int(found.group(0).removesuffix(found[1])) * SIZE_UNITS[found[1]]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from fixtures.equality import mount_of, point_now
 from fixtures.stacks import Protected
@@ -172,13 +172,12 @@ def test_a_vpn_as_the_route_is_refused(topology: Topology, tmp_path: Path, evide
     vpn = next(
         name for name, each in topology.networks.items() if isinstance(each, SwitchNetwork) and each.kind == "vpn"
     )
-    yaml = YAML()
-    document = yaml.load(topology.source.read_text(encoding="utf-8"))
+    document = yaml.safe_load(topology.source.read_text(encoding="utf-8"))
     changed = tmp_path / "vpn.yaml"
-    yaml.dump(document, changed)
+    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     assert load_topology(changed).azure == topology.azure, "the file is refused as it is, so this proves nothing"
     document["azure"]["route"] = vpn
-    yaml.dump(document, changed)
+    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     with pytest.raises(BadInput) as refusal:
         load_topology(changed)
     evidence.attach("refusal.txt", str(refusal.value))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 from test_hosts import FACTS, TOPOLOGIES
 
 from lab.errors import BadInput
@@ -21,14 +21,13 @@ BMC = {
 
 def written(tmp_path: Path, bmcs: dict[str, dict[str, object]], **machine: object) -> Path:
     """Write a topology in which these machines have a BMC: a real one, unless it is said to be emulated."""
-    yaml = YAML()
-    document = yaml.load((TOPOLOGIES / "physical-bmc.yaml").read_text())
+    document = yaml.safe_load((TOPOLOGIES / "physical-bmc.yaml").read_text())
     for name, bmc in bmcs.items():
         base = {} if "emulated" in bmc else BMC
         document["machines"][name].update({"bmc": {**base, **bmc}, **machine})
     path = tmp_path / "physical.yaml"
     with path.open("w") as sink:
-        yaml.dump(document, sink)
+        yaml.safe_dump(document, sink, sort_keys=False)
     return path
 
 
@@ -90,8 +89,7 @@ def test_a_physical_machine_is_no_business_of_a_fabric() -> None:
 
 
 def test_what_a_physical_machine_cannot_have_is_refused(tmp_path: Path) -> None:
-    yaml = YAML()
-    document = yaml.load((TOPOLOGIES / "physical-bmc.yaml").read_text())
+    document = yaml.safe_load((TOPOLOGIES / "physical-bmc.yaml").read_text())
     document["stack"]["protect"]["app1"]["failback"] = {"process_server": "ps1", "master_target": "ps1"}
     document["images"]["own"] = {"path": "own.qcow2"}
     document["machines"]["app1"]["image"] = "own"
@@ -99,7 +97,7 @@ def test_what_a_physical_machine_cannot_have_is_refused(tmp_path: Path) -> None:
     document["sites"]["primary"]["host"] = "esxi"
     path = tmp_path / "physical.yaml"
     with path.open("w") as sink:
-        yaml.dump(document, sink)
+        yaml.safe_dump(document, sink, sort_keys=False)
     with pytest.raises(BadInput) as refused:
         load_topology(path)
     for words in (
@@ -111,10 +109,9 @@ def test_what_a_physical_machine_cannot_have_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_physical_machine_may_come_back_as_another_one(tmp_path: Path) -> None:
-    yaml = YAML()
-    document = yaml.load((TOPOLOGIES / "physical-to-azure.yaml").read_text())
+    document = yaml.safe_load((TOPOLOGIES / "physical-to-azure.yaml").read_text())
     document["machines"]["app1"]["bmc"] = {"emulated": True}
     path = tmp_path / "physical.yaml"
     with path.open("w") as sink:
-        yaml.dump(document, sink)
+        yaml.safe_dump(document, sink, sort_keys=False)
     assert load_topology(path).physical == ("app1",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from lab.errors import BadInput
 from lab.topology.facts import Acceleration, AccelerationFact, Facts, LibvirtFact
@@ -30,12 +30,11 @@ TO_SITE, TO_AZURE = "hyperv-to-secondary.yaml", "hyperv-to-azure.yaml"
 
 
 def changed(tmp_path: Path, name: str, change) -> Path:
-    yaml = YAML()
-    document = yaml.load((TOPOLOGIES / name).read_text())
+    document = yaml.safe_load((TOPOLOGIES / name).read_text())
     change(document)
     path = tmp_path / name
     with path.open("w") as sink:
-        yaml.dump(document, sink)
+        yaml.safe_dump(document, sink, sort_keys=False)
     return path
 
 

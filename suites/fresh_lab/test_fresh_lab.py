@@ -1,0 +1,77 @@
+"""A test can have a lab to itself: what another one did is not there, the time is right, and no random number repeats.
+
+About half a minute for each of the two on a lab that was saved before; else the first one waits for the boot.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from lab.machines.clock import TOLERANCE_SECONDS, read_clock
+from lab.provision.lab import Lab, LabMachine
+from lab.stacks.protocol import Stack
+from lab.topology.model import Role, Topology
+from lab.waiting import Deadline, wait_until
+from reports.evidence import EvidenceRecorder
+
+pytestmark = pytest.mark.fresh_lab
+
+TRACE = "/root/was-here"
+HEARD_SECONDS = 60.0
+
+
+@pytest.fixture(scope="session")
+def drawn() -> dict[str, list[str]]:
+    """Random numbers that machines drew, test after test."""
+    return {}
+
+
+def test_somebody_leaves_a_trace(
+    topology: Topology, lab: Lab, drawn: dict[str, list[str]], evidence: EvidenceRecorder
+) -> None:
+    assert_as_new(topology, lab, drawn, evidence)
+
+
+def test_the_next_one_does_not_find_it(
+    topology: Topology, lab: Lab, drawn: dict[str, list[str]], evidence: EvidenceRecorder
+) -> None:
+    assert_as_new(topology, lab, drawn, evidence)
+    assert all(len(numbers) == len(set(numbers)) for numbers in drawn.values()), drawn
+
+
+def test_certificates_are_valid_and_servers_are_heard_of(stack: Stack, servers: dict[Role, list[LabMachine]]) -> None:
+    """They talk TLS with each other, by clocks that stood still while the lab was saved."""
+    names = {machine.name for role in (Role.PROCESS_SERVER, Role.MASTER_TARGET) for machine in servers[role]}
+    begin = time.time_ns()
+
+    def heard() -> bool:
+        seen = {component.name: component.last_seen_ns or 0 for component in stack.components()}
+        return all(seen.get(name, 0) > begin - TOLERANCE_SECONDS * 1e9 for name in names)
+
+    wait_until(heard, Deadline.after(HEARD_SECONDS), f"word of {', '.join(sorted(names))}", every=0.5)
+
+
+def assert_as_new(topology: Topology, lab: Lab, drawn: dict[str, list[str]], evidence: EvidenceRecorder) -> None:
+    """See that a lab is as its stack's installation left it, and leave a trace on every machine."""
+    went_on = lab.state.went_on is not None
+    found = {name: _look(lab, name) for name in topology.machines}
+    evidence.attach("machines.json", json.dumps(found, indent=1).encode())
+    for name, seen in found.items():
+        assert not seen["trace"], f"{name} has what another test left there"
+        assert abs(seen["behind_s"]) <= TOLERANCE_SECONDS + seen["error_s"] or not went_on, found
+        drawn.setdefault(name, []).append(seen["random"])
+
+
+def _look(lab: Lab, name: str) -> dict[str, object]:
+    ssh = lab.machine(name).ssh
+    reading = read_clock(ssh)
+    text = ssh.shell(f"cat /proc/sys/kernel/random/uuid; test -e {TRACE} && echo trace; touch {TRACE}").stdout.split()
+    return {
+        "random": text[0],
+        "trace": "trace" in text[1:],
+        "behind_s": reading.behind,
+        "error_s": reading.error,
+    }

@@ -70,3 +70,18 @@ def test_two_clocks_are_compared_through_this_host() -> None:
     assert shift.error_ns >= 0.015 * NANO
     later = shift.read_ns + 1000 * NANO
     assert shift.error_at(later) == shift.error_ns + 0.2 * NANO, "clocks drift"
+
+
+def test_a_setting_that_went_wrong_is_repeated() -> None:
+    class Busy(Machine):
+        """The first command to set it arrives late, and so does what it says."""
+
+        def check(self, *argv: str) -> str:
+            answer = super().check(*argv)
+            if argv[1] == "--set" and len(self.said) == 1:
+                self.behind += 0.8
+            return answer
+
+    machine = Busy(60.0)
+    assert set_clock(machine) == pytest.approx(60.0, abs=0.2)  # type: ignore[arg-type]
+    assert machine.behind == pytest.approx(0, abs=0.2)

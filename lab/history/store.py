@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 POSTGRESQL = ("postgresql", "postgres")
 DRIVER = "postgresql+psycopg"
 """A URL that names no driver gets this one: SQLAlchemy's own choice is another package."""
+NAME_LETTERS = 500
 _TURN = 0x7265636F766572
 """PostgreSQL's advisory lock of whoever migrates: the name of the project, in ASCII."""
 
@@ -60,11 +62,15 @@ class History:
             engine.dispose()
 
     def add(self, record: RunRecord) -> bool:
-        """Keep a run; return False when it is there already."""
+        """Keep a run; return False when it is there already. Raises LabError: the database takes it not."""
         try:
             with self._engine.begin() as connection:
                 _insert(connection, record)
-        except IntegrityError:
+        except IntegrityError as error:
+            with self._engine.connect() as connection:
+                same = select(RUNS.c.id).where(RUNS.c.run == record.run, RUNS.c.started == record.started)
+                if connection.execute(same).first() is None:
+                    raise LabError(f"run {record.run} does not go into the history: {_why(error)}") from None
             return False
         return True
 
@@ -115,13 +121,21 @@ def _insert(connection: Connection, record: RunRecord) -> None:
         (RESULTS, [{"requirement": name, "status": status} for name, status in record.results.items()]),
         (
             TESTS,
-            [{"nodeid": name[-500:], "outcome": how, "seconds": took} for name, (how, took) in record.tests.items()],
+            [{"nodeid": _short(name), "outcome": how, "seconds": took} for name, (how, took) in record.tests.items()],
         ),
         (MEASUREMENTS, [{**vars(item), "context": item.context[:500]} for item in record.measurements]),
     ]
     for table, found in rows:
         if found:
             connection.execute(insert(table), [{"run_id": number, **row} for row in found])
+
+
+def _short(name: str) -> str:
+    """Return a name that fits its column, and is still another one than that of any other test."""
+    if len(name) <= NAME_LETTERS:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{digest}{name[-(NAME_LETTERS - len(digest)) :]}"
 
 
 def _by_run(connection: Connection, table: Table, ids: Sequence[int]) -> defaultdict[int, list[Any]]:

@@ -52,6 +52,18 @@ def test_what_goes_in_comes_out_and_only_once(url: str) -> None:
         assert history.runs("another") == []
 
 
+def test_tests_whose_long_names_end_alike_are_kept_apart(url: str) -> None:
+    names = [f"suites/{letter}.py::test[{'x' * 600}]" for letter in "ab"]
+    with History.opened(url) as history:
+        assert history.add(replace(a_run(1), tests=dict.fromkeys(names, ("passed", 1.0))))
+        assert len(history.runs()[0].tests) == 2
+
+
+def test_a_run_that_the_database_refuses_is_no_run_that_is_there(url: str) -> None:
+    with History.opened(url) as history, pytest.raises(LabError, match="run run-001 does not go into the history"):
+        history.add(replace(a_run(1), verdict=None))  # type: ignore[arg-type]
+
+
 def test_migrations_make_the_tables_that_the_code_knows() -> None:
     engine = create_engine("sqlite://")
     with engine.connect() as connection:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -83,3 +84,25 @@ def test_labs_of_one_name_in_two_homes_do_not_see_each_other(tmp_path: Path) -> 
         assert not mine.machines()
         assert [each.id for each in theirs.disks()] == [disk]
         assert [each.name for each in theirs.machines()] == ["app1"]
+
+
+def test_disks_are_cloned_side_by_side(tmp_path: Path) -> None:
+    """As two test failovers at once do: libvirt reads no pool anew that has a copy in progress."""
+    refusal = libvirt_refusal()
+    if refusal is not None:
+        pytest.skip(refusal)
+    with ExitStack() as stack:
+        store = Path(tempfile.mkdtemp(prefix="clones-", dir="/var/tmp"))
+        stack.callback(shutil.rmtree, store, ignore_errors=True)
+        store.chmod(0o711)
+        lab = connect(LIBVIRT_URI, f"clones-{os.getpid()}", store, "tcg")
+        stack.callback(lab.close)
+        stack.callback(lab.remove_all)
+        lab.create_disk(DiskId("source"), 256 * MIB)
+        lab.storage.path(DiskId("source")).write_bytes(os.urandom(MIB) * 256)
+        with ThreadPoolExecutor(4) as pool:
+            clones = [pool.submit(lab.clone_disk, DiskId("source"), DiskId(f"clone{number}")) for number in range(4)]
+            while not all(each.done() for each in clones):
+                lab.disks()
+        assert [each.exception() for each in clones] == [None] * 4
+        assert len(lab.disks()) == 5

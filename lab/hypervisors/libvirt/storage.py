@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from lab.hypervisors.libvirt.place import LocalPlace, Place
 from lab.hypervisors.libvirt.session import Session, translated
 from lab.hypervisors.libvirt.xml import pool_xml, volume_xml
 from lab.hypervisors.model import DiskId, NetworkSource
-from lab.hypervisors.protocols import Conflict, HypervisorError
+from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 SUFFIX = ".img"
 BUILD = 0
 CREATE_SECONDS = 60.0
 EXPORT_SECONDS = 3600.0
+COPY_SECONDS = 3600.0
+COPYING = "asynchronous jobs running"
+"""What libvirt says then; it has no code of its own for it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Storage:
 
     def network_overlay(self, disk: DiskId, source: NetworkSource, size_bytes: int) -> None:
         """Make a disk whose content starts as what an NBD server serves. Raises Conflict, HypervisorError."""
-        if disk in self.sizes():
+        if self._has(disk):
             raise Conflict(f"disk {disk.name}: exists already")
         pool = self.pool()
         # libvirt looks for a backing image on the file system, so it cannot be asked to make this one.
@@ -101,8 +106,7 @@ class Storage:
         except subprocess.TimeoutExpired as error:
             self.path(disk).unlink(missing_ok=True)
             raise HypervisorError(f"disk {disk.name} over {source.name}: no answer") from error
-        with translated(f"pool {self.pool_name}"):
-            pool.refresh(0)
+        self._read_anew(pool)
 
     def export(self, disk: DiskId, target: Path) -> None:
         """Write a disk to a raw file, also one in use. Raises NotFound, HypervisorError."""
@@ -121,7 +125,7 @@ class Storage:
         original = self.find(source)
         if self.format(source) != "raw":
             raise Conflict(f"disk {source.name}: only disks without a backing image can be cloned")
-        if disk in self.sizes():
+        if self._has(disk):
             # libvirt calls this an internal error.
             raise Conflict(f"disk {disk.name}: exists already")
         with translated(f"disk {disk.name} as a clone of {source.name}"):
@@ -136,8 +140,7 @@ class Storage:
 
     def look_again(self) -> None:
         """Have libvirt read the sizes of all disks anew: a machine has changed one."""
-        with translated(f"pool {self.pool_name}"):
-            self.pool().refresh(0)
+        self._read_anew(self.pool())
 
     def delete(self, disk: DiskId) -> None:
         """Remove a disk. Raises NotFound."""
@@ -150,8 +153,8 @@ class Storage:
         if not self.exists():
             return {}
         pool = self.pool()
+        self._read_anew(pool)
         with translated(f"pool {self.pool_name}"):
-            pool.refresh(0)
             volumes = [(volume.name(), volume.info()[1]) for volume in pool.listAllVolumes()]
         return {DiskId(name.removesuffix(SUFFIX)): size for name, size in sorted(volumes) if name.endswith(SUFFIX)}
 
@@ -161,6 +164,34 @@ class Storage:
             pool = self.session.connection.storagePoolLookupByName(self.pool_name)
             with translated(f"pool {self.pool_name}"):
                 if pool.isActive():
-                    pool.destroy()
+                    self._between_copies(pool.destroy)
                 pool.undefine()
         self.place.remove_folder(self.folder)
+
+    def _has(self, disk: DiskId) -> bool:
+        try:
+            self.find(disk)
+        except NotFound:
+            return False
+        return True
+
+    def _read_anew(self, pool: Any) -> None:
+        with translated(f"pool {self.pool_name}"):
+            self._between_copies(lambda: pool.refresh(0))
+
+    def _between_copies(self, act: Callable[[], object]) -> None:
+        """Do what libvirt refuses while it copies a disk of the pool."""
+
+        def done() -> bool:
+            try:
+                act()
+            except libvirt.libvirtError as error:
+                if COPYING not in error.get_error_message():
+                    raise
+                return False
+            return True
+
+        try:
+            wait_until(done, Deadline.after(COPY_SECONDS), "end of copies", every=0.1)
+        except DeadlineExceeded as error:
+            raise HypervisorError(f"pool {self.pool_name}: {error}") from error

@@ -15,7 +15,11 @@ from lab.machines.power import BmcError, BootSource, LoginRefused, MediaRefused
 from lab.machines.redfish import RedfishBmc, connect
 from lab.waiting import Deadline, wait_until
 
-pytestmark = [pytest.mark.qemu, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = [
+    pytest.mark.qemu,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 SIGNS = Signs(boot_sector.INSTALLER, "installer: refused:")
 
 

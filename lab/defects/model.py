@@ -65,6 +65,11 @@ class Defect:
     on_disks: bool = False
 
 
+def seeded(part: Part, name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
+    """Return a defect that needs no machine; ``edits`` are (module, old text, new text)."""
+    return Defect(name, part, what, requirements, tuple(Edit(*edit) for edit in edits))
+
+
 def patched_sources(defect: Defect, sources: Mapping[str, str]) -> dict[str, str]:
     """Return the changed sources by full module name, from the unchanged ones. Raises PatchDoesNotApply."""
     changed: dict[str, str] = {}

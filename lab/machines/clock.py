@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lab.errors import LabError
 from lab.machines.ssh import SshTransport
+from lab.oracle.clocks import DRIFT
 
 READINGS = 3
 """At most; one with a short way there and back is enough."""
@@ -17,8 +18,6 @@ NANO = 10**9
 SETTINGS = 3
 """At most: where the ways there and back differ much, because the host is busy, the first reading is wrong by that."""
 SHIFT_READINGS = 8
-DRIFT = 200e-6
-"""Two undisciplined clocks of 100 ppm each."""
 
 
 @dataclass(frozen=True)

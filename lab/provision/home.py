@@ -10,7 +10,9 @@ from lab.errors import BadInput
 from lab.home import home
 from lab.networks.naming import tag_of
 
-_LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+LONGEST_NAME = 31
+"""Letters of a lab's name."""
+_LAB_NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_NAME - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Home:
     def lab(self, name: str) -> LabFolder:
         """Return a lab's folder. Raises BadInput for a name that could not be a tag."""
         if not _LAB_NAME.fullmatch(name):
-            raise BadInput(f"{name!r} is no name for a lab: use lower case letters, digits and '-', at most 31")
+            allowed = f"lower case letters, digits and '-', at most {LONGEST_NAME}"
+            raise BadInput(f"{name!r} is no name for a lab: use {allowed}")
         return LabFolder(name, self.labs / name)
 
     def lab_names(self) -> list[str]:

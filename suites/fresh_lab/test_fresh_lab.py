@@ -6,21 +6,19 @@ About half a minute for each of the two on a lab that was saved before; else the
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
+from fixtures.stacks import wait_heard_of
 from lab.machines.clock import TOLERANCE_SECONDS, read_clock
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
 from lab.topology.model import Role, Topology
-from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
 pytestmark = pytest.mark.fresh_lab
 
 TRACE = "/root/was-here"
-HEARD_SECONDS = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +42,7 @@ def test_the_next_one_does_not_find_it(
 
 def test_certificates_are_valid_and_servers_are_heard_of(stack: Stack, servers: dict[Role, list[LabMachine]]) -> None:
     """They talk TLS with each other, by clocks that stood still while the lab was saved."""
-    names = {machine.name for role in (Role.PROCESS_SERVER, Role.MASTER_TARGET) for machine in servers[role]}
-    begin = time.time_ns()
-
-    def heard() -> bool:
-        seen = {component.name: component.last_seen_ns or 0 for component in stack.components()}
-        return all(seen.get(name, 0) > begin - TOLERANCE_SECONDS * 1e9 for name in names)
-
-    wait_until(heard, Deadline.after(HEARD_SECONDS), f"word of {', '.join(sorted(names))}", every=0.5)
+    wait_heard_of(stack, servers)
 
 
 def assert_as_new(topology: Topology, lab: Lab, drawn: dict[str, list[str]], evidence: EvidenceRecorder) -> None:

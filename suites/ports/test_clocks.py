@@ -7,19 +7,16 @@ not valid then, or not any more.
 from __future__ import annotations
 
 import json
-import time
 
+from fixtures.stacks import wait_heard_of
 from lab.machines.clock import TOLERANCE_SECONDS, read_clock
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
 from lab.topology.model import Role, Topology
-from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
 BOOTED_SECONDS = 2.0
 """A machine that booted has taken whole seconds from its hardware clock."""
-HEARD_SECONDS = 60.0
-"""Servers ask for work, and ask again after 20 s at the latest."""
 
 
 def test_every_machine_has_the_time_of_this_host(topology: Topology, lab: Lab, evidence: EvidenceRecorder) -> None:
@@ -32,11 +29,4 @@ def test_every_machine_has_the_time_of_this_host(topology: Topology, lab: Lab, e
 
 
 def test_every_server_is_heard_of(stack: Stack, servers: dict[Role, list[LabMachine]]) -> None:
-    names = {machine.name for role in (Role.PROCESS_SERVER, Role.MASTER_TARGET) for machine in servers[role]}
-    begin = time.time_ns()
-
-    def heard() -> bool:
-        seen = {component.name: component.last_seen_ns or 0 for component in stack.components()}
-        return all(seen.get(name, 0) > begin - TOLERANCE_SECONDS * 1e9 for name in names)
-
-    wait_until(heard, Deadline.after(HEARD_SECONDS), f"word of {', '.join(sorted(names))}", every=1.0)
+    wait_heard_of(stack, servers)

@@ -1,8 +1,13 @@
 """The backends that the contract runs over, each with what a test needs to look behind it."""
 
+import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from lab.hypervisors.model import DiskId
 from lab.hypervisors.protocols import CloudHypervisor
@@ -23,10 +28,20 @@ class Backend:
     remove_all: Callable[[], list[str]]
 
 
+def libvirt_store(stack: ExitStack, prefix: str) -> Path:
+    """Return a folder for labs in libvirt that goes with the stack; skip the test where libvirt cannot be used."""
+    refusal = libvirt_refusal()
+    if refusal is not None:
+        pytest.skip(refusal)
+    # Not tmp_path: QEMU's user has to be able to enter the folder.
+    store = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir="/var/tmp"))
+    stack.callback(shutil.rmtree, store, ignore_errors=True)
+    store.chmod(0o711)
+    return store
+
+
 def libvirt_refusal() -> str | None:
     """Say why libvirt cannot be used here, or None."""
-    import shutil
-
     if shutil.which("qemu-system-x86_64") is None:
         return "qemu-system-x86_64 is not installed"
     try:

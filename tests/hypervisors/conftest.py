@@ -1,12 +1,10 @@
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from backends import LIBVIRT_URI, Backend, libvirt_refusal
+from backends import LIBVIRT_URI, Backend, libvirt_store
 from esxi_backends import (
     EMULATED,
     ENDPOINT_GAPS,
@@ -69,9 +67,6 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         with ExitStack() as stack:
             yield _foreign(request, tmp_path, stack)
         return
-    refusal = libvirt_refusal()
-    if refusal is not None:
-        pytest.skip(refusal)
     with ExitStack() as stack:
         yield _libvirt(stack)
 
@@ -102,12 +97,9 @@ def _foreign(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -
 
 
 def _libvirt(stack: ExitStack) -> Backend:
+    store = libvirt_store(stack, "contract")
     from lab.hypervisors.libvirt import connect
 
-    # Not tmp_path: QEMU's user has to be able to enter the folder.
-    store = Path(tempfile.mkdtemp(prefix="contract-", dir="/var/tmp"))
-    stack.callback(shutil.rmtree, store, ignore_errors=True)
-    store.chmod(0o711)
     labs = []
     for letter in "ab":
         lab = connect(LIBVIRT_URI, f"contract-{os.getpid()}-{letter}", store, "tcg")

@@ -1,15 +1,13 @@
 """The Hyper-V driver over everything that speaks its protocol, for the contract and for the driver's own tests."""
 
 import os
-import shutil
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from backends import LIBVIRT_URI, Backend, libvirt_refusal
+from backends import LIBVIRT_URI, Backend, libvirt_store
 from winrm.protocol import Protocol
 
 from lab.emulators.hyperv.backend import Backend as EmulatorBackend
@@ -77,16 +75,10 @@ def emulated(kind: str, home: Path, stack: ExitStack, lab: str = "contract-a", *
 
 
 def _libvirt(lab: str, stack: ExitStack) -> EmulatorBackend:
-    refusal = libvirt_refusal()
-    if refusal is not None:
-        pytest.skip(refusal)
+    store = libvirt_store(stack, "hyperv")
     from lab.emulators.hyperv.real import LibvirtBackend
     from lab.hypervisors.libvirt import connect as connect_libvirt
 
-    # Not tmp_path: QEMU's user has to be able to enter the folder.
-    store = Path(tempfile.mkdtemp(prefix="hyperv-", dir="/var/tmp"))
-    stack.callback(shutil.rmtree, store, ignore_errors=True)
-    store.chmod(0o711)
     return LibvirtBackend(connect_libvirt(LIBVIRT_URI, lab, store, "tcg"), lab)
 
 

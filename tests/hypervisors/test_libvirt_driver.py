@@ -3,13 +3,12 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from backends import LIBVIRT_URI, libvirt_refusal
+from backends import LIBVIRT_URI, libvirt_store
 
 from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import connect
@@ -59,25 +58,19 @@ def test_a_switch_that_refuses_is_an_error_of_the_hypervisor(tmp_path: Path) -> 
         host.define(MachineSpec("m1", 1, 64, (), (Nic("primary", "52:54:00:00:00:01"),), None))
 
 
-def test_labs_of_one_name_in_two_homes_do_not_see_each_other(tmp_path: Path) -> None:
-    refusal = libvirt_refusal()
-    if refusal is not None:
-        pytest.skip(refusal)
-    name, disk = f"twin-{os.getpid()}", DiskId("app1-system")
+def lab_in_a_home_of_its_own(stack: ExitStack, name: str) -> LibvirtHypervisor:
+    lab = connect(LIBVIRT_URI, f"{name}-{os.getpid()}", libvirt_store(stack, name), "tcg")
+    stack.callback(lab.close)
+    stack.callback(lab.remove_all)
+    return lab
+
+
+def test_labs_of_one_name_in_two_homes_do_not_see_each_other() -> None:
+    disk = DiskId("app1-system")
     with ExitStack() as stack:
-        homes = []
-        for letter in "ab":
-            # Not tmp_path: QEMU's user has to be able to enter the folder.
-            store = Path(tempfile.mkdtemp(prefix=f"twin-{letter}-", dir="/var/tmp"))
-            stack.callback(shutil.rmtree, store, ignore_errors=True)
-            store.chmod(0o711)
-            lab = connect(LIBVIRT_URI, name, store, "tcg")
-            stack.callback(lab.close)
-            stack.callback(lab.remove_all)
-            homes.append(lab)
-        mine, theirs = homes
-        for lab in homes:
-            lab.create_disk(disk, 1 << 20)
+        mine, theirs = (lab_in_a_home_of_its_own(stack, "twin") for _ in "ab")
+        for lab in (mine, theirs):
+            lab.create_disk(disk, MIB)
             lab.define(MachineSpec("app1", 1, 32, (DiskAttachment(disk, "system"),), (), None))
         mine.remove_all()
         assert not mine.disks()
@@ -86,18 +79,10 @@ def test_labs_of_one_name_in_two_homes_do_not_see_each_other(tmp_path: Path) -> 
         assert [each.name for each in theirs.machines()] == ["app1"]
 
 
-def test_disks_are_cloned_side_by_side(tmp_path: Path) -> None:
+def test_disks_are_cloned_side_by_side() -> None:
     """As two test failovers at once do: libvirt reads no pool anew that has a copy in progress."""
-    refusal = libvirt_refusal()
-    if refusal is not None:
-        pytest.skip(refusal)
     with ExitStack() as stack:
-        store = Path(tempfile.mkdtemp(prefix="clones-", dir="/var/tmp"))
-        stack.callback(shutil.rmtree, store, ignore_errors=True)
-        store.chmod(0o711)
-        lab = connect(LIBVIRT_URI, f"clones-{os.getpid()}", store, "tcg")
-        stack.callback(lab.close)
-        stack.callback(lab.remove_all)
+        lab = lab_in_a_home_of_its_own(stack, "clones")
         lab.create_disk(DiskId("source"), 256 * MIB)
         lab.storage.path(DiskId("source")).write_bytes(os.urandom(MIB) * 256)
         with ThreadPoolExecutor(4) as pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.defects.model import Defect, Edit, Part
+from lab.defects.model import Defect, Part, seeded
 
 _STATES, _JOBS = "states", "jobs"
 _FAILOVER, _FAILBACK, _TEST = "procedures.failover", "procedures.failback", "procedures.test_failover"
@@ -10,8 +10,8 @@ _FAILOVER, _FAILBACK, _TEST = "procedures.failover", "procedures.failback", "pro
 
 def control_defect(name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
     """Return a defect of the configuration server; ``edits`` are (module, old text, new text)."""
-    placed = tuple(Edit(f"configuration_server.{module}", old, new) for module, old, new in edits)
-    return Defect(name, Part.CONFIGURATION_SERVER, what, requirements, placed)
+    placed = ((f"configuration_server.{module}", old, new) for module, old, new in edits)
+    return seeded(Part.CONFIGURATION_SERVER, name, what, requirements, *placed)
 
 
 CONFIGURATION_SERVER: tuple[Defect, ...] = (

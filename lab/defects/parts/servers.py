@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from lab.defects.model import Defect, Edit, Part
+from functools import partial
+
+from lab.defects.model import Defect, Part, seeded
 
 _SERVER, _STREAM, _INBOX = "process_server.server", "process_server.stream", "common.inbox"
 _OPTIMISED = "common.optimised"
 
 
-def _defect(name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
-    return Defect(name, Part.PROCESS_SERVER, what, requirements, tuple(Edit(*edit) for edit in edits))
+_defect = partial(seeded, Part.PROCESS_SERVER)
 
 
 PROCESS_SERVER: tuple[Defect, ...] = (

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from lab.defects.model import Defect, Edit, Part
+from functools import partial
+
+from lab.defects.model import Defect, Part, seeded
 
 _CS = "configuration_server"
 _READINESS, _SETUP = f"{_CS}.procedures.readiness", f"{_CS}.host_setup"
 _PLANNED, _CALLS = f"{_CS}.procedures.planned", f"{_CS}.host_calls"
-
-
-def _azure(name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
-    return Defect(name, Part.AZURE, what, requirements, tuple(Edit(*edit) for edit in edits))
-
-
-def _hosts(name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
-    return Defect(name, Part.HOSTS, what, requirements, tuple(Edit(*edit) for edit in edits))
-
-
-def _around(name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
-    return Defect(name, Part.SURROUNDINGS, what, requirements, tuple(Edit(*edit) for edit in edits))
+_azure = partial(seeded, Part.AZURE)
+_hosts = partial(seeded, Part.HOSTS)
+_around = partial(seeded, Part.SURROUNDINGS)
 
 
 AZURE: tuple[Defect, ...] = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lab.defects.model import Defect, Edit, Part
+from functools import partial
+
+from lab.defects.model import Defect, Part, seeded
 
 _TLS, _DATA, _LINK = "common.tls", "common.dataserver", "common.link"
 _WRAP = "            self.request = self.server.context.wrap_socket(self.request, server_side=True)\n"
@@ -13,8 +15,7 @@ _CONNECTION = """            self._connection = http.client.HTTPSConnection(
 """
 
 
-def _defect(name: str, what: str, requirements: tuple[str, ...], *edits: tuple[str, str, str]) -> Defect:
-    return Defect(name, Part.WIRE, what, requirements, tuple(Edit(*edit) for edit in edits))
+_defect = partial(seeded, Part.WIRE)
 
 
 WIRE: tuple[Defect, ...] = (

@@ -89,7 +89,7 @@ def _install_configuration_server(
     send_package(machine, package.read_bytes())
     machine.ssh.check("install", "-d", "-m", "700", ETC)
     machine.ssh.put(passphrase.encode(), f"{ETC}/passphrase", mode=0o600)
-    _run_installer(machine, CONFIGURATION_SERVER, configuration_server_config(lab.topology, ports), "--no-start")
+    _put_and_install(machine, CONFIGURATION_SERVER, configuration_server_config(lab.topology, ports), "--no-start")
     config = f"{ETC}/{CONFIGURATION_SERVER}.json"
     environment = ("env", "PYTHONPATH=/opt/recovery/current", f"OPENSSL_CONF={ETC}/openssl.cnf")
     module = ("python3", "-m", "lab.replication.configuration_server", "init", "--config", config)
@@ -125,7 +125,7 @@ def _install_servers(lab: Lab, board: Board, package: Path, passphrase: str) -> 
             if kind == Role.PROCESS_SERVER.value:
                 _hand_over_push_files(lab, machine, package, passphrase)
             arguments = ("--passphrase-file", f"{WORK}/passphrase", "--ca", f"{WORK}/ca.pem")
-            _run_installer(machine, kind, config, *arguments)
+            _put_and_install(machine, kind, config, *arguments)
             board.step(f"{name} {kind}", "ready")
         machine.ssh.check("rm", "-rf", WORK)
 
@@ -168,11 +168,16 @@ def send_package(machine: LabMachine, package: bytes) -> None:
     machine.ssh.check("tar", "-xzf", f"{WORK}/package.tar.gz", "-C", WORK)
 
 
-def _run_installer(machine: LabMachine, kind: str, config: JSON, *arguments: str) -> None:
+def _put_and_install(machine: LabMachine, kind: str, config: JSON, *arguments: str) -> None:
     machine.ssh.put(json.dumps(config).encode(), f"{WORK}/{kind}.json", mode=0o600)
+    run_installer(machine, kind, f"{WORK}/{kind}.json", *arguments)
+
+
+def run_installer(machine: LabMachine, kind: str, config: str, *arguments: str) -> None:
+    """Install a service from the package that was sent, with a configuration file that is on the machine."""
     machine.ssh.check(
         *("env", f"PYTHONPATH={WORK}", "python3", "-m", "lab.replication.install", "--kind", kind),
-        *("--config", f"{WORK}/{kind}.json", "--package", f"{WORK}/package.tar.gz", *arguments),
+        *("--config", config, "--package", f"{WORK}/package.tar.gz", *arguments),
         seconds=INSTALL_SECONDS,
     )
 
@@ -184,7 +189,7 @@ def install_console(lab: Lab, machine: LabMachine) -> None:
     machine.ssh.check("install", "-d", "-m", "700", ETC, folder)
     for source, name in (("ca.pem", "ca.pem"), ("console.pem", "machine.pem"), ("console.key", "machine.key")):
         machine.ssh.put((lab.folder.stack / source).read_bytes(), f"{folder}/{name}", mode=0o600)
-    _run_installer(machine, CONSOLE, console_config(lab.topology, machine.name))
+    _put_and_install(machine, CONSOLE, console_config(lab.topology, machine.name))
     machine.ssh.check("rm", "-rf", WORK)
 
 

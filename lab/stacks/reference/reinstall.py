@@ -13,7 +13,7 @@ from lab.provision.board import Board
 from lab.provision.lab import Lab, LabMachine
 from lab.replication.package import build_package
 from lab.stacks.reference.components import CONFIGURATION_SERVER, ETC, configuration_server_name
-from lab.stacks.reference.deploy import INSTALL_SECONDS, PUSH_FOLDER, WORK, send_package
+from lab.stacks.reference.deploy import INSTALL_SECONDS, PUSH_FOLDER, WORK, run_installer, send_package
 from lab.stacks.reference.fabrics import wait_configuration_server
 from lab.topology.model import Role
 from lab.waiting import Deadline
@@ -49,10 +49,7 @@ def _replace(machine: LabMachine, package: bytes, board: Board) -> None:
     board.step(f"{machine.name} stack", "another build")
     send_package(machine, package)
     for kind in _installed(machine):
-        install = ("python3", "-m", "lab.replication.install", "--kind", kind, "--config", f"{ETC}/{kind}.json")
-        machine.ssh.check(
-            *("env", f"PYTHONPATH={WORK}", *install, "--package", f"{WORK}/package.tar.gz"), seconds=INSTALL_SECONDS
-        )
+        run_installer(machine, kind, f"{ETC}/{kind}.json")
         if kind == Role.PROCESS_SERVER.value:
             machine.ssh.put(package, f"{PUSH_FOLDER}/package.tar.gz", mode=0o600)
     machine.ssh.check("rm", "-rf", WORK)

@@ -95,6 +95,28 @@ def test_a_machine_of_a_host_that_nobody_manages_is_refused(
     assert unmanaged in str(refusal)
 
 
+@pytest.mark.needs_secondary_site
+@pytest.mark.requirement("H2S-VAULT", "LAB-REFUSAL")
+def test_the_service_needs_the_settings_of_the_secondary_site_too(
+    stack: Stack, topology: Topology, everyone: list[Protected], evidence: EvidenceRecorder
+) -> None:
+    """Its control is every test after this one: with the settings that it has of both sites protection begins."""
+    role = everyone[-1]
+    stack.protect(role.name)
+    require_unprotected(stack, role)
+    site = topology.machines[role.recovery_host.name].site
+    # It has a provider, so nothing but the settings is missing: it is in no cloud of its site.
+    outside = next(name for name, each in topology.machines_with(Role.VMM_SERVER).items() if each.site == site)
+    stack.protect(role.name, {"recovery_host": {"name": outside}})
+    try:
+        refusal = refused(stack, role.name, Operation.ENABLE)
+    finally:
+        stack.protect(role.name)
+    evidence.attach("refusal.txt", f"{refusal.reason}: {refusal}")
+    assert refusal.reason == "not-set-up"
+    assert outside in str(refusal)
+
+
 @pytest.mark.requirement("H2S-POLICY", "H2A-POLICY", "LAB-REFUSAL")
 def test_a_machine_has_the_policy_of_its_cloud_and_no_other(
     stack: Stack, topology: Topology, everyone: list[Protected]

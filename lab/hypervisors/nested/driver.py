@@ -19,7 +19,7 @@ from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt.driver import LibvirtHypervisor
 from lab.hypervisors.libvirt.session import Session, silence_library, translated
 from lab.hypervisors.libvirt.storage import SUFFIX, Storage
-from lab.hypervisors.libvirt.xml import domain_name, volume_xml
+from lab.hypervisors.libvirt.xml import QCOW2, domain_name, volume_xml
 from lab.hypervisors.model import Disk, DiskId, Endpoint, Machine, MachineSpec, Nic, image_serial
 from lab.hypervisors.nested.connection import ReopenedConnection
 from lab.hypervisors.nested.host import (
@@ -37,7 +37,6 @@ from lab.hypervisors.nested.host import (
 from lab.hypervisors.nested.reach import uri_of, write_command
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 
-QCOW2 = "qcow2"
 FORWARD = "net.ipv4.ip_forward=1"
 
 

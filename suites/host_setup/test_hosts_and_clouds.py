@@ -6,6 +6,8 @@ About one minute without acceleration. It comes before the machines are protecte
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,15 @@ def refused(stack: Stack, machine: str, operation: Operation) -> OperationRefuse
     after = stack.machine(machine)
     assert (after.state, after.attributes) == (before.state, before.attributes)
     return refusal.value
+
+
+def refused_with(stack: Stack, role: Protected, otherwise: Mapping[str, Any]) -> OperationRefused:
+    """Ask for protection with settings that have to be refused; those of the topology are there again afterwards."""
+    stack.protect(role.name, otherwise)
+    try:
+        return refused(stack, role.name, Operation.ENABLE)
+    finally:
+        stack.protect(role.name)
 
 
 def providers(topology: Topology) -> set[str]:
@@ -85,11 +96,7 @@ def test_a_machine_of_a_host_that_nobody_manages_is_refused(
     # A VMM server has a provider, and is in no cloud; without one there is only a host that nobody has heard of.
     servers = list(topology.machines_with(Role.VMM_SERVER))
     unmanaged = servers[0] if servers else "nobodys-host"
-    stack.protect(role.name, {"host": {"name": unmanaged, "guest": role.name}})
-    try:
-        refusal = refused(stack, role.name, Operation.ENABLE)
-    finally:
-        stack.protect(role.name)
+    refusal = refused_with(stack, role, {"host": {"name": unmanaged, "guest": role.name}})
     evidence.attach("refusal.txt", f"{refusal.reason}: {refusal}")
     assert refusal.reason == ("not-set-up" if servers else "not-ready")
     assert unmanaged in str(refusal)
@@ -107,11 +114,7 @@ def test_the_service_needs_the_settings_of_the_secondary_site_too(
     site = topology.machines[role.recovery_host.name].site
     # It has a provider, so nothing but the settings is missing: it is in no cloud of its site.
     outside = next(name for name, each in topology.machines_with(Role.VMM_SERVER).items() if each.site == site)
-    stack.protect(role.name, {"recovery_host": {"name": outside}})
-    try:
-        refusal = refused(stack, role.name, Operation.ENABLE)
-    finally:
-        stack.protect(role.name)
+    refusal = refused_with(stack, role, {"recovery_host": {"name": outside}})
     evidence.attach("refusal.txt", f"{refusal.reason}: {refusal}")
     assert refusal.reason == "not-set-up"
     assert outside in str(refusal)
@@ -126,11 +129,7 @@ def test_a_machine_has_the_policy_of_its_cloud_and_no_other(
     require_unprotected(stack, role)
     (known, *_) = topology.stack.policies
     stack.put_policy(ANOTHER, stack.policy(known))
-    stack.protect(role.name, {"policy": ANOTHER})
-    try:
-        refusal = refused(stack, role.name, Operation.ENABLE)
-    finally:
-        stack.protect(role.name)
+    refusal = refused_with(stack, role, {"policy": ANOTHER})
     assert refusal.reason == "not-set-up"
     assert ANOTHER in str(refusal)
 

@@ -1,6 +1,6 @@
 """The host that a machine came from is gone for good: it comes back from Azure to another one (seed L111).
 
-The machine in Azure is shut down and all of it is downloaded. About fifteen minutes without acceleration. It begins with
+The machine in Azure is shut down and downloaded as a whole. About fifteen minutes without acceleration. It begins with
 a committed failover (suites/failover), and is the last subject: the old host stays off.
 """
 

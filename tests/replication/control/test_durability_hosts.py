@@ -31,7 +31,7 @@ class Host:
         self.provider.answers |= {
             "power": self.power,
             "start-machine": self.start_machine,
-            "remove-machine": lambda order: self.machines.pop(order["guest"], None) and {} or {},
+            "remove-machine": self.remove,
             "create-replica-disks": self.places,
             "adopt-disks": self.places,
             "retake-disks": self.places,
@@ -49,6 +49,10 @@ class Host:
 
     def start_machine(self, order: dict) -> dict:
         self.machines[order["guest"]] = "paused" if order["paused"] else "on"
+        return {}
+
+    def remove(self, order: dict) -> dict:
+        self.machines.pop(order["guest"], None)
         return {}
 
     def places(self, order: dict) -> dict:

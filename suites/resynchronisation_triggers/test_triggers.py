@@ -1,4 +1,4 @@
-"""What makes a resynchronisation necessary is noticed by itself, named, and mended: power lost, a log full, a disk grown.
+"""What makes a resynchronisation necessary is noticed by itself, named, and mended: power, a full log, a larger disk.
 
 Twelve to eighteen minutes without acceleration: three resynchronisations of all disks, one test failover, and a process
 server that loses its power, after which nothing has to be mended. It begins with a protected machine (after

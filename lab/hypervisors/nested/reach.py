@@ -1,7 +1,7 @@
 """How libvirt of a host is reached: over the ``ssh`` program, with one key and the only host key that is accepted.
 
-Not over ``libssh``: an answer that the library reads while it still sends is never looked at by libvirt 9, whose call
-then waits for ever (decision 0019). The program also notices a host that is gone, and ends every call with it.
+Not over ``libssh``: there a call of libvirt 9 waited for ever although the host was well (decision 0019). The program
+also notices a host that is gone, and ends every call with it.
 """
 
 from __future__ import annotations

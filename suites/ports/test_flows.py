@@ -12,10 +12,12 @@ from lab.measure.peers import Answer, call
 from lab.measure.ports import open_ports
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
-from lab.stacks.reference.addresses import address_towards
+from lab.stacks.addresses import address_towards
 from lab.topology.model import Role, Topology
 from lab.topology.stack import Policy
 from reports.evidence import EvidenceRecorder
+
+pytestmark = pytest.mark.needs_agent
 
 SSH, MANAGEMENT, GROUP_CONSISTENCY = 22, 443, 20004
 SERVICE = "recovery-process-server"

@@ -68,7 +68,9 @@ def adapter(name: str, where: str) -> Adapter:
         raise BadInput(f"{where}: stack adapter {name!r} cannot be loaded from {found[0].value}: {error}") from error
     if not isinstance(loaded, Adapter):
         kind = type(loaded).__name__
-        raise BadInput(f"{where}: stack adapter {name!r}: {found[0].value} is a {kind}, not a lab.stacks.adapter.Adapter")
+        raise BadInput(
+            f"{where}: stack adapter {name!r}: {found[0].value} is a {kind}, not a lab.stacks.adapter.Adapter"
+        )
     return loaded
 
 

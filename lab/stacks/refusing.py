@@ -13,8 +13,8 @@ from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
 from lab.stacks.protocol import (
     Component,
     Job,
-    OperationRefused,
     Operation,
+    OperationRefused,
     RecoveryPoint,
     SetupStep,
     SiteInventory,

@@ -37,7 +37,7 @@ def _pair(topology: Topology, name: str, protection: PeerProtection, here: Locat
         yield Finding((*here, "peer"), f"{protection.peer} does not have role 'standby'")
     if peer.site == machine.site:
         yield Finding((*here, "peer"), f"peer '{protection.peer}' is at the site of the machine it protects")
-    if not _switches(topology, machine) & _switches(topology, peer):
+    if not _switches(machine) & _switches(peer):
         yield Finding((*here, "peer"), f"{name} and {protection.peer} have no network in common but for management")
     yield from _disks(name, machine, protection.peer, peer)
 
@@ -58,6 +58,6 @@ def _disks(name: str, machine: Machine, peer_name: str, peer: Machine) -> Iterat
         yield Finding(("machines", peer_name, "disks"), f"{peer_name} is a peer and needs one disk of 'change-log'")
 
 
-def _switches(topology: Topology, machine: Machine) -> set[str]:
+def _switches(machine: Machine) -> set[str]:
     """Return the networks on which a machine has an address."""
     return {card.network for card in machine.interfaces if card.address is not None}

@@ -14,8 +14,8 @@ from fixtures.strangers import IDENTITY, make_stranger
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.provision.lab import Lab
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.stacks.addresses import address_towards
+from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Role, Topology
 from reports.evidence import EvidenceRecorder
 

@@ -18,8 +18,8 @@ from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.oracle.judge import Claim
 from lab.provision.lab import Lab
-from lab.stacks.protocol import MachineState, Operation, RecoveryPoint, Stack
 from lab.stacks.addresses import address_towards
+from lab.stacks.protocol import MachineState, Operation, RecoveryPoint, Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder

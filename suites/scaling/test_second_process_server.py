@@ -18,8 +18,8 @@ from fixtures.options import second_process_server
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.provision.lab import Lab, LabMachine
-from lab.stacks.protocol import MachineState, Operation, RecoveryPoint, Stack
 from lab.stacks.addresses import address_towards
+from lab.stacks.protocol import MachineState, Operation, RecoveryPoint, Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder

@@ -15,8 +15,8 @@ from lab.oracle.findings import Rule
 from lab.oracle.judge import Claim
 from lab.oracle.scan import Copy
 from lab.provision.lab import Lab
-from lab.stacks.protocol import Operation, RecoveryPoint, Stack
 from lab.stacks.addresses import server_addresses
+from lab.stacks.protocol import Operation, RecoveryPoint, Stack
 from lab.topology.model import Role, Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder

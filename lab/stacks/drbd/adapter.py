@@ -24,7 +24,7 @@ LACKS: Lacks = {
     Ability.SERVERS: "DRBD speaks from kernel to kernel: it has no agent, no servers and no control API",
     Ability.COMMIT: "a failover of DRBD is final as soon as the standby is primary",
     Ability.TEST_FAILOVER: "DRBD's replica cannot be read while it is one, and DRBD makes no copies",
-    Ability.GROUPS: "each of DRBD's resources is on one machine",
+    Ability.GROUPS: "each of DRBD's resources is on one machine, and nothing ties the instants of several together",
     Ability.PLANS: "DRBD has no recovery plans; a cluster manager above it would",
     Ability.MANAGEMENT: "DRBD has a command line on each machine, and nothing central",
     Ability.SUPPORT_MATRIX: "DRBD has no list of systems: whatever loads its module is supported",

@@ -15,6 +15,8 @@ GONE_SECONDS = 60.0
 """DRBD asks the other side every 3 s, and gives it 3 s to answer (see ``Resource.text``)."""
 CONNECT_SECONDS = 120.0
 BOOT_SECONDS = 600.0
+ALONE = "StandAlone"
+"""What a side says that has turned the other one down: another secret, or data that are not of one history."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Operations:
     def _wait_source_gone(self) -> None:
         def gone() -> bool:
             side = self.standby.side()
-            return side is not None and side.connection in {"WFConnection", "StandAlone"}
+            return side is not None and side.connection in {"WFConnection", ALONE}
 
         what = f"loss of {self.source.machine.name} at {self.standby.machine.name}"
         try:
@@ -99,16 +101,25 @@ class Operations:
     def _rejoin(self) -> None:
         """Let the old source follow; what it alone wrote is discarded, also after a split brain."""
         self.source.load()
-        self.source.drbdadm("attach")
-        self.source.drbdadm("connect", "--discard-my-data")
-        if (side := self.standby.side()) is not None and side.connection == "StandAlone":
-            self.standby.drbdadm("connect")
-        self._wait_connected()
+        if self.source.side() is None:
+            self.source.drbdadm("up")
+        if self._wait_met() == ALONE:
+            self.source.drbdadm("connect", "--discard-my-data")
+            if (side := self.standby.side()) is not None and side.connection == ALONE:
+                self.standby.drbdadm("connect")
+            self._wait_connected()
 
     def _wait_connected(self) -> None:
-        def connected() -> bool:
+        if self._wait_met() == ALONE:
+            raise StackError(f"{self.source.machine.name} will not have {self.standby.machine.name} as its peer")
+
+    def _wait_met(self) -> str:
+        """Wait until the source has found the standby, or has given it up, and return which."""
+
+        def met() -> str | None:
             side = self.source.side()
-            return side is not None and (side.connection == "Connected" or side.synchronising)
+            settled = side is not None and (side.synchronising or side.connection in {"Connected", ALONE})
+            return side.connection if side is not None and settled else None
 
         names = f"{self.source.machine.name} and {self.standby.machine.name}"
-        wait_until(connected, Deadline.after(CONNECT_SECONDS), f"connection of {names}", every=0.5)
+        return wait_until(met, Deadline.after(CONNECT_SECONDS), f"connection of {names}", every=0.5)

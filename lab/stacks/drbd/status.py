@@ -9,7 +9,8 @@ from lab.stacks.protocol import Health, MachineState, Operation, StackError
 
 KIB = 1024
 _LINE = re.compile(
-    r"^ *0: cs:(?P<connection>\w+) ro:(?P<role>\w+)/(?P<peer_role>\w+) ds:(?P<disk>\w+)/(?P<peer_disk>\w+)", re.MULTILINE
+    r"^ *0: cs:(?P<connection>\w+) ro:(?P<role>\w+)/(?P<peer_role>\w+) ds:(?P<disk>\w+)/(?P<peer_disk>\w+)",
+    re.MULTILINE,
 )
 _COUNTERS = re.compile(r"\b(pe|ap|oos):(\d+)")
 SYNCHRONISING = frozenset({"SyncSource", "SyncTarget", "WFBitMapS", "WFBitMapT", "StartingSyncS", "PausedSyncS"})

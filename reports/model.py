@@ -223,7 +223,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A test that the topology, or the stack that it names, cannot serve, and the rules that nobody showed for it."""
+    """A test that the topology, or the stack that it names, cannot serve, and the rules that it would have shown.
+
+    Without ``nodeid``: rules of which no test can say anything, because of what the stack is.
+    """
 
     nodeid: str
     reason: str

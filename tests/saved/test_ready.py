@@ -26,6 +26,7 @@ from lab.saved import go_on, ready, renew, take
 from lab.saved.ready import deployed_and_saved, make_ready, save_new, used_keys
 from lab.saved.renew import make_renewed
 from lab.saved.store import SavedLabs
+from lab.stacks.adapters import ADAPTERS
 from lab.topology.model import Topology
 
 FAR = dt.datetime(2126, 1, 1, tzinfo=dt.UTC)

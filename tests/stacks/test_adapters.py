@@ -6,6 +6,7 @@ import pytest
 
 from lab.errors import BadInput
 from lab.stacks import adapters
+from lab.stacks.drbd.adapter import ADAPTER
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
@@ -14,13 +15,13 @@ def registered(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> Non
 
 
 def test_a_registered_adapter_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    registered(monkeypatch, ("ours", "json:loads"))
-    assert adapters.adapter("ours", "t.yaml") is __import__("json").loads
+    registered(monkeypatch, ("ours", "lab.stacks.drbd.adapter:ADAPTER"))
+    assert adapters.adapter("ours", "t.yaml") is ADAPTER
 
 
 def test_the_labs_own_names_stay_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     registered(monkeypatch, ("reference", "json:loads"))
-    assert adapters.adapter("reference", "t.yaml") is adapters.reference
+    assert adapters.adapter("reference", "t.yaml") is adapters.ADAPTERS["reference"]
 
 
 @pytest.mark.parametrize(
@@ -30,9 +31,14 @@ def test_the_labs_own_names_stay_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
         ((("ours", "json:loads"), ("ours", "json:dumps")), "more than one package"),
         ((("ours", "no_such_module:x"),), "cannot be loaded from no_such_module:x"),
         ((("ours", "json:no_such_function"),), "cannot be loaded"),
+        ((("ours", "json:loads"),), "json:loads is a function, not a lab.stacks.adapter.Adapter"),
     ],
 )
 def test_what_cannot_be_used_is_one_message(monkeypatch: pytest.MonkeyPatch, points, message: str) -> None:
     registered(monkeypatch, *points)
     with pytest.raises(BadInput, match=message):
         adapters.adapter("ours", "t.yaml")
+
+
+def test_drbd_is_registered_as_another_packages_stack_is() -> None:
+    assert adapters.adapter("drbd", "t.yaml") is ADAPTER

@@ -91,7 +91,8 @@ class PeerProtection(Part):
     """A machine that is replicated straight to another one, its peer, which takes over in its place.
 
     Data disks only: the peer has a disk of the same name for each, and both have one of purpose ``change-log`` for what
-    the stack notes. ``rpo_threshold`` is in seconds; ``port`` is the stack's, between the two.
+    the stack notes. The stack makes their file systems and mounts them, on whichever machine is active.
+    ``rpo_threshold`` is in seconds; ``port`` is the stack's, between the two.
     """
 
     peer: Name

@@ -11,7 +11,7 @@ from fixtures.stacks import SSH_PORT, Protected
 from lab.measure.peers import call
 from lab.measure.ports import connections, open_ports
 from lab.networks.firewall import Firewall, Flow
-from lab.stacks.protocol import Stack
+from lab.stacks.protocol import MachineState, Stack
 from lab.topology.model import SwitchNetwork, Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
@@ -45,9 +45,10 @@ def stranger(primary_role: Protected, topology: Topology, port: int) -> Iterator
 
 @pytest.mark.requirement("V2A-LEAST")
 def test_both_listen_for_the_other_and_for_nobody_else(
-    primary_role: Protected, port: int, evidence: EvidenceRecorder, record_ports: Callable[..., None]
+    stack: Stack, primary_role: Protected, port: int, evidence: EvidenceRecorder, record_ports: Callable[..., None]
 ) -> None:
     """A stack may listen on its port or not while the two are connected; it may on no other."""
+    assert stack.machine(primary_role.name).state is MachineState.PROTECTED
     for machine in (primary_role.machine, primary_role.peer):
         found = open_ports(machine.ssh)
         evidence.attach(f"sockets-{machine.name}.txt", machine.ssh.check("ss", "-tanp"))

@@ -1,6 +1,7 @@
 """What DRBD says is read rightly; what it cannot do is refused; the topology decides its configuration."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +165,28 @@ def test_a_failover_promotes_the_standby_once_the_source_is_gone() -> None:
         assert stack.job(job.id) == job
     assert standby.done == ["primary", "mount"]
     assert source.done == []
+
+
+def test_a_job_that_runs_is_the_state_and_one_that_failed_ends_the_waiting() -> None:
+    standby = Node("standby1", None)
+    source = Node("app1", None, fails="create-md --force")
+    began, go_on = threading.Event(), threading.Event()
+
+    def act(what: str) -> None:
+        began.set()
+        assert go_on.wait(10)
+        raise LabError(f"{what} did not work")
+
+    source.act = act  # type: ignore[method-assign]
+    with a_stack(source, standby) as stack:
+        stack.start("app1", Operation.ENABLE)
+        assert began.wait(10)
+        assert stack.machine("app1").state is MachineState.ENABLING, "who looks right after the start waits for the end"
+        assert stack.machine("app1").allowed == ()
+        go_on.set()
+        with pytest.raises(JobFailed, match="make-metadata: create-md --force did not work"):
+            stack.wait_state("app1", MachineState.PROTECTED, deadline=Deadline.after(10))
+        assert stack.machine("app1").state is MachineState.UNPROTECTED
 
 
 def test_a_step_that_fails_ends_its_job_and_is_named() -> None:

@@ -65,9 +65,10 @@ class Jobs:
         running.future = self._pool.submit(running.run, actions)
         return running.id
 
-    def running_on(self, machine: str) -> str | None:
-        """Return the id of the job that a machine is in."""
-        return next((job.id for job in self._known.values() if job.machine == machine and job.ended_ns is None), None)
+    def newest_of(self, machine: str) -> Job | None:
+        """Return the job of a machine that was started last."""
+        mine = [running for running in self._known.values() if running.machine == machine]
+        return mine[-1].job if mine else None
 
     def get(self, job: str) -> Job:
         """Return a job. Raises NotFound."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.provision.lab import LabMachine
-from lab.stacks.drbd.resource import DEVICE, Node, Resource, by_serial
+from lab.stacks.drbd.resource import DEVICE, Node, Resource
 from lab.stacks.drbd.status import Side, parse
 
 STATUS = "/proc/drbd"
 COMMAND_SECONDS = 120.0
-MOUNTED_AT_START = "/etc/lab-disks"
-"""What a machine of the lab mounts when it starts, a line for each disk: serial, UUID, kind, mount."""
-KEPT = f"{MOUNTED_AT_START}.before-drbd"
+NOTHING_FOUND = 2
+"""How blkid ends on a blank device."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Machine:
     resource: Resource
 
     def side(self) -> Side | None:
-        """Return DRBD's view from here; None without power, or when the resource is not up."""
+        """Return DRBD's view from here; None when the machine has no power, or the resource is not up."""
         if not self.machine.running:
             return None
         status = self.machine.ssh.run("cat", STATUS)
@@ -48,21 +47,10 @@ class Machine:
         """Run one command on the resource."""
         self.machine.ssh.check("drbdadm", *arguments, self.resource.name, seconds=COMMAND_SECONDS)
 
-    def release(self) -> None:
-        """Take the disk out of what is mounted, now and at the next start."""
-        ssh, mount = self.machine.ssh, self.resource.mount
-        ssh.check("cp", "--no-clobber", MOUNTED_AT_START, KEPT)
-        kept = ssh.check("cat", KEPT).splitlines()
-        others = [line for line in kept if line.split()[:1] != [self.node.disk]]
-        ssh.put("".join(f"{line}\n" for line in others).encode(), MOUNTED_AT_START)
-        if ssh.run("mountpoint", "--quiet", mount).ok:
-            ssh.check("umount", mount, seconds=COMMAND_SECONDS)
-
-    def give_back(self) -> None:
-        """Mount the disk itself again, now and at every start."""
-        ssh, resource = self.machine.ssh, self.resource
-        ssh.check("mv", KEPT, MOUNTED_AT_START)
-        ssh.check("mount", "-o", "noatime", "-t", resource.filesystem, by_serial(self.node.disk), resource.mount)
+    def format(self) -> None:
+        """Make the file system on DRBD's device, unless there is one already."""
+        if self.machine.ssh.run("blkid", "--probe", DEVICE).status == NOTHING_FOUND:
+            self.machine.ssh.check(f"mkfs.{self.resource.filesystem}", "-q", DEVICE, seconds=COMMAND_SECONDS)
 
     def mount(self) -> None:
         """Mount DRBD's device; a journal of the file system is replayed."""

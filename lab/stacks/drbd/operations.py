@@ -34,17 +34,16 @@ class Operations:
         """Return the steps of an operation that the state allows. Raises KeyError for one that DRBD does not have."""
         return {
             Operation.ENABLE: (
-                ("release-disk", self.source.release),
                 ("make-metadata", self._make_metadata),
                 ("connect", self._up),
                 ("promote-source", lambda: self.source.drbdadm("primary", "--force")),
+                ("make-file-system", self.source.format),
                 ("mount", self.source.mount),
             ),
             Operation.DISABLE: (
                 ("unmount", self.source.unmount),
                 ("disconnect", self._down),
                 ("wipe-metadata", self._wipe),
-                ("give-disk-back", self.source.give_back),
             ),
             Operation.FAILOVER: (
                 ("wait-source-gone", self._wait_source_gone),

@@ -13,6 +13,8 @@ from lab.stacks.drbd.status import Pair, allowed, health_of, state_of
 from lab.stacks.protocol import (
     Event,
     Job,
+    JobFailed,
+    JobState,
     MachineState,
     MachineStatus,
     NotFound,
@@ -22,6 +24,13 @@ from lab.stacks.protocol import (
 from lab.stacks.refusing import NoGroups, NoPlans, NoPoints, NoServers, not_supported
 from lab.waiting import Deadline, wait_until
 
+UNDER_WAY = {
+    Operation.ENABLE: MachineState.ENABLING,
+    Operation.DISABLE: MachineState.DISABLING,
+    Operation.FAILOVER: MachineState.FAILING_OVER,
+    Operation.REPROTECT: MachineState.REPROTECTING,
+    Operation.FAILBACK: MachineState.FAILING_BACK,
+}
 POLL_S = 0.5
 LOG_SECONDS = 60.0
 
@@ -76,8 +85,9 @@ class DrbdStack(NoPoints, NoPlans, NoServers):
 
     def machine(self, name: str) -> MachineStatus:
         """Return the present status. Raises NotFound."""
-        pair, job = self._pair(name).pair(), self._jobs.running_on(name)
-        return status_of(name, pair, job)
+        # The job first: one that ends in between has left its traces in what both sides say.
+        job = self._jobs.newest_of(name)
+        return status_of(name, self._pair(name).pair(), job)
 
     def machines(self) -> Sequence[MachineStatus]:
         """Return all machines, by name."""
@@ -104,9 +114,15 @@ class DrbdStack(NoPoints, NoPlans, NoServers):
             threading.Event().wait(until.clamp(POLL_S))
 
     def wait_state(self, name: str, *states: MachineState, deadline: Deadline) -> MachineStatus:
-        """Wait for one of ``states``. Raises DeadlineExceeded."""
-        what = f"{name} in state {' or '.join(states)}"
-        return self.wait_status(name, lambda status: status.state in states, what, deadline)
+        """Wait for one of ``states``. Raises JobFailed for a job that was to lead there, DeadlineExceeded."""
+
+        def reached(status: MachineStatus) -> bool:
+            job = self._jobs.newest_of(name)
+            if status.state not in states and job is not None and job.state is JobState.FAILED:
+                raise JobFailed(job)
+            return status.state in states
+
+        return self.wait_status(name, reached, f"{name} in state {' or '.join(states)}", deadline)
 
     def wait_status(
         self, name: str, accept: Callable[[MachineStatus], bool], what: str, deadline: Deadline
@@ -133,9 +149,10 @@ class DrbdStack(NoPoints, NoPlans, NoServers):
         return self._pairs[name]
 
 
-def status_of(name: str, pair: Pair, job: str | None) -> MachineStatus:
-    """Return the status of a machine from what both sides say. Pure."""
-    state = state_of(pair)
+def status_of(name: str, pair: Pair, newest: Job | None) -> MachineStatus:
+    """Return the status of a machine from what both sides say, and its newest job. Pure."""
+    job = newest if newest is not None and newest.state is JobState.RUNNING else None
+    state = state_of(pair) if job is None else UNDER_WAY[Operation(job.operation)]
     active = pair.active
     reverse = pair.standby is not None and pair.standby.primary
     return MachineStatus(
@@ -149,7 +166,7 @@ def status_of(name: str, pair: Pair, job: str | None) -> MachineStatus:
         resynchronising=active is not None and active.synchronising and state is MachineState.PROTECTED,
         test_machine=None,
         test_failover=None,
-        job=job,
+        job=None if job is None else job.id,
         behind_bytes=pair.behind_bytes,
         attributes={"stream": name},
     )

@@ -115,7 +115,7 @@ def health_of(pair: Pair, state: MachineState) -> Health:
     side = pair.active
     if side is None:
         return Health("critical", ("neither machine is primary",))
-    if side.connection in {"StandAlone", "WFConnection", "Timeout", "BrokenPipe", "NetworkFailure", "Disconnecting"}:
+    if side.peer_disk == "DUnknown":
         return Health("critical", (f"link-down: {side.connection}",))
     if not side.whole:
         return Health("warning", (f"{side.connection}, {side.disk}/{side.peer_disk}",))

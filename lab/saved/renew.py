@@ -13,7 +13,7 @@ from lab.provision.up import bring_up, refuse_or_reap
 from lab.saved.inputs import differing, why_not
 from lab.saved.ready import from_saved, present_inputs
 from lab.saved.store import SavedLabs
-from lab.stacks.adapters import adapter_of
+from lab.stacks.adapters import adapter_of, refuse_unserved
 from lab.topology.model import Topology
 
 STACK = "stack"
@@ -28,6 +28,7 @@ def make_renewed(topology: Topology, home: Home, name: str, board: Board) -> Lab
     Raises:
         LabError: the lab is up already, a machine never booted, or the build cannot be installed over the other one.
     """
+    refuse_unserved(topology)
     renew = adapter_of(topology).reinstall
     reason = why_not(topology) or (None if renew else f"the adapter {topology.stack.adapter} cannot renew its stack")
     if reason is not None or renew is None:

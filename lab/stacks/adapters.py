@@ -28,7 +28,9 @@ def reference(lab: Lab, board: Board) -> Iterator[Stack]:
         yield stack
 
 
-def _reference_lacks(_topology: Topology) -> Lacks:
+def _reference_lacks(topology: Topology) -> Lacks:
+    if topology.stack.protect_to_peer:
+        raise BadInput(f"{topology.source}: stack reference replicates over servers: see 'stack.protect'")
     return {Ability.SYNCHRONOUS: "changes are sent at every cut, so a disaster loses those after the last one"}
 
 
@@ -49,6 +51,11 @@ def deployed(lab: Lab, board: Board) -> AbstractContextManager[Stack]:
 def adapter_of(topology: Topology) -> Adapter:
     """Return the adapter that a topology names. Raises BadInput."""
     return adapter(topology.stack.adapter, str(topology.source))
+
+
+def refuse_unserved(topology: Topology) -> None:
+    """Raise BadInput when the topology's stack does not exist, or cannot serve it: before anything is booted."""
+    adapter_of(topology).lacks(topology)
 
 
 def adapter(name: str, where: str) -> Adapter:

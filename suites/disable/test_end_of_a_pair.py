@@ -1,4 +1,4 @@
-"""The end of protection to a peer: the application's disk is let go, and neither side speaks with the other any more."""
+"""The end of protection to a peer: the disk is let go, and neither side speaks with the other any more."""
 
 from __future__ import annotations
 

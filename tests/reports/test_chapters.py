@@ -144,7 +144,7 @@ LACKS = {"recovery points": "it keeps <one> state"}
 LEFT_OUT = [
     {
         "nodeid": "suites/a.py::points",
-        "reason": "stack drbd: it keeps <one> state",
+        "reason": "stack drbd: it keeps <one>",
         "requirements": ["LAB-POINT-ORDER"],
     },
     {"nodeid": "suites/a.py::rpo", "reason": "no machine is replicated to Azure", "requirements": ["LAB-RPO"]},

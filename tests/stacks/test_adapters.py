@@ -1,12 +1,15 @@
 """Another package's stack is found by its entry point."""
 
+import re
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import pytest
 
 from lab.errors import BadInput
 from lab.stacks import adapters
 from lab.stacks.drbd.adapter import ADAPTER
+from lab.topology.load import load_topology
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
@@ -38,6 +41,22 @@ def test_what_cannot_be_used_is_one_message(monkeypatch: pytest.MonkeyPatch, poi
     registered(monkeypatch, *points)
     with pytest.raises(BadInput, match=message):
         adapters.adapter("ours", "t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "adapter", "message"),
+    [
+        ("drbd", "reference", "stack reference replicates over servers"),
+        ("embedded", "drbd", "stack drbd mirrors machines to a peer"),
+        ("drbd", "drdb", "no stack adapter 'drdb'; there are: drbd, reference"),
+    ],
+)
+def test_a_stack_that_cannot_serve_a_topology_is_refused(tmp_path: Path, name: str, adapter: str, message: str) -> None:
+    text = (Path(__file__).parents[2] / "topologies" / f"{name}.yaml").read_text()
+    path = tmp_path / "lab.yaml"
+    path.write_text(re.sub(r"  adapter: \w+", f"  adapter: {adapter}", text))
+    with pytest.raises(BadInput, match=message):
+        adapters.refuse_unserved(load_topology(path))
 
 
 def test_drbd_is_registered_as_another_packages_stack_is() -> None:

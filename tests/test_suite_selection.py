@@ -4,18 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.options import (
-    NEEDS,
-    ORDER,
-    lacks_of,
-    not_meant,
-    pausing_plan,
-    public_address,
-    refuse_unknown_subjects,
-    second_process_server,
-    why_not,
-    without_servers,
-)
+from fixtures.needs import NEEDS, pausing_plan, public_address, second_process_server, why_not
+from fixtures.options import ORDER, lacks_of, not_meant, refuse_unknown_subjects, without_servers
 from lab.stacks.abilities import Ability
 from lab.topology.load import load_topology
 

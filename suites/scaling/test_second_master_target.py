@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
-from fixtures.options import second_master_target
+from fixtures.needs import second_master_target
 from fixtures.replica_data import MasterTargetDisks
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload

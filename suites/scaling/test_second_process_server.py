@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 
 from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
-from fixtures.options import second_process_server
+from fixtures.needs import second_process_server
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.provision.lab import Lab, LabMachine

@@ -18,7 +18,8 @@ from lab.replication.common.control import CommandFailed
 log = logging.getLogger(__name__)
 
 FOLDER = Path("/etc/recovery/fsfreeze-hook.d")
-HOOK_S = 30.0
+HOOK_S = 90.0
+"""For each script, by when it has to have made its application quiet: a checkpoint of a busy database takes a while."""
 
 
 def hooks_in(folder: Path) -> list[Path]:

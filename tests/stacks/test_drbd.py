@@ -189,6 +189,14 @@ def test_a_job_that_runs_is_the_state_and_one_that_failed_ends_the_waiting() -> 
         assert stack.machine("app1").state is MachineState.UNPROTECTED
 
 
+def test_the_end_wipes_the_metadata_of_both_in_the_way_that_drbdadm_takes() -> None:
+    source, standby = Node("app1", side()), Node("standby1", SECONDARY)
+    with a_stack(source, standby) as stack:
+        stack.run("app1", Operation.DISABLE, Deadline.after(10))
+    assert source.done == ["unmount", "down", "-- --force wipe-md"]
+    assert standby.done == ["down", "-- --force wipe-md"]
+
+
 def test_a_step_that_fails_ends_its_job_and_is_named() -> None:
     standby = Node("standby1", side("WFConnection", "Secondary", "DUnknown"), fails="primary")
     with a_stack(Node("app1", None), standby) as stack, pytest.raises(JobFailed, match="promote-standby: primary did"):

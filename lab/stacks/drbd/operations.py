@@ -78,7 +78,7 @@ class Operations:
 
     def _wipe(self) -> None:
         for machine in (self.standby, self.source):
-            machine.drbdadm("wipe-md", "--force")
+            machine.drbdadm("--", "--force", "wipe-md")  # as an option of drbdmeta's: drbdadm has none for this
 
     def _wait_source_gone(self) -> None:
         def gone() -> bool:

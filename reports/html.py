@@ -104,11 +104,16 @@ def deviations(requirements: Sequence[RequirementResult]) -> list[RequirementRes
 
 
 def why_not_run(certificate: Certificate) -> dict[str, list[str]]:
-    """Return, for every rule that was not run, why the tests that carry it were left out; nothing where none does."""
+    """Return, for every rule that was not run, why the tests that carry it were left out; nothing where none does.
+
+    Where no test could say anything, because of what the stack is, that is the only reason.
+    """
     found: dict[str, list[str]] = {row.id: [] for row in certificate.requirements if row.status is Status.NOT_RUN}
     for test in certificate.left_out:
-        for rule in test.requirements:
-            if rule in found and test.reason not in found[rule]:
+        for rule in found.keys() & set(test.requirements):
+            if not test.nodeid:
+                found[rule] = [test.reason]
+            elif test.reason not in found[rule]:
                 found[rule].append(test.reason)
     return found
 

@@ -148,6 +148,7 @@ LEFT_OUT = [
         "requirements": ["LAB-POINT-ORDER"],
     },
     {"nodeid": "suites/a.py::rpo", "reason": "no machine is replicated to Azure", "requirements": ["LAB-RPO"]},
+    {"nodeid": "suites/a.py::mt", "reason": "no machine is behind a BMC", "requirements": ["V2S-MT-SECONDARY"]},
     {"nodeid": "", "reason": "stack drbd: it has no servers", "requirements": ["V2S-MT-SECONDARY"]},
 ]
 
@@ -165,12 +166,14 @@ def test_what_a_stack_cannot_do_is_said_and_is_the_reason_of_rules_that_were_not
     assert reasons["V2S-MT-SECONDARY"] == ["stack drbd: it has no servers"]
     assert reasons["LAB-RTO"] == [], "no test of it was left out"
     assert "LAB-RPO" not in reasons, "it was shown by another test"
-    assert [tests for _, tests in left_out(certificate.left_out)] == [["suites/a.py::rpo"], ["suites/a.py::points"]]
+    assert [tests for _, tests in left_out(certificate.left_out)] == [
+        ["suites/a.py::mt"], ["suites/a.py::rpo"], ["suites/a.py::points"],
+    ]  # fmt: skip
     page = render(certificate)
     assert "<h2>What the stack does not do</h2>" in page
     assert "it keeps &lt;one&gt; state" in page
     assert "<one>" not in page
-    assert "2 tests that this topology, or its stack, cannot serve" in page
+    assert "3 tests that this topology, or its stack, cannot serve" in page
     bare = render(fold(a_run(a_test("good", "passed", "LAB-RPO")), CATALOGUE))
     assert "does not do" not in bare
     assert "Tests left out" not in bare

@@ -97,12 +97,17 @@ def test_the_first_resynchronisation_is_the_initial_replication() -> None:
         "block drbd0: Resync done (total 127 sec; paused 0 sec; 2064 K/sec)",
         "block drbd0: Began resync as SyncTarget (will sync 16 KB [4 bits set]).",
     ]
-    lines = [json.dumps({"MESSAGE": text, "__REALTIME_TIMESTAMP": str(n)}) for n, text in enumerate(messages)]
+    arrived = {"__REALTIME_TIMESTAMP": "5000", "__MONOTONIC_TIMESTAMP": "900"}
+    lines = [
+        json.dumps({"MESSAGE": text, "_SOURCE_MONOTONIC_TIMESTAMP": str(100 * n), **arrived})
+        for n, text in enumerate(messages)
+    ]
     found = list(journal.events(lines, "app1", "app1"))
     assert [event.kind for event in found] == [
         "initial-replication-started", "initial-replication-complete", "resynchronisation-started",
     ]  # fmt: skip
-    assert (found[0].time_ns, found[0].data["bytes"], found[2].id) == (1000, 262144 << 10, 3)
+    assert (found[0].data["bytes"], found[2].id) == (262144 << 10, 3)
+    assert [event.time_ns for event in found] == [4_200_000, 4_300_000, 4_400_000], "said, not taken down"
 
 
 def test_the_configuration_names_both_machines_and_hides_nothing_but_the_secret() -> None:

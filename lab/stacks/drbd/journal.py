@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from lab.stacks.protocol import Event
 
-ARGUMENTS = ("journalctl", "--no-pager", "--quiet", "-k", "-o", "json", "--output-fields=MESSAGE", "--grep", "drbd")
+FIELDS = ("MESSAGE", "_SOURCE_MONOTONIC_TIMESTAMP")
+"""The times of arrival come with every answer; the kernel's own has to be asked for."""
+ARGUMENTS = (
+    "journalctl", "--no-pager", "--quiet", "-k", "-o", "json", f"--output-fields={','.join(FIELDS)}", "--grep", "drbd",
+)  # fmt: skip
 _BEGAN = re.compile(r"Began resync as \w+ \(will sync (\d+) KB")
 _DONE = re.compile(r"Resync done \(total (\d+) sec")
 _NS_PER_US = 1000
@@ -35,5 +40,11 @@ def events(lines: Iterable[str], machine: str, stream: str) -> Iterator[Event]:
         data = {"message": message} | ({"bytes": int(began[1]) * KIB} if began else {})
         number += 1
         ended += done is not None
-        time_ns = int(entry["__REALTIME_TIMESTAMP"]) * _NS_PER_US
-        yield Event(number, time_ns, kind, machine, stream, None, data)
+        yield Event(number, _said_ns(entry), kind, machine, stream, None, data)
+
+
+def _said_ns(entry: Mapping[str, Any]) -> int:
+    """Return when the kernel said it: on a busy machine the journal takes a message many seconds later."""
+    arrived = int(entry["__MONOTONIC_TIMESTAMP"])
+    late = arrived - int(entry.get("_SOURCE_MONOTONIC_TIMESTAMP", arrived))
+    return (int(entry["__REALTIME_TIMESTAMP"]) - late) * _NS_PER_US

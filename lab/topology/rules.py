@@ -11,6 +11,7 @@ from lab.topology.findings import Finding, Location, dangling, named_twice
 from lab.topology.host_rules import host_findings
 from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
+from lab.topology.peer_rules import peer_findings
 from lab.topology.stack import Protection, Relay
 from lab.topology.stack_rules import stack_findings
 
@@ -42,6 +43,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from azure_findings(topology)
     yield from host_findings(topology)
     yield from bmc_findings(topology)
+    yield from peer_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)
@@ -67,7 +69,7 @@ def _references(topology: Topology) -> Iterator[Finding]:
 
 
 def _scenario(topology: Topology) -> Iterator[Finding]:
-    for role in REQUIRED_ROLES[topology.scenario]:
+    for role in (Role.PROTECTED,) if topology.stack.protect_to_peer else REQUIRED_ROLES[topology.scenario]:
         if not topology.machines_with(role):
             yield Finding(("machines",), f"scenario {topology.scenario} needs a machine with role '{role}'")
     yield from _on_esxi(topology)

@@ -17,8 +17,8 @@ from fixtures.strangers import IDENTITY, make_stranger
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.provision.lab import Lab
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Role, Topology
 from reports.evidence import EvidenceRecorder
 

@@ -16,11 +16,13 @@ from lab.oracle.findings import Rule
 from lab.oracle.judge import Claim
 from lab.oracle.scan import Copy
 from lab.provision.lab import Lab
+from lab.stacks.addresses import server_addresses
 from lab.stacks.protocol import Operation, RecoveryPoint, Stack
-from lab.stacks.reference.addresses import server_addresses
 from lab.topology.model import Role, Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
+
+pytestmark = pytest.mark.needs_test_failover
 
 FAILOVER_SECONDS = 900.0
 LABEL_ERRORS = (2, 4, 8, 16, 32, 64)

@@ -18,8 +18,7 @@ from lab.replication.common.control import CommandFailed
 log = logging.getLogger(__name__)
 
 FOLDER = Path("/etc/recovery/fsfreeze-hook.d")
-HOOK_S = 90.0
-"""For each script, by when it has to have made its application quiet: a checkpoint of a busy database takes a while."""
+HOOK_S = 45.0
 
 
 def hooks_in(folder: Path) -> list[Path]:

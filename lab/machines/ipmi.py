@@ -18,6 +18,8 @@ from lab.waiting import Deadline
 
 PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105 - the variable that ipmitool -E reads
 CALL_SECONDS = 30.0
+MOST_PASSWORD = 20
+"""Bytes of a password in IPMI 2.0."""
 WORDS = 300
 
 
@@ -32,16 +34,36 @@ class IpmiTarget:
     allowed: bool = False
 
 
+def check(target: IpmiTarget) -> None:
+    """Raise BadInput for a BMC that IPMI may not be used with, or cannot."""
+    if not target.allowed:
+        raise BadInput(f"IPMI at {target.host} is off: it gives a password's hash away; allow it, or use Redfish")
+    # A name that begins with a dash would be an option.
+    for name in (target.host, target.user):
+        if not re.fullmatch(r"[A-Za-z0-9_.:][A-Za-z0-9_.:@-]*", name):
+            raise BadInput(f"'{name}' is no name of a host or user for IPMI")
+    if len(target.password.encode()) > MOST_PASSWORD:
+        raise BadInput(f"the password for IPMI at {target.host} is longer than {MOST_PASSWORD} bytes")
+
+
+def command(target: IpmiTarget, *words: str) -> list[str]:
+    """Return the arguments of ipmitool, without the password. Raises BadInput as ``check``."""
+    check(target)
+    # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer.
+    line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", "5"]
+    return [*line, "-H", target.host, "-p", str(target.port), "-U", target.user, *words]
+
+
+def environment(target: IpmiTarget) -> dict[str, str]:
+    """Return the environment of ipmitool, where the password is."""
+    return {**os.environ, PASSWORD_VARIABLE: target.password}
+
+
 class IpmiPower:
     """Power of one machine. Raises BadInput when nobody has allowed IPMI."""
 
     def __init__(self, target: IpmiTarget) -> None:
-        if not target.allowed:
-            raise BadInput(f"IPMI at {target.host} is off: it gives a password's hash away; allow it, or use Redfish")
-        # A name that begins with a dash would be an option.
-        for name in (target.host, target.user):
-            if not re.fullmatch(r"[A-Za-z0-9_.:][A-Za-z0-9_.:@-]*", name):
-                raise BadInput(f"'{name}' is no name of a host or user for IPMI")
+        check(target)
         self._target = target
 
     def state(self) -> PowerState:
@@ -86,13 +108,10 @@ class IpmiPower:
         return True
 
     def _ask(self, *words: str) -> str:
-        # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer.
-        line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", "5"]
-        line += ["-H", self._target.host, "-p", str(self._target.port), "-U", self._target.user, *words]
-        environment = {**os.environ, PASSWORD_VARIABLE: self._target.password}
+        line, variables = command(self._target, *words), environment(self._target)
         try:
             done = subprocess.run(
-                line, env=environment, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
+                line, env=variables, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
             )
         except FileNotFoundError as error:
             raise BmcError("ipmitool is not installed", hint="apt-get install ipmitool") from error

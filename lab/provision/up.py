@@ -23,6 +23,7 @@ from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.identity import machine_identity
 from lab.provision.lab import BOOT_SECONDS, Lab
+from lab.provision.lent import join_uplinks, take_lent
 from lab.provision.physical import installing, with_stand_ins
 from lab.provision.state import LabState, Phase, load_state, save_state
 from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Topology
@@ -55,11 +56,13 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as
     mode = acceleration_of(home, images)
     board.step(name, f"acceleration: {mode}")
     folder.make()
-    keys = {machine: new_ssh_key(machine) for machine in topology.machines}
+    keys = {machine: new_ssh_key(machine) for machine in topology.machines if machine not in topology.lent}
     _write_login_keys(folder)
     host_keys = {machine: key.public for machine, key in keys.items()}
+    host_keys |= {machine: found.host_key for machine, found in topology.lent.items()}
     state = first_state(topology, name, mode, host_keys).model_copy(update={"save_as": save_as})
     save_state(folder, state)
+    state = take_lent(topology, folder, state, board)
     if esxi_host is not None:
         board.step(name, f"host: {esxi_host.where}")
         state = state.model_copy(update={"esxi": esxi.access_to(esxi_host, topology, folder, mode)})
@@ -69,6 +72,7 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as
         state = state.model_copy(update={"hyperv": hyperv.access_to(hyperv_host, topology, folder, mode)})
         save_state(folder, state)
     state = with_stand_ins(topology, folder, state, board)
+    join_uplinks(topology, folder)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
     _make_machines(lab, keys, images, board, home)
@@ -167,7 +171,7 @@ def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[s
     """Provide every (image, system disk size) that the machines need."""
     cache = ImageCache(home.images)
     found: dict[tuple[str, int], Image] = {}
-    for machine in topology.machines.values():
+    for machine in _made(topology):
         key = (machine.image, machine.disks[0].size)
         if key in found:
             continue
@@ -182,6 +186,11 @@ def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[s
     return found
 
 
+def _made(topology: Topology) -> list[Machine]:
+    """Return the machines that get an image."""
+    return [machine for machine in topology.machines.values() if machine.provision is None]
+
+
 def _own_image(path: Path) -> Path:
     """Return a user's image. Raises BadInput: machines would wait for their deadline with what is none."""
     if not path.is_file():
@@ -194,7 +203,7 @@ def _own_image(path: Path) -> Path:
 def cached_images(topology: Topology, home: Home) -> dict[tuple[str, int], Image] | None:
     """Return what ``provide_images`` would, None when one of them would have to be built or is missing."""
     cache = ImageCache(home.images)
-    for machine in topology.machines.values():
+    for machine in _made(topology):
         source = topology.images[machine.image]
         if isinstance(source, RecipeImage):
             there = cache.lookup(source.recipe, machine.disks[0].size) is not None
@@ -233,7 +242,7 @@ def _make_machines(
     lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, int], Image], board: Board, home: Home
 ) -> None:
     """Make all machines, those inside of others once these are up."""
-    plans = [blueprint(lab.topology, name) for name in lab.topology.machines]
+    plans = [blueprint(lab.topology, name) for name in lab.topology.machines if name not in lab.state.lent]
     disks = {plan.name: images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]].disk for plan in plans}
     inner = lab.state.inside
     plans = [

@@ -1,4 +1,4 @@
-"""What changes on a machine that somebody lends: packages, files in /etc, units, users and listening ports."""
+"""What changes on a machine that somebody lends: packages, files, state, units, users and listening ports."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 LOOK_SECONDS = 120.0
+FOLDERS = ("/etc", "/boot", "/opt", "/usr/local", "/root")
+"""Where people and installers put files by hand; every Debian has them."""
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "package": ("dpkg-query", "-W", "-f", "${Package} ${Version}\n"),
-    "file": ("find", "/etc", "-xdev", "-type", "f", "-exec", "sha256sum", "{}", "+"),
+    "file": ("find", *FOLDERS, "-xdev", "-type", "f", "-exec", "sha256sum", "{}", "+"),
     "link": ("find", "/etc", "-xdev", "-type", "l", "-printf", "%l  %p\n"),
+    "state": ("find", "/var/lib", "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\n"),
     "unit": ("systemctl", "list-unit-files", "--no-legend", "--plain", "--no-pager"),
     "user": ("cat", "/etc/passwd"),
     "port": ("ss", "-Hltn"),
@@ -67,6 +70,8 @@ def _pair(kind: str, line: str) -> tuple[str, str]:
     if kind == "user":
         name, _, value = line.partition(":")
         return name, value
+    if kind == "state":
+        return line, ""
     if kind == "port":
         return line.split()[3], ""
     name, _, value = line.partition(" ")

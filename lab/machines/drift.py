@@ -12,6 +12,7 @@ FOLDERS = ("/etc", "/boot", "/opt", "/usr/local", "/root")
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "package": ("dpkg-query", "-W", "-f", "${Package} ${Version}\n"),
     "file": ("find", *FOLDERS, "-xdev", "-type", "f", "-exec", "sha256sum", "{}", "+"),
+    "mode": ("find", *FOLDERS, "-xdev", "-printf", "%m %U %G  %p\n"),
     "link": ("find", "/etc", "-xdev", "-type", "l", "-printf", "%l  %p\n"),
     "state": ("find", "/var/lib", "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\n"),
     "unit": ("systemctl", "list-unit-files", "--no-legend", "--plain", "--no-pager"),
@@ -64,7 +65,7 @@ def parse(kind: str, text: str) -> dict[str, str]:
 
 
 def _pair(kind: str, line: str) -> tuple[str, str]:
-    if kind in ("file", "link"):
+    if kind in ("file", "link", "mode"):
         value, _, name = line.partition("  ")
         return name, value
     if kind == "user":

@@ -16,6 +16,8 @@ from lab.provision.lent import give_back_lent
 from lab.provision.stand_in import remove_stand_ins, store_of
 from lab.provision.state import LabState, load_state
 
+LEASE_KEEPER = "lease-keeper"
+"""How the names of the processes begin that keep leases."""
 DEFAULT_URIS = ("qemu:///system",)
 
 
@@ -30,7 +32,9 @@ def tear_down(home: Home, name: str, board: Board, *, reports: Path | None = Non
     folder = home.lab(name)
     board.step(name, "removing")
     failures: list[str] = []
-    removed = _give_back(folder, failures)
+    # Who renews a lease while it is given back makes that fail.
+    removed = processes.end_all(folder, LEASE_KEEPER)
+    removed += _give_back(folder, failures)
     removed += _give_back_lent(folder, failures, reports or home.folder / "drift" / name, board)
     if failures and _lent(folder):
         # Without its servers and its keys nobody could give the machine back later.

@@ -169,6 +169,8 @@ def _give_back(folder: LabFolder, name: str, access: LentAccess, reports: Path, 
         if known is not None:
             before, keys = known
             _restore_keys(shell, folder, keys)
+            if ("mode", AUTHORIZED.rsplit("/", 1)[0]) not in before:
+                shell.check("rmdir", "--ignore-fail-on-non-empty", AUTHORIZED.rsplit("/", 1)[0])
             _report(drift(before, look(shell)), lease, drift_report(reports, name), board, name)
         lease.release()
         lease.remove_place()

@@ -123,10 +123,13 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
     machines = tuple(_machine(topology, name, machine) for name, machine in topology.machines.items())
     replicas, copies = _replicas(topology, test=False), _replicas(topology, test=True)
     networks = tuple(_network(topology, name) for name in topology.networks)
+    # What runs inside of a machine takes memory and disks of that machine, which are counted there; a lent one is none of
+    # ours.
     outside = {name for name, host in topology.hosts.items() if not isinstance(host, NestedHost)}
-    # What runs inside of a machine takes memory and disks of that machine, which are counted there.
-    # A lent machine is none of ours: it is on no host.
-    counted = [[each for each in some if each.host in outside] for some in (machines, replicas, copies)]
+    bare = set(topology.physical)
+    counted = [
+        [each for each in some if each.host in outside or each.name in bare] for some in (machines, replicas, copies)
+    ]
     memory = sum(machine.memory_bytes for machine in (*counted[0], *max(counted[1:], key=_memory)))
     disk = sum(machine.disk_bytes for some in counted for machine in some)
     return Plan(

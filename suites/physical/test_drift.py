@@ -11,8 +11,9 @@ from lab.stacks.protocol import Stack
 from reports.evidence import EvidenceRecorder
 
 pytestmark = pytest.mark.needs_bmc
-OWN = ("recovery", "/boot/initrd.img-")
-"""Everything that the reference stack puts on a machine carries it in its name; capture begins in the initramfs."""
+OWN = ("recovery", "/boot/initrd.img-", "/etc/initramfs")
+"""Everything that the reference stack puts on a machine carries it in its name; capture begins in the initramfs, and a
+hook puts it into a new one."""
 
 
 @pytest.fixture(scope="session")

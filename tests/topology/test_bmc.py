@@ -81,7 +81,10 @@ def test_an_emulated_bmc_is_named_as_a_stand_in_and_runs_here() -> None:
     assert topology.physical == ("app1",)
     named = [item for item in topology.every_stand_in if item.stands_in_for == "physical server with a BMC"]
     assert [item.machines for item in named] == [("app1",)]
-    assert make_plan(topology, FACTS).lacks == ()
+    plan = make_plan(topology, FACTS)
+    assert plan.lacks == ()
+    replicas = sum(machine.memory_bytes for machine in plan.replicas)
+    assert plan.memory_bytes == sum(machine.memory for machine in topology.machines.values()) + replicas
     assert not [item for item in load_topology(TOPOLOGIES / "embedded.yaml").every_stand_in if "BMC" in item.what]
 
 

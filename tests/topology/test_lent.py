@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
+from test_hosts import FACTS, TOPOLOGIES
 
 from lab.errors import BadInput
 from lab.saved.inputs import why_not
 from lab.stacks.reference.components import fabric_config
 from lab.stacks.reference.operate import push_install
 from lab.topology.load import load_topology
-
-TOPOLOGIES = Path(__file__).parents[2] / "topologies"
+from lab.topology.plan import make_plan
 
 
 def written(tmp_path: Path, change: Any) -> Path:
@@ -69,4 +69,9 @@ def test_a_lent_machine_is_no_business_of_a_fabric_and_is_not_saved() -> None:
     config = fabric_config(topology, "primary", 1, "", {})
     assert (config["attach_targets"], config["power_targets"]) == ([], [])
     assert "given back" in (why_not(topology) or "")
+    plan = make_plan(topology, FACTS)
+    assert plan.lacks == ()
+    assert plan.machines[0].host == "lent, at 127.0.0.1:2222"
+    counted = {machine.name: machine.memory_bytes for machine in (*plan.machines, *plan.replicas)}
+    assert plan.memory_bytes == counted["all1"] + counted["app1-replica"]
     assert push_install(topology, "app1")["address"] == "10.10.0.11"

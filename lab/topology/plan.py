@@ -123,8 +123,8 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
     machines = tuple(_machine(topology, name, machine) for name, machine in topology.machines.items())
     replicas, copies = _replicas(topology, test=False), _replicas(topology, test=True)
     networks = tuple(_network(topology, name) for name in topology.networks)
-    # What runs inside of a machine takes memory and disks of that machine, which are counted there; a lent one is none of
-    # ours.
+    # What runs inside of a machine takes memory and disks of that machine, which are counted there; a lent one is none
+    # of ours.
     outside = {name for name, host in topology.hosts.items() if not isinstance(host, NestedHost)}
     bare = set(topology.physical)
     counted = [

@@ -1,8 +1,13 @@
-"""Taking a lent machine: over a real login, refused before anything is changed on it; and the drift that is reported.
+"""Taking a lent machine: refused before anything is changed on it; and the drift that is reported.
+
+Commands run in a real shell on this machine; the refusal of a host key is over a real login.
 
 The whole way, with a stack on the machine, is ``topologies/lent.yaml`` (decision 0016).
 """
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +18,7 @@ from sshd_server import Server
 from lab.errors import LabError
 from lab.images.identity import new_ssh_key
 from lab.machines.lease_file import Leased, LeaseFile, LeaseLost
-from lab.machines.ssh import SshTransport, WrongHostKey
+from lab.machines.ssh import ConnectionLost, Result, WrongHostKey
 from lab.provision import lent
 from lab.provision.home import LabFolder
 from lab.provision.lease_keeper import renew_all_lent
@@ -30,6 +35,35 @@ class Told:
 
     def step(self, subject: str, step: str) -> None:
         self.steps.append(f"{subject}: {step}")
+
+
+class LocalShell:
+    """What is needed of a login, without one."""
+
+    def run(self, *argv: str, stdin: str | None = None, seconds: float = 60.0) -> Result:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=seconds)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def check(self, *argv: str, stdin: str | None = None, seconds: float = 60.0) -> str:
+        done = self.run(*argv, stdin=stdin, seconds=seconds)
+        assert done.ok, done.stderr
+        return done.stdout
+
+    def put(self, content: bytes, path: str, *, mode: int = 0o644) -> None:
+        Path(path).write_bytes(content)
+        Path(path).chmod(mode)
+
+
+@contextmanager
+def local(_name: str, _access: LentAccess) -> Iterator[LocalShell]:
+    yield LocalShell()
+
+
+@pytest.fixture
+def at_hand(monkeypatch: pytest.MonkeyPatch) -> LocalShell:
+    """The lent machine is reached without a login: a command over one takes long on a busy machine."""
+    monkeypatch.setattr(lent, "_logged_in", local)
+    return LocalShell()
 
 
 @pytest.fixture
@@ -79,15 +113,15 @@ def test_another_host_key_is_refused(server: Server, folder: LabFolder, tmp_path
 
 @pytest.mark.parametrize(("broken", "message"), [("", "works with this machine"), ("no disk", "left this .* broken")])
 def test_a_foreign_lease_and_a_broken_machine_are_refused(
-    *, server: Server, machine: SshTransport, folder: LabFolder, tmp_path: Path, places: Path, broken: str, message: str
+    *, at_hand: LocalShell, folder: LabFolder, tmp_path: Path, places: Path, broken: str, message: str
 ) -> None:
-    other = LeaseFile(machine, lent.LEASE)
+    other = LeaseFile(at_hand, lent.LEASE)
     other.acquire("another", 600)
     if broken:
         other.mark_broken(broken)
     before = (places / "lease.json").read_bytes()
     with pytest.raises(Leased, match=message):
-        lent.take_lent(topology(server, tmp_path), folder, first_state(), Told())
+        lent.take_lent(load_topology(LENT), folder, first_state(), Told())
     assert (places / "lease.json").read_bytes() == before
     assert not (places / "ssh").exists(), "nobody of us was let in"
     state = load_state(folder)
@@ -106,14 +140,14 @@ def quick_look(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
 
 @pytest.mark.parametrize("before", [None, "", "ssh-rsa AAAA owner", "ssh-rsa AAAA owner\n"])
 def test_a_machine_is_given_back_as_it_was(
-    *, server: Server, folder: LabFolder, tmp_path: Path, places: Path, quick_look: object, before: str | None
+    *, at_hand: LocalShell, folder: LabFolder, tmp_path: Path, places: Path, quick_look: object, before: str | None
 ) -> None:
     keys = places / "ssh" / "authorized_keys"
     if before is not None:
         keys.parent.mkdir(parents=True)
         keys.write_text(before)
         keys.chmod(0o640)
-    state = lent.take_lent(topology(server, tmp_path), folder, first_state(), Told())
+    state = lent.take_lent(load_topology(LENT), folder, first_state(), Told())
     assert {"ssh-ed25519 AAAAlogin lab", "ssh-ed25519 AAAApush lab"} <= set(keys.read_text().splitlines())
     assert (before or "").strip() in keys.read_text().splitlines()
     told = Told()
@@ -127,9 +161,9 @@ def test_a_machine_is_given_back_as_it_was(
 
 
 def test_keys_that_somebody_adds_meanwhile_stay(
-    server: Server, folder: LabFolder, tmp_path: Path, places: Path, quick_look: object
+    at_hand: LocalShell, folder: LabFolder, tmp_path: Path, places: Path, quick_look: object
 ) -> None:
-    state = lent.take_lent(topology(server, tmp_path), folder, first_state(), Told())
+    state = lent.take_lent(load_topology(LENT), folder, first_state(), Told())
     keys = places / "ssh" / "authorized_keys"
     keys.write_text(keys.read_text() + "ssh-rsa BBBB colleague\n")
     lent.give_back_lent(folder, state, tmp_path / "reports", Told())
@@ -137,30 +171,41 @@ def test_keys_that_somebody_adds_meanwhile_stay(
 
 
 def test_what_is_not_as_it_was_is_reported_and_the_machine_marked(
-    server: Server, machine: SshTransport, folder: LabFolder, tmp_path: Path, quick_look: dict[tuple[str, str], str]
+    at_hand: LocalShell, folder: LabFolder, tmp_path: Path, quick_look: dict[tuple[str, str], str]
 ) -> None:
-    state = lent.take_lent(topology(server, tmp_path), folder, first_state(), Told())
+    state = lent.take_lent(load_topology(LENT), folder, first_state(), Told())
     quick_look["file", "/etc/hosts"] = "bb"
     lent.give_back_lent(folder, state, tmp_path / "reports", Told())
     assert lent.drift_report(tmp_path / "reports", "app1").read_text() == "file /etc/hosts: changed\n"
     with pytest.raises(Leased, match="one left this machine broken: 1 things are not as they were found: file /etc/h"):
-        LeaseFile(machine, lent.LEASE).acquire("next", 60)
+        LeaseFile(at_hand, lent.LEASE).acquire("next", 60)
 
 
-def test_a_machine_that_does_not_answer_keeps_the_lab(
-    server: Server, folder: LabFolder, tmp_path: Path, quick_look: object
+def test_a_machine_that_does_not_answer_keeps_its_lab(
+    at_hand: LocalShell, folder: LabFolder, tmp_path: Path, quick_look: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = lent.take_lent(topology(server, tmp_path), folder, first_state(), Told())
-    gone = state.lent["app1"].model_copy(update={"key": tmp_path / "missing"})
-    with pytest.raises(LabError, match=r"app1: machine app1 is lent, and its key .*missing is not there"):
-        lent.give_back_lent(folder, state.model_copy(update={"lent": {"app1": gone}}), tmp_path / "reports", Told())
+    state = lent.take_lent(load_topology(LENT), folder, first_state(), Told())
+
+    def gone(_shell: LocalShell) -> None:
+        raise ConnectionLost("app1 is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lent, "_take_off", gone)
+        with pytest.raises(LabError, match="app1: app1 is gone"):
+            lent.give_back_lent(folder, state, tmp_path / "reports", Told())
     assert lent.give_back_lent(folder, state, tmp_path / "reports", Told()) == ["lease on app1"]
 
 
+def test_an_owners_key_that_is_gone_is_said(folder: LabFolder, tmp_path: Path) -> None:
+    access = LentAccess(ssh_host="127.0.0.1", ssh_port=1, key=tmp_path / "missing", host_key="ssh-rsa AAAA", lease="aa")
+    with pytest.raises(LabError, match=r"machine app1 is lent, and its key .*missing is not there"):
+        lent.renew_lent("app1", access)
+
+
 def test_its_lease_is_kept_as_long_as_it_is_ours(
-    server: Server, machine: SshTransport, folder: LabFolder, tmp_path: Path, quick_look: object
+    at_hand: LocalShell, folder: LabFolder, tmp_path: Path, quick_look: object
 ) -> None:
-    state = lent.take_lent(topology(server, tmp_path), folder, first_state(), Told())
+    state = lent.take_lent(load_topology(LENT), folder, first_state(), Told())
     assert renew_all_lent(state.lent) == state.lent
     other: dict[str, LentAccess] = {"app1": state.lent["app1"].model_copy(update={"lease": "ffff"})}
     assert renew_all_lent(other) == {}

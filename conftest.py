@@ -6,6 +6,7 @@ pytest_plugins = [
     "fixtures.selection",
     "fixtures.labs",
     "fixtures.stacks",
+    "fixtures.outages",
     "fixtures.workloads",
     "fixtures.databases",
     "fixtures.groups",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NS = 10**9
@@ -15,6 +15,31 @@ class Published:
 
     cut_ns: int
     usable_ns: int
+
+
+@dataclass(frozen=True)
+class Outage:
+    """From when until when (ns) somebody else than the stack kept it from replicating, and how."""
+
+    what: str
+    begin_ns: int
+    end_ns: int
+
+
+def undisturbed(
+    samples: Iterable[tuple[float, float]], began_ns: int, outages: Sequence[Outage]
+) -> list[tuple[float, float]]:
+    """Return the samples, counted from ``began_ns``, for whose age no outage is to blame.
+
+    Blamed is one that was going on, or had been, since the cut of the point that was the newest.
+    """
+
+    def blamed(moment_ns: float, cut_ns: float) -> bool:
+        return any(outage.begin_ns < moment_ns and cut_ns < outage.end_ns for outage in outages)
+
+    return [
+        (second, age) for second, age in samples if not blamed(began_ns + second * NS, began_ns + (second - age) * NS)
+    ]
 
 
 def age_over_time(points: Iterable[Published], until_ns: int) -> list[tuple[float, float]]:

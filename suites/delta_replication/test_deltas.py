@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.outages import Outages
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.stacks.protocol import Stack
@@ -59,25 +60,26 @@ def test_a_quiet_data_disk_is_equal_to_its_replica(
 @pytest.mark.needs_agent
 @pytest.mark.requirement("V2A-PS-CACHE", "V2A-HRL", "V2S-PS-OPT", "LAB-RECOVERY")
 def test_an_absent_process_server_costs_no_change(
-    stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
+    stack: Stack, primary_role: Protected, workloads: dict[str, Workload], outages: Outages
 ) -> None:
     workload, ssh = workloads[primary_role.name], primary_role.process_server.ssh
     stream = stack.machine(primary_role.name).attributes["stream"]
     began = workload.wait_beyond(0)
-    ssh.check("systemctl", "stop", SERVICE)
-    try:
-        wait_until(
-            lambda: waiting_changes(primary_role, stream),
-            Deadline.after(CATCH_UP_SECONDS),
-            "changes in .hrl files while nobody takes them",
-        )
-        wait_until(
-            lambda: workload.wait_beyond(0).acknowledged_ns - began.acknowledged_ns > OUTAGE_SECONDS * 1e9,
-            Deadline.after(CATCH_UP_SECONDS),
-            f"{OUTAGE_SECONDS} s of writes without a process server",
-        )
-    finally:
-        ssh.check("systemctl", "start", SERVICE)
+    with outages.during("the process server stopped"):
+        ssh.check("systemctl", "stop", SERVICE)
+        try:
+            wait_until(
+                lambda: waiting_changes(primary_role, stream),
+                Deadline.after(CATCH_UP_SECONDS),
+                "changes in .hrl files while nobody takes them",
+            )
+            wait_until(
+                lambda: workload.wait_beyond(0).acknowledged_ns - began.acknowledged_ns > OUTAGE_SECONDS * 1e9,
+                Deadline.after(CATCH_UP_SECONDS),
+                f"{OUTAGE_SECONDS} s of writes without a process server",
+            )
+        finally:
+            ssh.check("systemctl", "start", SERVICE)
     last = workload.wait_beyond(0)
     stack.wait_recovery_point(primary_role.name, last.acknowledged_ns, Deadline.after(CATCH_UP_SECONDS))
     status = stack.machine(primary_role.name)

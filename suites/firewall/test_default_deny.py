@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.equality import point_now
 from fixtures.flows import HTTPS, Guard
+from fixtures.outages import Outages
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.networks.firewall import Denied, render
@@ -65,13 +66,16 @@ def test_without_the_data_port_no_point_comes_and_afterwards_nothing_is_lost(
     protected: list[Protected],
     workloads: dict[str, Workload],
     guard: Guard,
+    *,
+    outages: Outages,
     evidence: EvidenceRecorder,
 ) -> None:
     role, allowed = protected[0], guard.flows
     port = allowed.policy.process_server_port
     shut = set(allowed.data())
     wait_healthy(stack, role)
-    with guard.only(flow for flow in allowed.all() if flow not in shut):
+    allowed_now = [flow for flow in allowed.all() if flow not in shut]
+    with outages.during("the data port shut"), guard.only(allowed_now):
         status = wait_until_told(stack, role)
         dropped = guard.tried_by(Role.PROTECTED)
         while_shut = workloads[role.name].wait_beyond(workloads[role.name].newest().sequence)

@@ -37,7 +37,6 @@ def failed_over(group: GroupUnderTest, stack: Stack, workloads: dict[str, Worklo
         role.machine.power_off()
     for role in group.roles:
         workloads[role.name].stop()
-    shared = {point.id: dict(point.members) for point in stack.groups.get(group.name).shared_points}
     requested = time.monotonic()
     deadline = Deadline.after(FAILOVER_SECONDS)
     for job in stack.groups.start(group.name, Operation.FAILOVER).values():
@@ -45,6 +44,8 @@ def failed_over(group: GroupUnderTest, stack: Stack, workloads: dict[str, Worklo
     all_ready([role.replica for role in group.roles], deadline)
     rto = time.monotonic() - requested
     points = {role.name: stack.machine(role.name).attributes["recovery_point"] for role in group.roles}
+    # Not before: what the process server still had becomes shared points while the failover begins.
+    shared = {point.id: dict(point.members) for point in stack.groups.get(group.name).shared_points}
     return FailedOver(rto, points, shared)
 
 

@@ -1,6 +1,6 @@
-"""What makes a resynchronisation necessary is noticed by itself, named, and mended: lost power, a disk that has grown.
+"""What makes a resynchronisation necessary is noticed by itself, named, and mended: power, a full log, a larger disk.
 
-Ten to fifteen minutes without acceleration: two resynchronisations of all disks, one test failover, and a process
+Twelve to eighteen minutes without acceleration: three resynchronisations of all disks, one test failover, and a process
 server that loses its power, after which nothing has to be mended. It begins with a protected machine (after
 suites/failback) and leaves it protected; its data disk is larger afterwards.
 """
@@ -17,6 +17,7 @@ from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.provision.blueprint import disk_id
 from lab.stacks.protocol import Event, MachineState, Operation, RecoveryPoint, Stack
+from lab.topology.model import Purpose
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
@@ -28,6 +29,9 @@ FAILOVER_SECONDS = 900.0
 MIB = 1 << 20
 GROWTH = 16 * MIB
 MASTER_TARGET = "recovery-master-target"
+AGENT = "recovery-mobility"
+FILLING = 32
+"""MiB of the file that is written over and over to fill a change log."""
 CACHE = "/var/lib/recovery/process-server"
 
 
@@ -138,6 +142,39 @@ def test_a_process_server_without_power_keeps_what_it_has_acknowledged(
     assert_equal(stack, role, evidence, "digests-after-the-process-server-lost-power.txt")
     assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
     assert not happenings.until_now("resynchronisation-required"), "what was acknowledged had to be sent again"
+
+
+@pytest.mark.needs_agent
+@pytest.mark.requirement("LAB-RESYNC", "LAB-RECOVERY")
+def test_a_change_log_that_ran_full_is_noticed_and_mended(
+    stack: Stack, role: Protected, evidence: EvidenceRecorder
+) -> None:
+    stream = stack.machine(role.name).attributes["stream"]
+    before = point_now(stack, role)
+    happenings = Happenings(stack, role.name)
+    role.machine.ssh.check("systemctl", "stop", AGENT)
+    try:
+        fill_change_log(role)
+    finally:
+        role.machine.ssh.check("systemctl", "start", AGENT)
+    required = happenings.wait("resynchronisation-required", NOTICE_SECONDS)
+    evidence.attach("required.txt", f"{dict(required)}\n")
+    assert required["cause"] == "log-overflow"
+    mended(stack, role, happenings)
+    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
+    assert before.id in {point.id for point in stack.recovery_points(role.name)}, "a point from before is gone"
+    assert_equal(stack, role, evidence, "digests-after-a-full-log.txt")
+
+
+def fill_change_log(role: Protected) -> None:
+    """Write more than the whole disk for changes holds, while nobody reads it out."""
+    [log] = [disk for disk in role.lab.topology.machines[role.name].disks if disk.purpose is Purpose.CHANGE_LOG]
+    file = f"{mount_of(role.data_disk)}/written-over-and-over"
+    for _ in range(log.size // (FILLING * MIB) + 1):
+        role.machine.ssh.check(
+            "dd", "if=/dev/urandom", f"of={file}", "bs=1M", f"count={FILLING}", "oflag=direct", "conv=notrunc"
+        )
+    role.machine.ssh.check("rm", file)
 
 
 def new_file(role: Protected) -> None:

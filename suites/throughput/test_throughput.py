@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from fixtures.outages import Outages
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.measure.disks import device_by_serial
-from lab.measure.rpo import Published, age_over_time
+from lab.measure.rpo import Published, age_over_time, undisturbed
 from lab.measure.throughput import network_rate, parse_stages, read_rate, reduction, write_rate
 from lab.oracle.group import BLOCK
 from lab.stacks.protocol import Stack
@@ -80,16 +81,20 @@ def test_reduction(
 
 @pytest.mark.requirement("LAB-RPO")
 def test_the_age_of_the_newest_point_over_time(
-    stack: Stack, primary_role: Protected, topology: Topology, record_measurement: Record
+    stack: Stack, primary_role: Protected, topology: Topology, outages: Outages, record_measurement: Record
 ) -> None:
     stream = stack.machine(primary_role.name).attributes["stream"]
     events = [event for event in stack.events(0) if event.stream == stream and event.kind == "recovery-point"]
     points = [Published(int(event.data["cut"]["end_ns"]), event.time_ns) for event in events]
     ages = age_over_time(points, max(point.usable_ns for point in points))
     assert ages, "one recovery point is no curve"
-    values = sorted(age for _, age in ages)
+    quiet = undisturbed(ages, min(point.usable_ns for point in points), outages.all)
+    assert quiet, f"nothing but {', '.join(outage.what for outage in outages.all)}"
+    values = sorted(age for _, age in quiet)
     policy = topology.stack.policies[topology.stack.protect[primary_role.name].policy]
     within = sum(age <= policy.rpo_threshold for age in values) / len(values)
     context = f"{primary_role.name}, 95th percentile; {100 * within:.0f} % of the time within the policy"
+    if len(quiet) < len(ages):
+        context += f"; without the times of: {', '.join(sorted({outage.what for outage in outages.all}))}"
     p95 = values[int(0.95 * (len(values) - 1))]
     record_measurement("rpo-over-time", p95, "s", n=len(values), context=context, samples=ages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.defects.model import Defect, Edit, Part
 
 _MEMBER = "mobility.group.member"
-_READY = """            self.channel.hear("hold", Deadline.after(PREPARE_S))
+_READY = """            self.channel.hear("hold", Deadline.after(prepare_seconds(application=self.application)))
         except ChannelBroken as error:
             raise Abandoned(str(error)) from error
 """

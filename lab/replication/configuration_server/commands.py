@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 import uuid
 from collections.abc import Collection
@@ -25,6 +26,7 @@ class CommandQueue:
         self._polls: dict[str, int] = {}
         self._results: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._taken: dict[str, asyncio.Event] = {}
+        self._heard: dict[str, float] = {}
         self._closed = False
 
     async def call(
@@ -33,8 +35,8 @@ class CommandQueue:
         """Have a component execute a command and return the value of its result.
 
         Raises:
-            ComponentUnreachable: it did not take the command in ``delivery`` seconds, or did not answer in
-                ``deadline`` seconds after that; the command is withdrawn.
+            ComponentUnreachable: it did not take the command, and nothing else was heard of it, for ``delivery``
+                seconds, or it did not answer in ``deadline`` seconds after it took it; the command is withdrawn.
             JobError: it answered with an error, whose type and message these are.
         """
         command = self._enqueue(component, name, arguments)
@@ -64,6 +66,7 @@ class CommandQueue:
         A newer call for the same component ends this one: the older connection is likely dead.
         """
         turn = self._polls[component] = self._polls.get(component, 0) + 1
+        self._heard[component] = time.monotonic()
         signal = self._signal(component)
         signal.notify()
         end = time.monotonic() + wait
@@ -86,6 +89,7 @@ class CommandQueue:
         row = self._database.row("SELECT state FROM commands WHERE id = ? AND component = ?", command, component)
         if row is None:
             raise Unknown(f"{component} has no command {command}")
+        self._heard[component] = time.monotonic()
         if row["state"] != "done":
             self._close(command, json.dumps(result))
         waiting = self._results.get(command)
@@ -141,12 +145,17 @@ class CommandQueue:
         return {"id": row["id"], "name": row["name"], "arguments": json.loads(row["arguments"])}
 
     async def _delivered(self, command: str, component: str, name: str, delivery: float) -> None:
-        try:
-            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
-            async with asyncio.timeout(delivery):
-                await self._taken[command].wait()
-        except TimeoutError as error:
-            raise ComponentUnreachable(f"{component} did not take {name} within {delivery:.0f} s") from error
+        """Wait as long as the component works off what stands before this command, as in a plan of many machines."""
+        left = delivery
+        while left > 0:
+            try:
+                # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
+                async with asyncio.timeout(left):
+                    await self._taken[command].wait()
+                    return
+            except TimeoutError:
+                left = self._heard.get(component, -math.inf) + delivery - time.monotonic()
+        raise ComponentUnreachable(f"{component} did not take {name}, nor was heard of, for {delivery:.0f} s")
 
     def _withdraw(self, command: str) -> None:
         del self._results[command], self._taken[command]

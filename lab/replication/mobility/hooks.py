@@ -18,7 +18,7 @@ from lab.replication.common.control import CommandFailed
 log = logging.getLogger(__name__)
 
 FOLDER = Path("/etc/recovery/fsfreeze-hook.d")
-HOOK_S = 30.0
+HOOK_S = 45.0
 
 
 def hooks_in(folder: Path) -> list[Path]:

@@ -173,6 +173,8 @@ class MortalWorld(World):
         }
         for key in ("identity_dir", "ca_dir", "issued_dir", "database", "passphrase_file"):
             value[key] = str(getattr(config, key))
+        if config.vault is not None:
+            value |= {"vault": config.vault.to_json(), "vault_addresses": list(config.vault_addresses)}
         path.write_text(json.dumps(value))
         return path
 

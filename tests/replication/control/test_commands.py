@@ -63,6 +63,16 @@ async def test_a_silent_component_ends_in_an_error_and_an_empty_queue(queue, tak
     assert await queue.next("mobility-app1", 0) is None
 
 
+async def test_a_command_waits_its_turn_at_a_component_that_works_off_others(queue):
+    tasks = [call(queue, delivery=0.3) for _ in range(4)]
+    await asyncio.sleep(0)
+    for _ in tasks:
+        command = await queue.next("mobility-app1", 5)
+        await asyncio.sleep(0.15)  # the work; the last command is taken long after its 0.3 s
+        queue.finish("mobility-app1", command["id"], {"ok": True})
+    assert await asyncio.gather(*tasks) == [{}] * 4
+
+
 async def test_a_newer_poll_ends_the_older_one(queue):
     older = asyncio.create_task(queue.next("mobility-app1", 30))
     await asyncio.sleep(0)

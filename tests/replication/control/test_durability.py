@@ -6,150 +6,38 @@ the same operation, asked for again, gets to its end. Afterwards no machine or d
 
 from __future__ import annotations
 
-import functools
-import gc
-import signal
 import sqlite3
-from contextlib import closing
 
 import pytest
-from control_stand_ins import MIB, soon
+from control_stand_ins import MIB, SETTINGS, soon
+from killing import LEAKS, dead, killed_at_every_commit, mortal, operation, rows
 from mortal_server import MortalWorld
 from test_groups import GROUP, MEMBERS
 from test_move_target import prepare as prepare_second_target
 
 from lab.hypervisors.model import DiskId
-from lab.replication.common import control
-from lab.replication.common.backoff import Backoff
 from lab.replication.common.control import ControlUnavailable
-from lab.replication.configuration_server.states import State, allowed_operations
+from lab.replication.configuration_server.states import State
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import JobState, MachineState, StackError
-from lab.waiting import Deadline, wait_until
+from lab.stacks.protocol import MachineState, StackError
+from lab.waiting import Deadline
 
-# CPython leaks the socket when a peer dies between connect and handshake; here peers die all the time.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-MOST_COMMITS = 120
-ON_THE_WAY = {
-    State.ENABLING,
-    State.FAILING_OVER,
-    State.CHANGING_RECOVERY_POINT,
-    State.FAILING_BACK,
-    State.DISABLING,
-}
+pytestmark = LEAKS
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(control, "Backoff", functools.partial(Backoff, first=0.02, longest=0.1))
     world = MortalWorld(tmp_path)
-    awake(world)
-    world.protected()
-    yield world
-    world.close()
-    gc.collect()  # so that what was leaked is found here, and not in somebody else's test
-
-
-def awake(world) -> bool:
-    """Wait until the server answers; return whether it does, because it may have died before."""
-
-    def probe():
-        if world.server.ending is not None:
-            return "dead"
-        try:
-            world.stack.machines()
-        except StackError:
-            return None
-        return "alive"
-
-    return wait_until(probe, Deadline.after(20), "answer", every=0.02) == "alive"
-
-
-def rows(world, query: str) -> list[sqlite3.Row]:
-    with closing(sqlite3.connect(world.config.database)) as connection:
-        connection.row_factory = sqlite3.Row
-        return connection.execute(query).fetchall()
-
-
-def assert_legal(world) -> None:
-    """Whatever was interrupted says so, and everything has a way on."""
-    assert [row[0] for row in rows(world, "PRAGMA integrity_check")] == ["ok"]
-    assert not rows(world, "PRAGMA foreign_key_check")
-    # What the server starts by itself may be running again already.
-    assert not rows(world, "SELECT id FROM jobs WHERE state = 'running' AND operation <> 'grow-disks'")
-    steps = "SELECT operation FROM steps JOIN jobs ON jobs.id = job WHERE steps.state = 'running'"
-    assert {row["operation"] for row in rows(world, steps)} <= {"grow-disks"}
-    assert not rows(world, "SELECT id FROM plan_runs WHERE state = 'running'")
-    assert not rows(world, "SELECT run FROM plan_steps WHERE state = 'running'")
-    for row in rows(world, "SELECT * FROM machines"):
-        state, test_machine = State(row["state"]), '"test_machine"' in row["attributes"]
-        assert state not in ON_THE_WAY
-        assert allowed_operations(state, test_machine=test_machine) or state is State.REPROTECTING
-        # Each machine's own newest job: members of a group each have one.
-        jobs = rows(world, "SELECT machine, state, failed_state FROM jobs ORDER BY id DESC")
-        failed = next((job for job in jobs if job["machine"] == row["name"]), None)
-        if failed is not None and failed["state"] == "interrupted" and not rows(world, "SELECT id FROM plan_runs"):
-            assert state == failed["failed_state"]
-
-
-def dead(world) -> bool:
-    return world.server.ending is not None
-
-
-def killed_at_every_commit(world, attempt) -> int:
-    """Kill the server after its first, second, third ... commit until ``attempt`` gets to its end; return the kills.
-
-    ``attempt`` asks for what is to be done, if it was not done already, and returns whether it has come to its end.
-    """
-    for lives in range(1, MOST_COMMITS):
-        world.restart_server(lives)
-        if not awake(world):
-            # It died while it was still cleaning up after the last death: the next one has to manage.
-            world.restart_server()
-            assert awake(world)
-            assert_legal(world)
-            continue
-        assert_legal(world)
-        try:
-            if attempt():
-                break
-        except StackError:
-            pass
-        wait_until(lambda: dead(world), Deadline.after(20), f"death after commit {lives}", every=0.02)
-        assert world.server.ending == (-signal.SIGKILL, lives)
-    else:
-        pytest.fail(f"not done after {MOST_COMMITS} attempts")
-    world.restart_server()
-    assert awake(world)
-    assert_legal(world)
-    return lives - 1
-
-
-def operation(world, name: str, reached: set[State], **arguments):
-    """Return an attempt at an operation of app1; jobs that were interrupted are started again."""
-
-    def done() -> bool:
-        status = world.stack.machine("app1")
-        last = rows(world, "SELECT * FROM jobs ORDER BY id DESC LIMIT 1")[0]
-        return status.state in reached and (last["operation"], last["state"]) == (name, "succeeded")
-
-    def attempt() -> bool:
-        if not done():
-            if name == "test-failover" and world.stack.machine("app1").test_machine:
-                world.do("cleanup-test-failover")  # what an interrupted test has left is removed before the next
-            job = world.stack.start("app1", name, arguments)
-            world.stack.wait_status("app1", lambda s: s.job is None or dead(world), "end", soon())
-            assert world.stack.job(job).state is JobState.SUCCEEDED, world.stack.job(job)
-        return done()
-
-    return attempt
+    with mortal(world, monkeypatch):
+        world.protected()
+        yield world
 
 
 def objects(host) -> tuple[set[str], set[str]]:
     return {machine.name for machine in host.machines()}, {disk.id.name for disk in host.disks()}
 
 
+PUSHED = {"address": "10.10.0.11", "user": "installer"}
 CASES = {
     # operation: what comes before, where it leads, machines and number of disks at the recovery site afterwards
     "test-failover": ((), State.PROTECTED, {"mt1", "app1-test"}, 5),
@@ -158,6 +46,7 @@ CASES = {
     "move": ((), State.PROTECTED, {"mt1"}, 2),
     "move-target": ((), State.PROTECTED, {"mt1", "mt2"}, 2),
     "disable": ((), State.UNPROTECTED, {"mt1"}, 0),
+    "push-install": (("disable",), State.UNPROTECTED, {"mt1"}, 0),
     "enable": (("disable",), State.INITIAL_REPLICATION, {"mt1"}, 2),
     "failover": ((), State.COMMIT_PENDING, {"mt1", "app1-replica"}, 5),
     "change-recovery-point": (("failover",), State.COMMIT_PENDING, {"mt1", "app1-replica"}, 5),
@@ -194,6 +83,8 @@ def test_an_operation_is_done_in_the_end_wherever_it_was_cut_off(world, name):
     }
     if name == "move-target":
         prepare_second_target(world)
+    if name == "push-install":
+        world.stack.put_machine("app1", {**SETTINGS, "push_install": PUSHED})
     new_server = world.add("process-server", "ps2")
     new_server.answers["drain"] = world.process_server.answers["drain"]
     kills = killed_at_every_commit(world, operation(world, operated, {reached}, **arguments.get(name, {})))
@@ -215,6 +106,8 @@ def test_an_operation_is_done_in_the_end_wherever_it_was_cut_off(world, name):
         assert world.process_server.last("open-stream")["master_target"]["name"] == "mt2"
         assert world.master_target.names()[-1] == "close-stream"
         assert not {"moving_target_from", "left_master_target"} & set(status.attributes)
+    if name == "push-install":
+        assert PUSHED.items() <= world.process_server.last("push-install").items()
     if name == "commit":
         assert not world.stack.recovery_points("app1")
     if name in ("failback", "commit-failback"):

@@ -20,6 +20,7 @@ from lab.bench.groups import hold_ms
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.tls import client_context, server_context
 from lab.replication.mobility.capture import Cut
+from lab.replication.mobility.group import member as member_module
 from lab.replication.mobility.group.channel import Channel, ChannelBroken
 from lab.replication.mobility.group.coordinator import Coordinator
 from lab.replication.mobility.group.member import GroupServer, Meeting
@@ -172,6 +173,15 @@ def test_slow_preparation_stalls_nobody(group):
     group.wait()
     assert outcome.shared
     assert all((end - begin) / 1e9 < BOUND_S for cutter in group.cutters.values() for begin, end in cutter.holds)
+
+
+@pytest.mark.parametrize("slow", ["app1", "app2"])
+@pytest.mark.parametrize("application", [False, True])
+def test_applications_have_the_time_of_their_scripts_to_be_quiet(group, monkeypatch, slow, application):
+    monkeypatch.setattr(member_module, "PREPARE_S", 0.3)
+    group.cutters[slow].prepare_s = 0.8
+    outcome = group.start().round(application=application)
+    assert bool(outcome.shared) is application, outcome
 
 
 def test_an_absent_member_leaves_the_others_their_own_cuts(group):

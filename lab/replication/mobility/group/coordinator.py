@@ -13,7 +13,7 @@ from typing import TypeVar
 from lab.replication.common.control import CommandFailed
 from lab.replication.mobility.capture import Cut
 from lab.replication.mobility.group.channel import Channel, ChannelBroken
-from lab.replication.mobility.group.member import AGREE_S, PREPARE_S, Cutter
+from lab.replication.mobility.group.member import AGREE_S, Cutter, prepare_seconds
 from lab.replication.mobility.group.order import GroupOrder, Member
 from lab.replication.mobility.group.round import Outcome, Part, conclude
 from lab.waiting import Deadline
@@ -47,7 +47,7 @@ class CoordinatorMeeting:
 
     def ready(self) -> None:
         """Wait for the members' logs, then have all hold."""
-        deadline = Deadline.after(PREPARE_S)
+        deadline = Deadline.after(prepare_seconds(application=self.application))
         self._each(lambda channel: channel.hear("ready", deadline))
         self._deadline = Deadline.after(self.order.stall_bound_s)
         self._each(lambda channel: channel.say("hold"))

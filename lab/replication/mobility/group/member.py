@@ -15,6 +15,7 @@ from lab.replication.common.tls import UnknownPeer
 from lab.replication.mobility.capture import Cut
 from lab.replication.mobility.group.channel import Channel, ChannelBroken
 from lab.replication.mobility.group.order import GroupOrder
+from lab.replication.mobility.hooks import HOOK_S
 from lab.replication.mobility.rendezvous import Abandoned, Rendezvous
 from lab.waiting import Deadline
 
@@ -26,6 +27,11 @@ IDLE_S = 3600.0
 HANDSHAKE_S = 10.0
 ACCEPT_S = 0.5
 JOIN_S = 5.0
+
+
+def prepare_seconds(*, application: bool) -> float:
+    """Return how long one waits for the others' logs, which come after the scripts that quiet applications."""
+    return PREPARE_S + (HOOK_S if application else 0.0)
 
 
 class Cutter(Protocol):
@@ -53,6 +59,7 @@ class MemberMeeting:
 
     channel: Channel
     bound_s: float
+    application: bool = False
     in_time: bool = False
     stall_ns: int = 0
     _deadline: Deadline = field(default_factory=lambda: Deadline.after(0), repr=False)
@@ -61,7 +68,7 @@ class MemberMeeting:
         """Wait for the word to hold. Raises Abandoned."""
         try:
             self.channel.say("ready")
-            self.channel.hear("hold", Deadline.after(PREPARE_S))
+            self.channel.hear("hold", Deadline.after(prepare_seconds(application=self.application)))
         except ChannelBroken as error:
             raise Abandoned(str(error)) from error
         # From here on writes stop one by one, so this is when the stall begins at the earliest.
@@ -165,9 +172,10 @@ class GroupServer:
 
     def _take_part(self, channel: Channel) -> None:
         message = channel.hear("prepare", Deadline.after(IDLE_S))
-        meeting = MemberMeeting(channel, self._order.stall_bound_s)
+        application = bool(message.get("application"))
+        meeting = MemberMeeting(channel, self._order.stall_bound_s, application)
         try:
-            self._cutter.shared_cut(meeting, application=bool(message.get("application")))
+            self._cutter.shared_cut(meeting, application=application)
         except (CommandFailed, Abandoned) as error:
             with suppress(ChannelBroken):
                 channel.say("refuse", why=str(error))

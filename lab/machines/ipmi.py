@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 from lab.errors import BadInput
 from lab.hypervisors.model import PowerState
-from lab.machines.power import BmcError, OutcomeUnknown, wait_for
-from lab.waiting import Deadline
+from lab.machines.power import BmcError, OutcomeUnknown
+from lab.waiting import Deadline, wait_until
 
 PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105 - the variable that ipmitool -E reads
 CALL_SECONDS = 30.0
+SILENT = re.compile(r"(?i)timeout|Unable to set Chassis Power Control")
+"""What ipmitool says when no answer came; a refusal is "Set Chassis Power Control to Up/On failed: why"."""
 MOST_PASSWORD = 20
 """Bytes of a password in IPMI 2.0."""
 WORDS = 300
@@ -78,13 +80,13 @@ class IpmiPower:
         """Switch on and wait. Raises BmcError, DeadlineExceeded."""
         if self.state() is not PowerState.ON:
             self._change("on")
-            wait_for(self, PowerState.ON, deadline)
+            self._wait_for(PowerState.ON, deadline)
 
     def power_off(self, deadline: Deadline) -> None:
         """Cut the power and wait. Raises BmcError, DeadlineExceeded."""
         if self.state() is not PowerState.OFF:
             self._change("off")
-            wait_for(self, PowerState.OFF, deadline)
+            self._wait_for(PowerState.OFF, deadline)
 
     def press_button(self) -> None:
         """Ask for a shutdown (ACPI). Raises BmcError."""
@@ -97,7 +99,20 @@ class IpmiPower:
             raise BmcError(f"{self._target.host} is off: it cannot be reset")
         if not self._change("reset"):
             raise OutcomeUnknown(f"{self._target.host}: the BMC did not answer a reset; whether it was made is unknown")
-        wait_for(self, PowerState.ON, deadline)
+        self._wait_for(PowerState.ON, deadline)
+
+    def _wait_for(self, wanted: PowerState, deadline: Deadline) -> None:
+        """Look until the state is ``wanted``. A BMC that has just let us in and is silent now is busy with the change."""
+        seen = [""]
+
+        def there() -> bool:
+            try:
+                seen[0] = f"the BMC still says '{self.state()}'"
+            except BmcError as error:
+                seen[0] = str(error)
+            return seen[0] == f"the BMC still says '{wanted}'"
+
+        wait_until(there, deadline, f"power state '{wanted}'", explain=lambda: seen[0])
 
     def _change(self, what: str) -> bool:
         """Ask for a change, once; False when no answer came. Raises BmcError when it is refused."""
@@ -119,7 +134,7 @@ class IpmiPower:
             raise _NoAnswer(f"{self._target.host}: no answer to `{' '.join(words)}`") from error
         if done.returncode:
             problem = f"{self._target.host}: `{' '.join(words)}`: {done.stderr.strip()[:WORDS]}"
-            raise (_NoAnswer if "timeout" in done.stderr.lower() else BmcError)(problem)
+            raise (_NoAnswer if SILENT.search(done.stderr) else BmcError)(problem)
         return done.stdout
 
 

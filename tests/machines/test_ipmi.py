@@ -68,3 +68,34 @@ def test_the_password_is_in_the_environment_of_ipmitool_and_not_in_its_arguments
     tool.write_text("#!/bin/sh\necho something else\n")
     with pytest.raises(BmcError, match="is not understood: something else"):
         power.state()
+
+
+TOOL = """#!/bin/sh
+case "$*" in
+*" status") [ ! -e {0}/busy ] || { rm {0}/busy; echo "Unable to establish IPMI v2 / RMCP+ session" >&2; exit 1; }
+	echo "Chassis Power is $(cat {0}/power)" ;;
+*) echo on >{0}/power; touch {0}/busy; echo "{1}" >&2; exit 1 ;;
+esac
+"""
+
+
+def stand_in(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> IpmiPower:
+    """Stand in for ipmitool: the machine goes on, the BMC is silent for one look, and the answer is ``says``."""
+    (folder / "power").write_text("off\n")
+    tool = folder / "ipmitool"
+    tool.write_text(TOOL.replace("{0}", str(folder)).replace("{1}", says))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return IpmiPower(TARGET)
+
+
+def test_a_bmc_that_is_silent_while_it_starts_the_machine_is_looked_at_again(tmp_path, monkeypatch) -> None:
+    power = stand_in(tmp_path, "Unable to set Chassis Power Control to Up/On", monkeypatch)
+    power.power_on(Deadline.after(20))
+    assert power.state() is PowerState.ON
+
+
+def test_a_change_that_is_refused_is_no_silence(tmp_path, monkeypatch) -> None:
+    power = stand_in(tmp_path, "Set Chassis Power Control to Up/On failed: Node busy", monkeypatch)
+    with pytest.raises(BmcError, match="failed: Node busy"):
+        power.power_on(Deadline.after(20))

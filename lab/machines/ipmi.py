@@ -17,7 +17,8 @@ from lab.machines.power import BmcError, OutcomeUnknown
 from lab.waiting import Deadline, wait_until
 
 PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105 - the variable that ipmitool -E reads
-CALL_SECONDS = 30.0
+ANSWER_SECONDS = 20
+CALL_SECONDS = 60.0
 SILENT = re.compile(r"(?i)timeout|Unable to set Chassis Power Control")
 """What ipmitool says when no answer came; a refusal is "Set Chassis Power Control to Up/On failed: why"."""
 MOST_PASSWORD = 20
@@ -51,8 +52,8 @@ def check(target: IpmiTarget) -> None:
 def command(target: IpmiTarget, *words: str) -> list[str]:
     """Return the arguments of ipmitool, without the password. Raises BadInput as ``check``."""
     check(target)
-    # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer.
-    line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", "5"]
+    # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer; some act before they answer.
+    line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", str(ANSWER_SECONDS)]
     return [*line, "-H", target.host, "-p", str(target.port), "-U", target.user, *words]
 
 
@@ -102,7 +103,7 @@ class IpmiPower:
         self._wait_for(PowerState.ON, deadline)
 
     def _wait_for(self, wanted: PowerState, deadline: Deadline) -> None:
-        """Look until the state is ``wanted``. A BMC that has just let us in and is silent now is busy with the change."""
+        """Look until the state is ``wanted``. A BMC that has let us in and is silent now is busy with the change."""
         seen = [""]
 
         def there() -> bool:

@@ -52,7 +52,7 @@ def check(target: IpmiTarget) -> None:
 def command(target: IpmiTarget, *words: str) -> list[str]:
     """Return the arguments of ipmitool, without the password. Raises BadInput as ``check``."""
     check(target)
-    # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer; some act before they answer.
+    # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer; some act first.
     line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", str(ANSWER_SECONDS)]
     return [*line, "-H", target.host, "-p", str(target.port), "-U", target.user, *words]
 

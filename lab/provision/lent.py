@@ -1,7 +1,7 @@
 """Machines that are there already and only lent: taken with a lease, given back as they were.
 
-What the lab itself changes on one: its lease, and the two public keys of the lab in root's ``authorized_keys``. What
-the stack changes its uninstaller takes back. Everything that an owner would notice is written down before and compared
+What the lab itself changes on one: its lease, and its two public keys in root's ``authorized_keys2``. What the
+stack changes its uninstaller takes back. Everything that an owner would notice is written down before and compared
 afterwards; a machine that is not as it was found is marked broken.
 """
 
@@ -33,7 +33,8 @@ from lab.topology.model import SwitchNetwork, Topology
 from lab.waiting import Deadline, DeadlineExceeded
 
 LEASE = PATH
-AUTHORIZED = "/root/.ssh/authorized_keys"
+AUTHORIZED = "/root/.ssh/authorized_keys2"
+"""sshd reads it too, and nothing that keeps a machine's ``authorized_keys`` as it wants them at each boot touches it."""
 FIRST_LOGIN_SECONDS = 60.0
 RESTART_SECONDS = 900.0
 UNINSTALL_SECONDS = 300.0

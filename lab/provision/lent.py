@@ -34,7 +34,7 @@ from lab.waiting import Deadline, DeadlineExceeded
 
 LEASE = PATH
 AUTHORIZED = "/root/.ssh/authorized_keys2"
-"""sshd reads it too, and nothing that keeps a machine's ``authorized_keys`` as it wants them at each boot touches it."""
+"""sshd reads it too, and what sets a machine's ``authorized_keys`` anew at each boot leaves it alone."""
 FIRST_LOGIN_SECONDS = 60.0
 RESTART_SECONDS = 900.0
 UNINSTALL_SECONDS = 300.0

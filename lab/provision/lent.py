@@ -30,7 +30,7 @@ from lab.provision.home import LabFolder
 from lab.provision.processes import spawn
 from lab.provision.state import LabState, LentAccess, save_state
 from lab.topology.model import SwitchNetwork, Topology
-from lab.waiting import Deadline, DeadlineExceeded
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 LEASE = PATH
 AUTHORIZED = "/root/.ssh/authorized_keys2"
@@ -184,8 +184,18 @@ def _take_off(shell: SshTransport) -> None:
     shell.check("sh", "-c", UNFINISHED)
     if shell.run("sh", "-c", CAPTURING).ok:
         shell.reboot(Deadline.after(RESTART_SECONDS))
+        _wait_started(shell)
     if shell.run("sh", "-c", CAPTURING).ok:
         raise LabError("it was restarted, and its writes are captured still")
+
+
+def _wait_started(shell: SshTransport) -> None:
+    """Wait until nothing is being started any more: until then systemd answers late or not at all."""
+
+    def started() -> bool:
+        return shell.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
+
+    wait_until(started, Deadline.after(RESTART_SECONDS), "end of the start of the lent machine", every=2)
 
 
 def _report(changes: tuple[Change, ...], lease: LeaseFile, file: Path, board: Board, name: str) -> None:

@@ -21,6 +21,8 @@ from lab.replication.mobility.boot.prepare import HOOK, remove
 
 UNIT = "recovery-mobility.service"
 STATE = Path("var/lib/recovery")
+REPLICA_CARDS = Path("etc/systemd/network/20-replica-*.network")
+"""What the service writes for the cards that a replica will have (``mobility/networks.py``)."""
 OURS = (Path("etc/recovery"), STATE, Path("opt/recovery"))
 """Folders that hold nothing but what the installer and the service have made; what repeats this goes last."""
 
@@ -51,6 +53,8 @@ def uninstall(root: Path, run: Callable[..., None], restore_boot: Callable[[], N
         unit.unlink()
         run("systemctl", "daemon-reload")
     restore_boot()
+    for file in (root / REPLICA_CARDS.parent).glob(REPLICA_CARDS.name):
+        file.unlink()
     _drop_if_empty(root / HOOK.relative_to("/").parent)
     spool = root / STATE / "spool"
     if os.path.ismount(spool):

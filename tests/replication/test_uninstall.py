@@ -18,6 +18,8 @@ def root(tmp_path: Path) -> Path:
         "var/lib/recovery/spool/agent/polled-in-boot",
         f"etc/systemd/system/{UNIT}",
         "etc/systemd/system/own.service",
+        "etc/systemd/network/20-replica-0.network",
+        "etc/systemd/network/20-own.network",
         "opt/own/file",
         "dev/mapper/mobility-spool",
     ):
@@ -34,7 +36,12 @@ def files(root: Path) -> set[str]:
 def test_nothing_of_it_stays_and_nothing_else_goes(root: Path) -> None:
     calls: list[tuple[str, ...]] = []
     uninstall(root, lambda *command: calls.append(command), lambda: calls.append(("boot",)))
-    assert files(root) == {"etc/systemd/system/own.service", "opt/own/file", "dev/mapper/mobility-spool"}
+    assert files(root) == {
+        "etc/systemd/system/own.service",
+        "etc/systemd/network/20-own.network",
+        "opt/own/file",
+        "dev/mapper/mobility-spool",
+    }
     assert not (root / "etc/initramfs").exists()
     assert calls == [
         ("systemctl", "disable", "--now", UNIT),

@@ -40,6 +40,7 @@ class EventKind(StrEnum):
     PROOF = "proof"
     PORTS = "ports"
     TIMELINE = "timeline"
+    LEFT_OUT = "left-out"
     SENSITIVITY = "sensitivity"
     PHASE = "phase"
     RUN_ENDED = "run-ended"

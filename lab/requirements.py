@@ -25,7 +25,10 @@ class Level(StrEnum):
 
 
 class Requirement(BaseModel):
-    """One rule. ``source``: lines of the specification; ``adopted_by``: scenarios that took it over by decision C12."""
+    """One rule. ``source``: lines of the specification; ``adopted_by``: scenarios that took it over by decision C12.
+
+    ``of_servers``: it is about agents and servers, so a stack that has none cannot keep it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str = Field(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)+$")
@@ -34,6 +37,7 @@ class Requirement(BaseModel):
     source: str
     scenarios: tuple[Scenario, ...] = Field(min_length=1)
     adopted_by: tuple[Scenario, ...] = ()
+    of_servers: bool = False
 
     def source_for(self, scenario: Scenario) -> str:
         """Return where the rule comes from, honest about rules that the specification has for others only."""

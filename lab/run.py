@@ -39,6 +39,7 @@ from lab.runs import (
     JUNIT_FILE,
     LEDGER_FILE,
     end_run,
+    is_reference,
     new_run_directory,
     record_sensitivity,
     start_run,
@@ -113,7 +114,8 @@ def run_topology(
         refuse_if_up(home.lab(lab_name))
         run_dir = new_run_directory(out, topology.name)
         ledger = start_run(run_dir, topology, facts)
-        record_sensitivity(ledger, home.folder)
+        if is_reference(topology):
+            record_sensitivity(ledger, home.folder)
         write_allure_environment(run_dir)
         began = time.monotonic()
         with _taken_down(home, lab_name, keep, terminal, run_dir) as state, PeakMemory(lab_name) as memory:

@@ -22,6 +22,8 @@ CATALOGUE_COPY = "requirements.yaml"
 TOPOLOGY_COPY = "topology.yaml"
 SENSITIVITY_FILE = "sensitivity.json"
 """In the lab's home: the last result of ``lab sensitivity``; it holds for one build of the stack."""
+REFERENCE = "reference"
+"""The adapter of the lab's own stack."""
 _ACTOR = "recovery-lab"
 
 
@@ -47,13 +49,18 @@ def start_run(run_dir: Path, topology: Topology, facts: Facts) -> Ledger:
         "topology_digest": topology.digest,
         "description": topology.description,
         "stack": topology.stack.adapter,
-        "build": stack_build(),
+        "build": stack_build() if is_reference(topology) else "",
         "stand_ins": [stand_in.model_dump(mode="json") for stand_in in topology.every_stand_in],
         "policies": content["stack"]["policies"],
     }
     ledger.record(EventKind.RUN_STARTED, _ACTOR, f"run of {topology.name} started", about)
     ledger.record(EventKind.ENVIRONMENT, _ACTOR, "machine that runs the lab", environment(facts))
     return ledger
+
+
+def is_reference(topology: Topology) -> bool:
+    """Whether the stack under test is the reference stack, whose sources are here."""
+    return topology.stack.adapter == REFERENCE
 
 
 def stack_build() -> str:

@@ -4,6 +4,8 @@ What is read of each kind of event (``data``):
 - ``ports``: machine, expected, observed
 - ``proof``: test, sound, rules, checks, epoch, cut, windows, clock_error_ns, label_error_ns
 - ``timeline``: what, steps (name, state, started_ns, ended_ns), answered_s
+- ``stack``: lacks (ability to reason)
+- ``left-out``: tests (nodeid, reason, requirements)
 - ``sensitivity``: the document of ``lab.defects.matrix``: clean, defects, proven
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 
 from lab.ledger import Event, EventKind
 from reports.model import (
+    LeftOut,
     PortRow,
     Proof,
     SeededDefect,
@@ -65,6 +68,21 @@ def timelines(events: Iterable[Event]) -> tuple[Timeline, ...]:
         listed = tuple(_step(step, begin) for step in steps)
         found.append(Timeline(str(event.data["what"]), listed, event.data.get("answered_s")))
     return tuple(found)
+
+
+def lacks(events: Iterable[Event]) -> tuple[tuple[str, str], ...]:
+    """Return what the stack says that it cannot do, and why."""
+    said = (event.data.get("lacks", {}) for event in _of(events, EventKind.STACK))
+    return tuple(dict.fromkeys((str(what), str(why)) for each in said for what, why in each.items()))
+
+
+def left_out(events: Iterable[Event]) -> tuple[LeftOut, ...]:
+    """Return the tests that were left out, with the reasons."""
+    return tuple(
+        LeftOut(str(test["nodeid"]), str(test["reason"]), tuple(test["requirements"]))
+        for event in _of(events, EventKind.LEFT_OUT)
+        for test in event.data["tests"]
+    )
 
 
 def sensitivity(events: Iterable[Event]) -> Sensitivity | None:

@@ -7,7 +7,7 @@ What the fold reads of each kind of event (``data``):
 - ``measurement``: name, value, unit, n, context (text or mapping), samples (optional)
 - ``run-ended``: exit_code
 - ``phase``: see ``reports.profile``
-- ``ports``, ``proof``, ``timeline``, ``sensitivity``: see ``reports.chapters``
+- ``ports``, ``proof``, ``timeline``, ``sensitivity``, ``stack``, ``left-out``: see ``reports.chapters``
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def fold(events: Sequence[Event], catalogue: Catalogue, problems: Iterable[str] 
         timelines=chapters.timelines(events),
         sensitivity=sensitivity,
         profile=profile(events),
+        lacks=chapters.lacks(events),
+        left_out=chapters.left_out(events),
     )
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.charts import BASELINE, beside_chart, chart, profile_chart, sensitivity_chart, timeline_chart
-from reports.model import Certificate, Measurement, RequirementResult, Status, Verdict
+from reports.model import Certificate, LeftOut, Measurement, RequirementResult, Status, Verdict
 
 _HEADLINES = {
     Verdict.PASS: "Passed",
@@ -80,6 +80,8 @@ def render(certificate: Certificate) -> str:
         sensitivity=certificate.sensitivity and _svg(sensitivity_chart(certificate.sensitivity)),
         deviations=deviations(certificate.requirements),
         profile=certificate.profile and _svg(profile_chart(certificate.profile)),
+        why_not_run=why_not_run(certificate),
+        left_out=left_out(certificate.left_out),
     )
 
 
@@ -99,6 +101,31 @@ def deviations(requirements: Sequence[RequirementResult]) -> list[RequirementRes
     """Return the rules of the scenario that the run does not show to be kept, failed ones first."""
     open_rules = [item for item in requirements if item.in_scope and item.status is not Status.PASS]
     return sorted(open_rules, key=lambda item: item.status is not Status.FAIL)
+
+
+def why_not_run(certificate: Certificate) -> dict[str, list[str]]:
+    """Return, for every rule that was not run, why the tests that carry it were left out; nothing where none does.
+
+    Where no test could say anything, because of what the stack is, that is the only reason.
+    """
+    found: dict[str, list[str]] = {row.id: [] for row in certificate.requirements if row.status is Status.NOT_RUN}
+    for test in certificate.left_out:
+        for rule in found.keys() & set(test.requirements):
+            if not test.nodeid:
+                found[rule] = [test.reason]
+            elif test.reason not in found[rule]:
+                found[rule].append(test.reason)
+    return found
+
+
+def left_out(tests: Iterable[LeftOut]) -> list[tuple[str, list[str]]]:
+    """Return the tests that were left out, by reason; the reason of the most comes first."""
+    found: dict[str, list[str]] = {}
+    for test in tests:
+        if not test.nodeid:
+            continue
+        found.setdefault(test.reason, []).append(test.nodeid)
+    return sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
 def number(value: float) -> str:

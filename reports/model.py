@@ -222,6 +222,18 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A test that the topology, or the stack that it names, cannot serve, and the rules that it would have shown.
+
+    Without ``nodeid``: rules of which no test can say anything, because of what the stack is.
+    """
+
+    nodeid: str
+    reason: str
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Certificate:
     """Everything that ``certificate.json`` and ``certificate.html`` say."""
 
@@ -243,3 +255,6 @@ class Certificate:
     timelines: tuple[Timeline, ...] = ()
     sensitivity: Sensitivity | None = None
     profile: Profile | None = None
+    lacks: tuple[tuple[str, str], ...] = ()
+    """What the stack says that it cannot do, and why."""
+    left_out: tuple[LeftOut, ...] = ()

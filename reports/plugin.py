@@ -20,6 +20,8 @@ from lab.runs import LEDGER_FILE
 from reports.evidence import EvidenceRecorder
 
 _RUN_DIR = pytest.StashKey[Path | None]()
+NOT_CARRIED = pytest.StashKey[frozenset[str]]()
+"""Rules that a test names and does not prove, because of what the stack under test is."""
 _LONGEST_MESSAGE = 4000
 
 
@@ -124,12 +126,18 @@ def record_timeline(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 def requirement_ids(item: pytest.Item) -> list[str]:
+    """Return the ids that a test carries, those left out that the stack under test cannot keep."""
+    beyond = item.stash.get(NOT_CARRIED, frozenset())
+    return [name for name in marked_ids(item) if name not in beyond]
+
+
+def marked_ids(item: pytest.Item) -> list[str]:
     """Return the ids of all ``requirement`` markers of a test, of its class and of its module."""
     return list(dict.fromkeys(str(name) for mark in item.iter_markers("requirement") for name in mark.args))
 
 
 def _complaints(item: pytest.Item, catalogue: Catalogue) -> list[str]:
-    found = (catalogue.complaint_about(name) for name in requirement_ids(item))
+    found = (catalogue.complaint_about(name) for name in marked_ids(item))
     return [f"{item.nodeid}: {complaint}" for complaint in found if complaint]
 
 

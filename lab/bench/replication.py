@@ -15,8 +15,8 @@ from lab.measure.disks import device_by_serial
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import MachineState, Operation, Stack, StackError
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Disk, Purpose, Topology
 from lab.topology.naming import disk_serial
 from lab.waiting import Deadline, DeadlineExceeded

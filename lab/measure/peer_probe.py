@@ -29,11 +29,14 @@ def context(identity: str | None, ca: str | None) -> ssl.SSLContext:
     return settings
 
 
-def probe(address: str, port: int, path: str, settings: ssl.SSLContext | None) -> dict[str, Any]:
-    """Call once and say what happened."""
+def probe(
+    address: str, port: int, path: str, settings: ssl.SSLContext | None, source: str | None = None
+) -> dict[str, Any]:
+    """Call once, from an address of this machine if given, and say what happened."""
     found: dict[str, Any] = {"tcp": False, "tls": None, "cipher": None, "http": None, "error": None}
     try:
-        with socket.create_connection((address, port), SECONDS) as plain:
+        own = None if source is None else (source, 0)
+        with socket.create_connection((address, port), SECONDS, own) as plain:
             found["tcp"] = True
             connection = plain if settings is None else settings.wrap_socket(plain, server_hostname=address)
             if isinstance(connection, ssl.SSLSocket):
@@ -55,10 +58,11 @@ def main() -> None:
     parser.add_argument("--path", default="/")
     parser.add_argument("--identity")
     parser.add_argument("--ca")
+    parser.add_argument("--source")
     parser.add_argument("--plain", action="store_true")
     given = parser.parse_args()
     settings = None if given.plain else context(given.identity, given.ca)
-    sys.stdout.write(json.dumps(probe(given.address, given.port, given.path, settings)))
+    sys.stdout.write(json.dumps(probe(given.address, given.port, given.path, settings, given.source)))
 
 
 if __name__ == "__main__":

@@ -36,11 +36,15 @@ def call(
     path: str = "/",
     identity: str | None = None,
     ca: str | None = None,
+    source: str | None = None,
     plain: bool = False,
 ) -> Answer:
-    """Call ``address:port`` from a machine, with the identity folder and CA file of that machine if given."""
+    """Call ``address:port`` from a machine, with the identity folder and CA file of that machine if given.
+
+    ``source``: the address of that machine from which it calls.
+    """
     ssh.put(Path(peer_probe.__file__).read_bytes(), TOOL)
     options = [*(["--identity", identity] if identity else []), *(["--ca", ca] if ca else [])]
-    flags = ["--plain"] if plain else []
+    flags = [*(["--source", source] if source else []), *(["--plain"] if plain else [])]
     found = ssh.check("python3", TOOL, address, str(port), "--path", path, *options, *flags)
     return Answer(**json.loads(found))

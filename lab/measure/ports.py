@@ -37,6 +37,39 @@ def listeners(ssh: SshTransport) -> frozenset[Listener]:
     return parse_listeners(ssh.check("ss", "-Hltn"))
 
 
+@dataclass(frozen=True)
+class TcpConnection:
+    """An established connection, as one of its ends sees it."""
+
+    here: str
+    here_port: int
+    there: str
+    there_port: int
+
+
+def parse_connections(table: str) -> list[TcpConnection]:
+    """Read the output of ``ss -Htn state established``."""
+    found = []
+    for line in table.splitlines():
+        (here, _, here_port), (there, _, there_port) = (end.rpartition(":") for end in line.split()[2:4])
+        found.append(TcpConnection(here, int(here_port), there, int(there_port)))
+    return found
+
+
+def connections(ssh: SshTransport) -> list[TcpConnection]:
+    """Return a machine's established TCP connections. Raises CommandFailed, ConnectionLost."""
+    return parse_connections(ssh.check("ss", "-Htn", "state", "established"))
+
+
+def received_bytes(ssh: SshTransport, address: str) -> int:
+    """Return what has come in over the card with this address since its machine started. Raises LookupError."""
+    for line in ssh.check("ip", "-o", "-4", "address").splitlines():
+        fields = line.split()
+        if fields[3].partition("/")[0] == address:
+            return int(ssh.check("cat", f"/sys/class/net/{fields[1]}/statistics/rx_bytes"))
+    raise LookupError(f"{ssh.machine} has no card with the address {address}")
+
+
 def open_ports(ssh: SshTransport) -> frozenset[int]:
     """Return the ports that other machines could reach."""
     return frozenset(item.port for item in listeners(ssh) if not item.local)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic
 from lab.images.identity import Bridge, Filesystem, NetworkCard, Route
 from lab.provision import nested
-from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, SwitchNetwork, Topology
+from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Purpose, SwitchNetwork, Topology
 from lab.topology.naming import disk_serial, mac_for
 
 MIB = 1 << 20
@@ -50,11 +50,16 @@ def blueprint(topology: Topology, name: str) -> Blueprint:
         filesystems=tuple(
             Filesystem(disk_serial(disk.name), disk.filesystem, disk.mount)
             for disk in machine.disks
-            if disk.filesystem and disk.mount
+            if disk.filesystem and disk.mount and not is_stacks(topology, name, disk)
         ),
         forwards_packets=machine.forwards_packets,
         bridges=nested.bridges(topology, name) if is_host else (),
     )
+
+
+def is_stacks(topology: Topology, machine: str, disk: Disk) -> bool:
+    """Whether the stack makes and mounts the file system of a disk, on a device that it puts over it."""
+    return machine in topology.stack.protect_to_peer and disk.purpose is Purpose.DATA
 
 
 def disk_id(machine: str, disk: Disk) -> DiskId:

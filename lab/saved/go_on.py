@@ -25,7 +25,7 @@ from lab.saved.take import (
     saving_host,
     set_clock_when_ready,
 )
-from lab.stacks.adapters import RESUMED
+from lab.stacks.adapters import adapter_of
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 
@@ -57,6 +57,9 @@ def go_on(lab: Lab, entry: Entry, board: Board) -> None:
         LabError: a machine or the stack did not go on; what exists keeps running for whoever wants to look.
     """
     names = list(lab.topology.machines)
+    resume = adapter_of(lab.topology).resume
+    if resume is None:
+        raise LabError(f"the adapter {lab.topology.stack.adapter} does not say how its stack goes on")
     host = saving_host(lab)
     try:
         for name in names:
@@ -68,7 +71,7 @@ def go_on(lab: Lab, entry: Entry, board: Board) -> None:
     except (HypervisorError, OSError, TimeoutError) as error:
         raise LabError(f"saved lab {entry.saved.key} does not go on: {error}") from error
     with ThreadPoolExecutor(1, thread_name_prefix="stack") as pool:
-        stack = pool.submit(RESUMED[lab.topology.stack.adapter], lab, board)
+        stack = pool.submit(resume, lab, board)
         in_parallel(lambda name: _ready(lab, name, board), names)
         stack.result()
     lab.state = lab.state.model_copy(update={"phase": Phase.UP})

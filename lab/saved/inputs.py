@@ -14,8 +14,8 @@ from lab.hypervisors.protocols import HypervisorError
 from lab.images.cache import Image
 from lab.provision.home import Home
 from lab.runs import sources_digest, stack_build
-from lab.stacks.adapters import RESUMED
-from lab.stacks.reference.secrets import pairing_passphrase
+from lab.stacks.adapters import adapter_of
+from lab.stacks.secrets import pairing_passphrase
 from lab.topology.model import LibvirtHost, Topology
 from lab.topology.secrets import GeneratedSecret
 
@@ -29,7 +29,7 @@ Images = Mapping[tuple[str, int], Image]
 
 
 def why_not(topology: Topology) -> str | None:
-    """Return why labs of a topology are not saved, or None. Pure."""
+    """Return why labs of a topology are not saved, or None. Raises BadInput when there is no such adapter."""
     if any(not isinstance(host, LibvirtHost) for host in topology.hosts.values()):
         return "only machines on libvirt hosts can be saved"
     if len(topology.libvirt_uris) != 1 or not next(iter(topology.libvirt_uris)).endswith("/system"):
@@ -38,7 +38,7 @@ def why_not(topology: Topology) -> str | None:
         return "physical machines are leased, and given back at the end: they cannot be saved"
     if topology.azure is not None:
         return "the emulated Azure is no machine and cannot be saved"
-    if topology.stack.adapter not in RESUMED:
+    if adapter_of(topology).resume is None:
         return f"the adapter {topology.stack.adapter} does not say how its stack goes on"
     return None
 

@@ -19,7 +19,7 @@ from lab.saved.go_on import go_on, prepare
 from lab.saved.inputs import differing, inputs_of, key_of, why_not
 from lab.saved.store import Entry, SavedLabs
 from lab.saved.take import take
-from lab.stacks.adapters import deployed
+from lab.stacks.adapters import deployed, refuse_unserved
 from lab.stacks.protocol import Stack
 from lab.topology.load import load_topology
 from lab.topology.model import Role, Topology
@@ -38,8 +38,9 @@ def make_ready(topology: Topology, home: Home, name: str, board: Board, *, fresh
 
     Raises:
         LabError: the lab is up already, an image did not build, a machine never booted.
-        BadInput: a setting is wrong.
+        BadInput: a setting is wrong, or the topology's stack cannot serve it.
     """
+    refuse_unserved(topology)
     reason = "that was asked for" if fresh else why_not(topology)
     if reason is not None:
         board.step(name, f"booting, and not to be saved: {reason}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lab.errors import LabError
 from lab.provision.board import Board
 from lab.provision.home import Home
@@ -11,7 +13,7 @@ from lab.provision.up import bring_up, refuse_or_reap
 from lab.saved.inputs import differing, why_not
 from lab.saved.ready import from_saved, present_inputs
 from lab.saved.store import SavedLabs
-from lab.stacks.adapters import REINSTALLED
+from lab.stacks.adapters import adapter_of, refuse_unserved
 from lab.topology.model import Topology
 
 STACK = "stack"
@@ -26,7 +28,8 @@ def make_renewed(topology: Topology, home: Home, name: str, board: Board) -> Lab
     Raises:
         LabError: the lab is up already, a machine never booted, or the build cannot be installed over the other one.
     """
-    renew = REINSTALLED.get(topology.stack.adapter)
+    refuse_unserved(topology)
+    renew = adapter_of(topology).reinstall
     reason = why_not(topology) or (None if renew else f"the adapter {topology.stack.adapter} cannot renew its stack")
     if reason is not None or renew is None:
         board.step(name, f"booting: {reason}")
@@ -37,19 +40,20 @@ def make_renewed(topology: Topology, home: Home, name: str, board: Board) -> Lab
         if set(differing(entry.saved.inputs, inputs)) <= {STACK}:
             lab = from_saved(topology, home, name, entry.saved.key, board)
             if lab is not None:
-                return _renewed(lab, entry.saved.inputs[STACK], inputs[STACK], board)
+                if entry.saved.inputs[STACK] != inputs[STACK]:
+                    _renew(lab, renew, entry.saved.inputs[STACK], board)
+                return lab
     board.step(name, "booting: there is no saved lab that differs in its stack only")
     return bring_up(topology, home, name, board)
 
 
-def _renewed(lab: Lab, saved_build: str, build: str, board: Board) -> Lab:
-    if saved_build == build or lab.state.went_on is None:
-        return lab
+def _renew(lab: Lab, renew: Callable[[Lab, Board], None], saved_build: str, board: Board) -> None:
+    if lab.state.went_on is None:
+        return
     try:
-        REINSTALLED[lab.topology.stack.adapter](lab, board)
+        renew(lab, board)
     except (LabError, TimeoutError):
         lab.close()
         raise
     lab.state = lab.state.model_copy(update={"went_on": lab.state.went_on.model_copy(update={"renewed": saved_build})})
     save_state(lab.folder, lab.state)
-    return lab

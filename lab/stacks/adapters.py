@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
 from lab.errors import BadInput
 from lab.provision.board import Board
 from lab.provision.lab import Lab
+from lab.stacks.abilities import Ability
+from lab.stacks.adapter import Adapter, Lacks
 from lab.stacks.protocol import Stack
 from lab.stacks.reference.deploy import credentials, deploy
 from lab.stacks.reference.fabrics import resume_fabrics
 from lab.stacks.reference.operate import operated
 from lab.stacks.reference.reinstall import reinstall
-
-Deployed = Callable[[Lab, Board], AbstractContextManager[Stack]]
+from lab.topology.model import Topology
 
 
 @contextmanager
@@ -27,13 +28,15 @@ def reference(lab: Lab, board: Board) -> Iterator[Stack]:
         yield stack
 
 
-ADAPTERS: dict[str, Deployed] = {"reference": reference}
-RESUMED: dict[str, Callable[[Lab, Board], None]] = {"reference": resume_fabrics}
-"""By adapter: what lets its stack go on in a lab that was saved after the installation; without, labs are not saved."""
-REINSTALLED: dict[str, Callable[[Lab, Board], None]] = {"reference": reinstall}
-"""By adapter: what puts this build of its stack over another one, on a lab that went on from a saved one."""
+def _reference_lacks(topology: Topology) -> Lacks:
+    if topology.stack.protect_to_peer:
+        raise BadInput(f"{topology.source}: stack reference replicates over servers: see 'stack.protect'")
+    return {Ability.SYNCHRONOUS: "changes are sent at every cut, so a disaster loses those after the last one"}
+
+
+ADAPTERS: dict[str, Adapter] = {"reference": Adapter(reference, _reference_lacks, resume_fabrics, reinstall)}
 ENTRY_POINTS = "recovery_lab.stacks"
-"""The group in which another package registers its adapters: name = module:function of type ``Deployed``."""
+"""The group in which another package registers its adapters: name = module:object, of type ``Adapter``."""
 
 
 def deployed(lab: Lab, board: Board) -> AbstractContextManager[Stack]:
@@ -42,10 +45,20 @@ def deployed(lab: Lab, board: Board) -> AbstractContextManager[Stack]:
     Raises:
         BadInput: there is no such adapter, two packages have one of that name, or it cannot be loaded.
     """
-    return adapter(lab.topology.stack.adapter, str(lab.topology.source))(lab, board)
+    return adapter_of(lab.topology).deployed(lab, board)
 
 
-def adapter(name: str, where: str) -> Deployed:
+def adapter_of(topology: Topology) -> Adapter:
+    """Return the adapter that a topology names. Raises BadInput."""
+    return adapter(topology.stack.adapter, str(topology.source))
+
+
+def refuse_unserved(topology: Topology) -> None:
+    """Raise BadInput when the topology's stack does not exist, or cannot serve it: before anything is booted."""
+    adapter_of(topology).lacks(topology)
+
+
+def adapter(name: str, where: str) -> Adapter:
     """Return an adapter; the lab's own names cannot be taken by others. Raises BadInput, which names ``where``."""
     if name in ADAPTERS:
         return ADAPTERS[name]
@@ -57,9 +70,14 @@ def adapter(name: str, where: str) -> Deployed:
     if len({point.value for point in found}) > 1:
         raise BadInput(f"{where}: more than one package has a stack adapter {name!r}: {_named(found)}")
     try:
-        loaded: Deployed = found[0].load()
+        loaded = found[0].load()
     except (ImportError, AttributeError) as error:
         raise BadInput(f"{where}: stack adapter {name!r} cannot be loaded from {found[0].value}: {error}") from error
+    if not isinstance(loaded, Adapter):
+        kind = type(loaded).__name__
+        raise BadInput(
+            f"{where}: stack adapter {name!r}: {found[0].value} is a {kind}, not a lab.stacks.adapter.Adapter"
+        )
     return loaded
 
 

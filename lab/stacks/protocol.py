@@ -139,7 +139,11 @@ class RecoveryPoint:
 
 @dataclass(frozen=True)
 class MachineStatus:
-    """A machine at one moment."""
+    """A machine at one moment.
+
+    ``behind_bytes``: how much of what it has written its replica does not hold yet; None from a stack that tells by
+    recovery points instead.
+    """
 
     name: str
     state: MachineState
@@ -152,6 +156,7 @@ class MachineStatus:
     test_machine: str | None
     test_failover: str | None
     job: str | None
+    behind_bytes: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 

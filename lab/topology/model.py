@@ -52,6 +52,7 @@ class Role(StrEnum):
     HYPERVISOR_HOST = "hypervisor-host"
     STORAGE = "storage"
     CONSOLE = "console"
+    STANDBY = "standby"
 
 
 class Purpose(StrEnum):

@@ -12,6 +12,7 @@ from lab.topology.host_rules import host_findings
 from lab.topology.lent_rules import lent_findings
 from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
+from lab.topology.peer_rules import peer_findings
 from lab.topology.stack import Protection, Relay
 from lab.topology.stack_rules import stack_findings
 
@@ -44,6 +45,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from host_findings(topology)
     yield from bmc_findings(topology)
     yield from lent_findings(topology)
+    yield from peer_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)
@@ -69,7 +71,7 @@ def _references(topology: Topology) -> Iterator[Finding]:
 
 
 def _scenario(topology: Topology) -> Iterator[Finding]:
-    for role in REQUIRED_ROLES[topology.scenario]:
+    for role in (Role.PROTECTED,) if topology.stack.protect_to_peer else REQUIRED_ROLES[topology.scenario]:
         if not topology.machines_with(role):
             yield Finding(("machines",), f"scenario {topology.scenario} needs a machine with role '{role}'")
     yield from _on_esxi(topology)

@@ -87,6 +87,19 @@ class HostProtection(Part):
     start_after: Span = 0.0
 
 
+class PeerProtection(Part):
+    """A machine that is replicated straight to another one, its peer, which takes over in its place.
+
+    Data disks only: the peer has a disk of the same name for each, and both have one of purpose ``change-log`` for what
+    the stack notes. The stack makes their file systems and mounts them, on whichever machine is active.
+    ``rpo_threshold`` is in seconds; ``port`` is the stack's, between the two.
+    """
+
+    peer: Name
+    rpo_threshold: Duration
+    port: Port
+
+
 class MasterTarget(Part):
     """A master target's capacity: the most replica disks; without it the stack's own default holds."""
 
@@ -132,7 +145,7 @@ class StackSettings(Part):
 
     adapter: Name
     pairing_passphrase: Secret
-    policies: dict[Name, Policy] = Field(min_length=1)
+    policies: dict[Name, Policy] = Field(default_factory=dict)
     groups: dict[Name, Group] = Field(default_factory=dict)
     protect: dict[Name, Protection] = Field(default_factory=dict)
     scripts: dict[Name, Annotated[str, Field(pattern=r"^#!/")]] = Field(default_factory=dict)
@@ -140,9 +153,10 @@ class StackSettings(Part):
     clouds: dict[Name, Cloud] = Field(default_factory=dict)
     hyper_v_sites: dict[Name, HyperVSite] = Field(default_factory=dict)
     protect_from_host: dict[Name, HostProtection] = Field(default_factory=dict)
+    protect_to_peer: dict[Name, PeerProtection] = Field(default_factory=dict)
     plans: dict[Name, RecoveryPlan] = Field(default_factory=dict)
 
     @property
     def protected(self) -> frozenset[str]:
         """The machines that are protected, in whichever way."""
-        return frozenset({*self.protect, *self.protect_from_host})
+        return frozenset({*self.protect, *self.protect_from_host, *self.protect_to_peer})

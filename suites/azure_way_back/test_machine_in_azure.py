@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.options import public_address
+from fixtures.needs import public_address
 from fixtures.stacks import SSH_PORT, Protected
 from lab.measure.peers import call
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack

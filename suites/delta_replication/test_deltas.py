@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.equality import as_evidence, digests, frozen, mount_of, prepare_digests, settle
 from fixtures.outages import Outages
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
@@ -21,6 +21,7 @@ CATCH_UP_SECONDS = 300.0
 SPOOL = "/var/lib/recovery/spool"
 
 
+@pytest.mark.needs_points
 @pytest.mark.requirement("V2A-POLICY-APPLIES", "LAB-POINT-ORDER", "H2S-POLICY", "H2A-POLICY")
 def test_recovery_points_come_at_the_interval(
     stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
@@ -51,7 +52,7 @@ def test_a_quiet_data_disk_is_equal_to_its_replica(
     disk = primary_role.data_disk
     prepare_digests(primary_role)
     with frozen(primary_role.machine.ssh, mount_of(disk)):
-        point_now(stack, primary_role)
+        settle(stack, primary_role)
         source, replica = digests(primary_role, disk)
     evidence.attach("digests.txt", as_evidence(source, replica))
     assert not source.differing(replica)

@@ -6,13 +6,14 @@ import pytest
 
 from fixtures.stacks import Protected
 from lab.measure.peers import call
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import MachineState, Operation, Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 
 
 @pytest.mark.needs_lone
+@pytest.mark.needs_agent
 @pytest.mark.requirement("LAB-FENCE", "LAB-REFUSAL")
 def test_disable_removes_the_replica_and_fences_the_session(
     stack: Stack, other_role: Protected, topology: Topology

@@ -14,7 +14,7 @@ from fixtures.stacks import Protected
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from reports.evidence import EvidenceRecorder
 
-pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_secondary_site]
+pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_agent, pytest.mark.needs_secondary_site]
 
 MIB = 1 << 20
 MOST_DISKS = 16

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from fixtures.equality import mount_of
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.oracle.judge import Claim
+from lab.oracle.scan import Copy
 from lab.stacks.protocol import Job, MachineState, Operation, OperationRefused, RecoveryPoint, Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
@@ -23,10 +25,9 @@ FAILOVER_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class FailedOver:
-    """A failover that has happened: when the source died (its clock), what was used, how long it took."""
+    """A failover that has happened: when the source died (its clock), how long it took."""
 
     failed_at_ns: int
-    point: RecoveryPoint
     job: Job
     rto_seconds: float
 
@@ -45,7 +46,21 @@ def failed_over(stack: Stack, primary_role: Protected, workloads: dict[str, Work
     primary_role.replica.wait_ready(deadline)
     primary_role.replica.ssh.check("ls", workload.path)  # the application's data answers
     rto = time.monotonic() - requested
-    return FailedOver(failed_at_ns, stack.recovery_points(primary_role.name)[-1], job, rto)
+    return FailedOver(failed_at_ns, job, rto)
+
+
+@pytest.fixture(scope="module")
+def copy(failed_over: FailedOver, primary_role: Protected, workloads: dict[str, Workload]) -> Copy:
+    """What the replica holds of the workload's files."""
+    assert failed_over.job.seconds is not None
+    return workloads[primary_role.name].scan(primary_role.replica.ssh)
+
+
+@pytest.fixture(scope="module")
+def used_point(failed_over: FailedOver, stack: Stack, primary_role: Protected) -> RecoveryPoint:
+    """The recovery point that the failover took."""
+    assert failed_over.job.ended_ns is not None
+    return stack.recovery_points(primary_role.name)[-1]
 
 
 @pytest.mark.needs_agent
@@ -60,6 +75,7 @@ def test_a_planned_failover_is_refused_and_changes_nothing(stack: Stack, primary
     assert primary_role.machine.ssh.run("true").ok, "the source still runs"
 
 
+@pytest.mark.needs_whole_machines
 @pytest.mark.requirement("V2A-UFO", "V2A-FO-SINGLE", "V2S-MT-REPLICA")
 @pytest.mark.requirement("H2S-UFO", "H2S-FO-SINGLE", "H2A-UFO", "H2A-FO-SINGLE")
 def test_the_replica_runs_with_the_source_gone(
@@ -75,14 +91,55 @@ def test_the_replica_runs_with_the_source_gone(
     assert failed_over.job.seconds is not None
 
 
+@pytest.mark.needs_peers
+@pytest.mark.requirement("V2A-UFO", "V2A-FO-SINGLE")
+def test_the_peer_runs_the_application_with_the_source_gone(
+    failed_over: FailedOver, stack: Stack, primary_role: Protected, workloads: dict[str, Workload]
+) -> None:
+    assert stack.machine(primary_role.name).state is MachineState.FAILED_OVER
+    assert failed_over.job.seconds is not None
+    assert not primary_role.running, "the source has power"
+    peer, mount = primary_role.peer.ssh, mount_of(primary_role.data_disk)
+    assert "rw" in peer.check("findmnt", "--noheadings", "--output", "OPTIONS", mount).strip().split(",")
+    peer.check("ls", workloads[primary_role.name].path)
+
+
+@pytest.mark.requirement("LAB-WRITE-ORDER")
+def test_the_replica_is_the_source_at_one_instant(
+    copy: Copy, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
+) -> None:
+    verdict = workloads[primary_role.name].judge(copy)
+    evidence.attach("verdict.json", verdict.as_json())
+    assert min(verdict.frontier) > 0
+    assert verdict.sound, verdict.findings
+
+
+@pytest.mark.needs_synchronous
+@pytest.mark.requirement("LAB-RPO")
+def test_no_acknowledged_write_is_lost(
+    failed_over: FailedOver,
+    copy: Copy,
+    primary_role: Protected,
+    workloads: dict[str, Workload],
+    evidence: EvidenceRecorder,
+) -> None:
+    loss = workloads[primary_role.name].loss(copy, failed_over.failed_at_ns)
+    evidence.attach("loss.txt", f"{loss}\n")
+    assert loss.lost_writes == 0
+
+
+@pytest.mark.needs_points
 @pytest.mark.requirement("LAB-WRITE-ORDER", "LAB-POINT-IN-TIME", "LAB-POINT-LABEL")
 def test_the_replica_holds_the_recovery_point_and_nothing_else(
-    failed_over: FailedOver, primary_role: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
+    used_point: RecoveryPoint,
+    copy: Copy,
+    primary_role: Protected,
+    workloads: dict[str, Workload],
+    evidence: EvidenceRecorder,
 ) -> None:
     workload = workloads[primary_role.name]
-    copy = workload.scan(primary_role.replica.ssh)
-    verdict = workload.judge(copy, Claim(workload.label(failed_over.point)))
-    evidence.attach("point.txt", f"{failed_over.point}\n")
+    verdict = workload.judge(copy, Claim(workload.label(used_point)))
+    evidence.attach("point.txt", f"{used_point}\n")
     evidence.attach("verdict.json", verdict.as_json())
     assert min(verdict.frontier) > 0
     assert verdict.sound, verdict.findings
@@ -91,15 +148,15 @@ def test_the_replica_holds_the_recovery_point_and_nothing_else(
 @pytest.mark.requirement("LAB-RPO")
 def test_the_loss_is_within_the_policy(
     failed_over: FailedOver,
+    copy: Copy,
     primary_role: Protected,
     workloads: dict[str, Workload],
     record_measurement: Callable[..., None],
 ) -> None:
-    workload = workloads[primary_role.name]
-    loss = workload.loss(workload.scan(primary_role.replica.ssh), failed_over.failed_at_ns)
+    loss = workloads[primary_role.name].loss(copy, failed_over.failed_at_ns)
     rpo = loss.rpo_ns / 1e9
     record_measurement("rpo", rpo, "s", context=f"{loss.lost_writes} acknowledged writes lost, from the payload")
-    assert rpo <= primary_role.policy.rpo_threshold
+    assert rpo <= primary_role.rpo_threshold
 
 
 @pytest.mark.requirement("LAB-RTO")
@@ -119,9 +176,10 @@ def test_the_time_to_the_application_is_measured(
     assert failed_over.job.seconds <= failed_over.rto_seconds
 
 
+@pytest.mark.needs_commit
 @pytest.mark.requirement("V2A-FO-COMMIT", "LAB-REFUSAL", "H2S-COMMIT", "H2A-COMMIT")
-def test_a_commit_ends_the_choice_of_points(failed_over: FailedOver, stack: Stack, primary_role: Protected) -> None:
-    assert failed_over.point in stack.recovery_points(primary_role.name)
+def test_a_commit_ends_the_choice_of_points(used_point: RecoveryPoint, stack: Stack, primary_role: Protected) -> None:
+    assert used_point in stack.recovery_points(primary_role.name)
     stack.run(primary_role.name, Operation.COMMIT, Deadline.after(300.0))
     assert stack.machine(primary_role.name).state is MachineState.FAILED_OVER
     assert not stack.recovery_points(primary_role.name)

@@ -18,7 +18,7 @@ from lab.topology.model import Role
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
-pytestmark = pytest.mark.needs_bridges
+pytestmark = [pytest.mark.needs_agent, pytest.mark.needs_bridges]
 
 NOTICE_SECONDS = 300.0
 RECOVER_SECONDS = 300.0

@@ -52,7 +52,8 @@ def assert_as_new(topology: Topology, lab: Lab, drawn: dict[str, list[str]], evi
     evidence.attach("machines.json", json.dumps(found, indent=1).encode())
     for name, seen in found.items():
         assert not seen["trace"], f"{name} has what another test left there"
-        assert abs(seen["behind_s"]) <= TOLERANCE_SECONDS + seen["error_s"] or not went_on, found
+        # Twice what the clock was set to: the stack's start has gone by, and a clock of a busy host drifts meanwhile.
+        assert abs(seen["behind_s"]) <= 2 * TOLERANCE_SECONDS + seen["error_s"] or not went_on, found
         drawn.setdefault(name, []).append(seen["random"])
 
 

@@ -17,11 +17,12 @@ from fixtures.host_proofs import (
     Seen,
     attach,
     judge_at_home,
+    plan_of,
+    planned_run,
     prove,
     roots,
     sample,
     stop_application,
-    watched,
     write_on_replica,
 )
 from fixtures.stacks import REPLICATION_SECONDS, SSH_PORT, Protected
@@ -29,7 +30,7 @@ from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
 from lab.measure.ports import open_ports
-from lab.stacks.protocol import Job, JobState, MachineState, Operation, OperationRefused, Stack
+from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Role, Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
@@ -58,28 +59,22 @@ def test_hosts_go_to_azure_by_themselves_and_listen_for_nobody(
 
 
 @pytest.fixture(scope="module")
-def proven(stack: Stack, primary_role: Protected, workloads: dict[str, Workload]) -> Proven:
+def proven(stack: Stack, topology: Topology, primary_role: Protected, workloads: dict[str, Workload]) -> Proven:
     """Stop the application, fail over as planned, look all the time which side is active, put the parts together."""
     role, workload = primary_role, workloads[primary_role.name]
     if stack.machine(role.name).state is not MachineState.PROTECTED:
         pytest.fail("a planned failover begins with a protected machine")
     send_digest_tool(role.host.ssh)
     stopped = stop_application(role, workload)
-    started = stack.start(role.name, Operation.PLANNED_FAILOVER)
-
-    def ended() -> Job | None:
-        found = stack.job(started)
-        return None if found.state is JobState.RUNNING else found
-
-    job, samples = watched(role, ended, f"end of job {started}", FAILOVER_SECONDS)
-    assert job.state is JobState.SUCCEEDED, job.error
+    run, samples = planned_run(stack, plan_of(topology, role), role, FAILOVER_SECONDS)
+    job = stack.job(run.machine(role.name).job or "")
     role.machine.ssh.close()
     role.replica.wait_ready(Deadline.after(FAILOVER_SECONDS))
     seen = Seen([*samples, sample(role)], [roots(role, disk) for disk in role.disks])
     return prove(role, workload, stopped, job, seen)
 
 
-@pytest.mark.requirement("H2A-PFO", "H2A-PFO-ZERO", "LAB-RPO", "LAB-WRITE-ORDER")
+@pytest.mark.requirement("H2A-PFO", "H2A-PFO-ZERO", "H2A-FO-RP", "LAB-RPO", "LAB-WRITE-ORDER")
 def test_nothing_acknowledged_is_missing(proven: Proven, evidence: EvidenceRecorder) -> None:
     attach(proven, evidence)
     assert proven.verdict.sound, proven.verdict.findings

@@ -16,8 +16,8 @@ from fixtures.strangers import IDENTITY, make_stranger
 from lab.machines.ssh import SshTransport
 from lab.measure.peers import Answer, call
 from lab.measure.ports import listeners, open_ports
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder

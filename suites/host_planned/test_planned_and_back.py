@@ -18,19 +18,19 @@ from fixtures.host_proofs import (
     attach,
     closed,
     judge_at_home,
+    plan_of,
+    planned_run,
     prove,
     roots,
     sample,
     stop_application,
-    watched,
     write_on_replica,
 )
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
-from lab.oracle.checks.zero_loss import ActiveSample
-from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
+from lab.stacks.plans import PlanRunKind, PlanRunState
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
@@ -40,12 +40,6 @@ pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_secondary_site]
 
 FAILOVER_SECONDS = 900.0
 COMMIT_SECONDS = 300.0
-
-
-def plan_of(topology: Topology, role: Protected) -> str:
-    """Return the plan in which a machine is. Raises StopIteration when there is none."""
-    plans = topology.stack.plans.items()
-    return next(name for name, plan in plans if any(role.name in group.machines for group in plan.groups))
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +52,12 @@ def proven(stack: Stack, topology: Topology, primary_role: Protected, workloads:
     send_digest_tool(role.host.ssh)
     stopped = stop_application(role, workload)
     with closed(role.host.ssh, role.policy.master_target_port):
-        run, samples = planned_run(stack, plan_of(topology, role), role)
+        run, samples = planned_run(stack, plan_of(topology, role), role, FAILOVER_SECONDS)
         job = stack.job(run.machine(role.name).job or "")
         disks = [roots(role, disk) for disk in role.disks]
     role.machine.ssh.close()
     role.replica.wait_ready(Deadline.after(FAILOVER_SECONDS))
     return prove(role, workload, stopped, job, Seen([*samples, sample(role)], disks))
-
-
-def planned_run(stack: Stack, plan: str, role: Protected) -> tuple[PlanRun, list[ActiveSample]]:
-    """Run a plan as planned, and note at every look which sides are active."""
-    number = stack.start_plan(plan, PlanRunKind.PLANNED)
-
-    def ended() -> PlanRun | None:
-        found = stack.plan_run(plan, number)
-        return found if found.state.is_end else None
-
-    run, samples = watched(role, ended, f"end of the run of {plan}", FAILOVER_SECONDS)
-    assert run.state is PlanRunState.SUCCEEDED, [(step.name, step.state, step.detail) for step in run.steps]
-    return run, samples
 
 
 @pytest.mark.requirement("H2S-PFO", "H2S-PFO-ZERO", "H2S-FO-RP", "LAB-RPO", "LAB-WRITE-ORDER")

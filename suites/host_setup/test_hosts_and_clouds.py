@@ -6,6 +6,9 @@ About one minute without acceleration. It comes before the machines are protecte
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +17,8 @@ from fixtures.strangers import IDENTITY, make_stranger
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.provision.lab import Lab
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Role, Topology
 from reports.evidence import EvidenceRecorder
 
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.needs_hosts
 MANAGEMENT = 443
 PROVIDER = "provider"
 ANOTHER = "another"
+UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/run/systemd")
 
 
 def refused(stack: Stack, machine: str, operation: Operation) -> OperationRefused:
@@ -34,6 +38,15 @@ def refused(stack: Stack, machine: str, operation: Operation) -> OperationRefuse
     after = stack.machine(machine)
     assert (after.state, after.attributes) == (before.state, before.attributes)
     return refusal.value
+
+
+def refused_with(stack: Stack, role: Protected, otherwise: Mapping[str, Any]) -> OperationRefused:
+    """Ask for protection with settings that have to be refused; those of the topology are there again afterwards."""
+    stack.protect(role.name, otherwise)
+    try:
+        return refused(stack, role.name, Operation.ENABLE)
+    finally:
+        stack.protect(role.name)
 
 
 def providers(topology: Topology) -> set[str]:
@@ -85,14 +98,28 @@ def test_a_machine_of_a_host_that_nobody_manages_is_refused(
     # A VMM server has a provider, and is in no cloud; without one there is only a host that nobody has heard of.
     servers = list(topology.machines_with(Role.VMM_SERVER))
     unmanaged = servers[0] if servers else "nobodys-host"
-    stack.protect(role.name, {"host": {"name": unmanaged, "guest": role.name}})
-    try:
-        refusal = refused(stack, role.name, Operation.ENABLE)
-    finally:
-        stack.protect(role.name)
+    refusal = refused_with(stack, role, {"host": {"name": unmanaged, "guest": role.name}})
     evidence.attach("refusal.txt", f"{refusal.reason}: {refusal}")
     assert refusal.reason == ("not-set-up" if servers else "not-ready")
     assert unmanaged in str(refusal)
+
+
+@pytest.mark.needs_secondary_site
+@pytest.mark.requirement("H2S-VAULT", "LAB-REFUSAL")
+def test_the_service_needs_the_settings_of_the_secondary_site_too(
+    stack: Stack, topology: Topology, everyone: list[Protected], evidence: EvidenceRecorder
+) -> None:
+    """Its control is every test after this one: with the settings that it has of both sites protection begins."""
+    role = everyone[-1]
+    stack.protect(role.name)
+    require_unprotected(stack, role)
+    site = topology.machines[role.recovery_host.name].site
+    # It has a provider, so nothing but the settings is missing: it is in no cloud of its site.
+    outside = next(name for name, each in topology.machines_with(Role.VMM_SERVER).items() if each.site == site)
+    refusal = refused_with(stack, role, {"recovery_host": {"name": outside}})
+    evidence.attach("refusal.txt", f"{refusal.reason}: {refusal}")
+    assert refusal.reason == "not-set-up"
+    assert outside in str(refusal)
 
 
 @pytest.mark.requirement("H2S-POLICY", "H2A-POLICY", "LAB-REFUSAL")
@@ -104,11 +131,7 @@ def test_a_machine_has_the_policy_of_its_cloud_and_no_other(
     require_unprotected(stack, role)
     (known, *_) = topology.stack.policies
     stack.put_policy(ANOTHER, stack.policy(known))
-    stack.protect(role.name, {"policy": ANOTHER})
-    try:
-        refusal = refused(stack, role.name, Operation.ENABLE)
-    finally:
-        stack.protect(role.name)
+    refusal = refused_with(stack, role, {"policy": ANOTHER})
     assert refusal.reason == "not-set-up"
     assert ANOTHER in str(refusal)
 
@@ -122,8 +145,10 @@ def test_nothing_is_ever_installed_in_a_machine(stack: Stack, protected: list[Pr
         ssh = role.machine.ssh
         for path in ("/opt/recovery", "/etc/recovery", "/var/lib/recovery"):
             assert not ssh.run("test", "-e", path).ok, f"{role.name} has {path}"
-        units = ssh.check("systemctl", "list-unit-files", "--no-legend", "recovery-*")
-        assert not units.strip()
+        # Looked for as files: systemctl reads every unit for its list, which takes a machine inside of another minutes.
+        units = [Path(line).name for line in ssh.check("find", *UNIT_FOLDERS, "-name", "*.service").splitlines()]
+        assert "ssh.service" in units, "the units are elsewhere, so this proves nothing"
+        assert not [unit for unit in units if unit.startswith("recovery-")]
         assert open_ports(ssh) == {SSH_PORT}
 
 

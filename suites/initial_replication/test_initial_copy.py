@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.equality import as_evidence, digests, frozen, mount_of, prepare_digests, settle
 from fixtures.stacks import Protected
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from reports.evidence import EvidenceRecorder
@@ -15,12 +15,13 @@ def test_every_disk_is_equal_to_its_replica(stack: Stack, other_role: Protected,
     prepare_digests(other_role)
     for disk in other_role.disks:
         with frozen(other_role.machine.ssh, mount_of(disk)):
-            point_now(stack, other_role)
+            settle(stack, other_role)
             source, replica = digests(other_role, disk)
         evidence.attach(f"digests-{disk.name}.txt", as_evidence(source, replica))
         assert not source.differing(replica), f"{other_role.name} {disk.name}"
 
 
+@pytest.mark.needs_points
 @pytest.mark.requirement("V2A-DELTA-AFTER-IR", "V2S-DELTA", "H2S-DELTA", "H2A-DELTA")
 def test_deltas_begin_after_the_initial_copy(stack: Stack, protected: list[Protected]) -> None:
     events = stack.events(0)

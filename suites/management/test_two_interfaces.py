@@ -25,6 +25,8 @@ from lab.topology.model import Role
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
+pytestmark = pytest.mark.needs_management
+
 ANSWER_SECONDS = 120.0
 JOB_SECONDS = 300.0
 

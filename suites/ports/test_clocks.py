@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from fixtures.stacks import wait_heard_of
 from lab.machines.clock import TOLERANCE_SECONDS, read_clock
 from lab.provision.lab import Lab, LabMachine
@@ -28,5 +30,6 @@ def test_every_machine_has_the_time_of_this_host(topology: Topology, lab: Lab, e
     assert not wrong, behind
 
 
+@pytest.mark.needs_agent
 def test_every_server_is_heard_of(stack: Stack, servers: dict[Role, list[LabMachine]]) -> None:
     wait_heard_of(stack, servers)

@@ -11,11 +11,13 @@ from fixtures.strangers import IDENTITY, make_stranger
 from lab.measure.peers import Answer, call
 from lab.measure.ports import open_ports
 from lab.provision.lab import Lab, LabMachine
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Role, Topology
 from lab.topology.stack import Policy
 from reports.evidence import EvidenceRecorder
+
+pytestmark = pytest.mark.needs_agent
 
 SSH, MANAGEMENT, GROUP_CONSISTENCY = 22, 443, 20004
 SERVICE = "recovery-process-server"
@@ -80,6 +82,7 @@ def test_an_agent_reaches_management_with_tls(
     assert answer.http in {200, 204}
 
 
+@pytest.mark.needs_encryption
 @pytest.mark.requirement("V2A-PORT-9443", "V2A-PS-ENCRYPT")
 def test_an_agent_reaches_its_process_server_with_tls(
     topology: Topology, primary_role: Protected, policy: Policy
@@ -93,6 +96,7 @@ def test_an_agent_reaches_its_process_server_with_tls(
     assert answer.http == 200
 
 
+@pytest.mark.needs_encryption
 @pytest.mark.requirement("LAB-MUTUAL-TLS", "V2A-PS-ENCRYPT")
 @pytest.mark.parametrize("how", ["plain text", "no certificate", "certificate of a stranger"])
 def test_strangers_get_nothing(

@@ -12,6 +12,8 @@ from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 
+pytestmark = pytest.mark.needs_agent
+
 MOVED = 9555
 CHANGE_SECONDS = 180.0
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from fixtures.inventory import objects
-from fixtures.options import consistent_group, pausing_plan
+from fixtures.needs import consistent_group, pausing_plan
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.provision.lab import Lab

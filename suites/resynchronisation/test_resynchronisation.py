@@ -20,6 +20,7 @@ MOST_SENT_SHARE = 5
 STAGES = "/var/lib/recovery/process-server/statistics.jsonl"
 
 
+@pytest.mark.needs_agent
 @pytest.mark.needs_secondary_site  # to Azure everything is sent, because nobody over there answers (decision 0011)
 @pytest.mark.requirement("LAB-RESYNC")
 def test_a_drifted_replica_is_mended_and_nothing_else_is_sent(

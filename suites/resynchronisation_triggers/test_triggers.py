@@ -21,7 +21,7 @@ from lab.topology.model import Purpose
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
-pytestmark = pytest.mark.needs_lone
+pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_agent]
 
 BOOT_SECONDS = 600.0
 NOTICE_SECONDS = 300.0

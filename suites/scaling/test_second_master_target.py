@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 import pytest
 
 from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
-from fixtures.options import second_master_target
+from fixtures.needs import second_master_target
 from fixtures.replica_data import MasterTargetDisks
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.oracle.judge import Claim
 from lab.provision.lab import Lab
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import MachineState, Operation, RecoveryPoint, Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder

@@ -14,12 +14,12 @@ from itertools import pairwise
 import pytest
 
 from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
-from fixtures.options import second_process_server
+from fixtures.needs import second_process_server
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.provision.lab import Lab, LabMachine
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import MachineState, Operation, RecoveryPoint, Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder

@@ -20,6 +20,8 @@ from reports.evidence import EvidenceRecorder
 UNSUPPORTED = 'ID=sles\nVERSION_ID="11.4"\nPRETTY_NAME="SUSE Linux Enterprise Server 11 SP4"\n'
 DISGUISE = "/run/lab-os-release"
 OS_RELEASE = "/usr/lib/os-release"
+pytestmark = pytest.mark.needs_support_matrix
+
 REFUSAL_SECONDS = 300.0
 FOOTPRINT = (
     "cat /proc/sys/kernel/random/boot_id; "

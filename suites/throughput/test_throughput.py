@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -13,8 +14,8 @@ from lab.measure.disks import device_by_serial
 from lab.measure.rpo import Published, age_over_time, undisturbed
 from lab.measure.throughput import network_rate, parse_stages, read_rate, reduction, write_rate
 from lab.oracle.group import BLOCK
+from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import Stack
-from lab.stacks.reference.addresses import address_towards
 from lab.topology.model import Topology
 
 Record = Callable[..., None]
@@ -24,29 +25,17 @@ STAGES = "/var/lib/recovery/process-server/statistics.jsonl"
 
 @pytest.mark.requirement("LAB-THROUGHPUT")
 def test_the_bare_path(primary_role: Protected, topology: Topology, record_measurement: Record) -> None:
-    machine, server = primary_role.machine, primary_role.process_server
-    near = address_towards(topology, topology.machines[primary_role.name].interfaces, server.name)
-    rates = {
-        "network, machine to process server": network_rate(server.ssh, machine.ssh, near),
-        "disk read, protected machine": read_rate(
-            machine.ssh, device_by_serial(machine.ssh, primary_role.disks[0].name)
-        ),
-    }
-    if topology.azure is None:
-        rates |= to_master_target(primary_role, topology)
+    machine = primary_role.machine
+    disk = device_by_serial(machine.ssh, primary_role.disks[0].name)
+    rates = {"disk read, protected machine": read_rate(machine.ssh, disk)}
+    for sender, receiver in pairwise(primary_role.path):
+        address = address_towards(topology, topology.machines[sender.name].interfaces, receiver.name)
+        rates[f"network, {sender.name} to {receiver.name}"] = network_rate(receiver.ssh, sender.ssh, address)
+    if topology.azure is None and primary_role.to_peer is None:
+        rates["disk write, master target"] = write_rate(primary_role.master_target.ssh, "/var/lib/recovery")
     for context, rate in rates.items():
         record_measurement("baseline-rate", rate / MB, "MB/s", context=context)
         assert rate > 0, context
-
-
-def to_master_target(role: Protected, topology: Topology) -> dict[str, float]:
-    """Measure the second half of the path."""
-    server, target = role.process_server, role.master_target
-    far = address_towards(topology, topology.machines[server.name].interfaces, target.name)
-    return {
-        "network, process server to master target": network_rate(target.ssh, server.ssh, far),
-        "disk write, master target": write_rate(target.ssh, "/var/lib/recovery"),
-    }
 
 
 @pytest.mark.requirement("LAB-THROUGHPUT")
@@ -64,6 +53,7 @@ def test_initial_replication(stack: Stack, protected: list[Protected], record_me
         record_measurement("initial-replication-time", seconds, "s", context=role.name)
 
 
+@pytest.mark.needs_agent
 @pytest.mark.requirement("LAB-THROUGHPUT", "V2A-PS-COMPRESS", "V2S-PS-OPT")
 def test_reduction(
     stack: Stack, primary_role: Protected, workloads: dict[str, Workload], record_measurement: Record
@@ -79,9 +69,10 @@ def test_reduction(
     assert reduction(stages) > 1
 
 
+@pytest.mark.needs_points
 @pytest.mark.requirement("LAB-RPO")
 def test_the_age_of_the_newest_point_over_time(
-    stack: Stack, primary_role: Protected, topology: Topology, outages: Outages, record_measurement: Record
+    stack: Stack, primary_role: Protected, outages: Outages, record_measurement: Record
 ) -> None:
     stream = stack.machine(primary_role.name).attributes["stream"]
     events = [event for event in stack.events(0) if event.stream == stream and event.kind == "recovery-point"]
@@ -91,8 +82,7 @@ def test_the_age_of_the_newest_point_over_time(
     quiet = undisturbed(ages, min(point.usable_ns for point in points), outages.all)
     assert quiet, f"nothing but {', '.join(outage.what for outage in outages.all)}"
     values = sorted(age for _, age in quiet)
-    policy = topology.stack.policies[topology.stack.protect[primary_role.name].policy]
-    within = sum(age <= policy.rpo_threshold for age in values) / len(values)
+    within = sum(age <= primary_role.rpo_threshold for age in values) / len(values)
     context = f"{primary_role.name}, 95th percentile; {100 * within:.0f} % of the time within the policy"
     if len(quiet) < len(ages):
         context += f"; without the times of: {', '.join(sorted({outage.what for outage in outages.all}))}"

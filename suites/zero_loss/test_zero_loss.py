@@ -35,7 +35,7 @@ from lab.topology.naming import disk_serial
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
-pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_way_back]
+pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_agent, pytest.mark.needs_way_back]
 
 FAILOVER_SECONDS = 900.0
 DISK_SECONDS = 120.0

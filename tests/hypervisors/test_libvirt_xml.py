@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element
 
 import pytest
 from defusedxml import ElementTree
 
-from lab.hypervisors.libvirt.xml import Placement, domain_xml
+from lab.hypervisors.libvirt.xml import QCOW2, Placement, domain_xml, volume_xml
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.translated import LEFT_OUT
 
@@ -44,3 +45,15 @@ def test_with_acceleration_it_is_the_hosts_processor() -> None:
 def test_a_translated_machine_has_room_for_a_second_processor(domain_type: str, cpus: int, room: str) -> None:
     vcpu = document(domain_type, cpus).find("vcpu")
     assert (vcpu.text, vcpu.get("current")) == (room, str(cpus))
+
+
+@pytest.mark.parametrize("how", [{"kind": QCOW2}, {"backing": Path("/image")}])
+def test_a_qcow2_disk_can_keep_the_bitmap_of_a_checkpoint(how: dict[str, Any]) -> None:
+    """Version 2, which libvirt makes unless it is told, cannot: no machine of a host was ever replicated."""
+    volume = ElementTree.fromstring(volume_xml("app1-data.img", 1 << 20, **how))
+    assert volume.findtext("target/compat") == "1.1"
+    assert volume.find("target/format").get("type") == QCOW2
+
+
+def test_a_raw_disk_has_no_version() -> None:
+    assert ElementTree.fromstring(volume_xml("app1-data.img", 1 << 20)).find("target/compat") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from lab.hypervisors.libvirt.xml import domain_name
 from lab.hypervisors.model import DiskId, Endpoint, MachineSpec, Management, Nic
 from lab.hypervisors.nested import Access, Inner, NestedHypervisor
 from lab.hypervisors.nested.connection import ReopenedConnection
-from lab.hypervisors.nested.driver import HostSession, HostStorage, uri_of
+from lab.hypervisors.nested.driver import HostSession, HostStorage
 from lab.hypervisors.nested.host import DISKS, HostBridges, HostFolders, bridge_name
+from lab.hypervisors.nested.reach import uri_of, write_command
 from lab.hypervisors.protocols import Conflict, NotFound
 
 ACCESS = Access(
@@ -103,12 +105,25 @@ def driver(tmp_path: Path, connection: Connection, shell: Shell) -> NestedHyperv
     return NestedHypervisor(*places, access=ACCESS, shell=shell, fetched=tmp_path / "consoles")
 
 
-def test_the_address_names_one_key_and_one_host_key() -> None:
-    uri = uri_of(ACCESS)
-    assert uri.startswith("qemu+libssh://root@127.0.0.1:21001/system?")
+def test_the_address_names_one_key_and_the_program_that_reaches_the_host() -> None:
+    uri = uri_of(ACCESS, Path("/lab with blank/keys/reach-hv1"))
+    assert uri.startswith("qemu+ssh://root@127.0.0.1:21001/system?")
     assert "keyfile=%2Flab%20with%20blank%2Fkeys%2Flogin&" in uri
-    assert "known_hosts_verify=normal" in uri
+    assert "command=%2Flab%20with%20blank%2Fkeys%2Freach-hv1" in uri
     assert "no_verify" not in uri
+
+
+def test_the_program_that_reaches_a_host_accepts_one_host_key(tmp_path: Path) -> None:
+    """Asked of ``ssh`` itself: what it makes of the options, in a folder with a blank."""
+    folder = tmp_path / "lab with blank"
+    folder.mkdir()
+    program = write_command(replace(ACCESS, known_hosts=folder / "known hosts"))
+    told = subprocess.run([program, "-G", "-p", "21001", "127.0.0.1"], check=True, capture_output=True, text=True)
+    options = dict(line.split(" ", 1) for line in told.stdout.splitlines() if " " in line)
+    assert options["userknownhostsfile"].strip('"') == str(folder / "known hosts")
+    assert options["stricthostkeychecking"] in {"true", "yes"}
+    assert int(options["serveraliveinterval"]) * int(options["serveralivecountmax"]) > 0, "a call may wait for ever"
+    assert program.stat().st_mode & 0o077 == 0
 
 
 def test_machines_of_the_stack_are_seen_by_their_own_names(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lab.measure.ports import Listener, parse_listeners
+from lab.measure.ports import Listener, TcpConnection, parse_connections, parse_listeners
 from lab.measure.throughput import parse_dd, parse_stages, reduction
 
 TABLE = """LISTEN 0 128 0.0.0.0:22 0.0.0.0:*
@@ -19,6 +19,13 @@ def test_listeners_keep_the_difference_between_local_and_open() -> None:
     assert {item.port for item in found if not item.local} == {22, 443}
     assert Listener(5201, "127.0.0.1") in found
     assert not parse_listeners("")
+
+
+def test_connections_have_both_ends() -> None:
+    table = "0 0 10.30.0.11:49687 10.30.0.21:7788 \n0 36 [::ffff:10.0.2.15]:22 [::ffff:10.0.2.2]:34978\n"
+    assert parse_connections(table)[0] == TcpConnection("10.30.0.11", 49687, "10.30.0.21", 7788)
+    assert parse_connections(table)[1].here_port == 22
+    assert not parse_connections("")
 
 
 def test_dd_rates() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.host_proofs import closed
 from lab.networks.bridge import BridgeSwitches, run_ip
 from lab.networks.firewall import Denied, Firewall, Flow, render
 from lab.networks.protocol import NetworkError
@@ -81,6 +82,22 @@ def test_what_is_not_listed_is_dropped_and_noted(bridge: BridgeSwitches) -> None
     with firewall.only([]):
         assert not reaches(9443)
         assert firewall.denied() == [Denied(ONE, TWO, "tcp", 9443)], "what an earlier block denied is forgotten"
+
+
+class Second:
+    """Commands in the namespace of the second machine."""
+
+    def check(self, *argv: str, stdin: str | None = None) -> str:
+        return run_ip("netns", "exec", SECOND, *argv, given=stdin)
+
+
+@pytest.mark.usefixtures("bridge")
+def test_a_port_of_a_machine_is_closed_and_no_other() -> None:
+    """How the proof of a planned failover keeps the replica's writes from the old host."""
+    with closed(Second(), 9443):  # type: ignore[arg-type]
+        assert not reaches(9443)
+        assert reaches(9444)
+    assert reaches(9443)
 
 
 def test_an_open_firewall_knows_nothing_of_denied_flows(bridge: BridgeSwitches) -> None:

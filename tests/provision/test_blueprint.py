@@ -1,12 +1,14 @@
 """From the embedded topology to what hypervisors and identities are told."""
 
 import ipaddress
+from pathlib import Path
 
 import pytest
 
 from lab.hypervisors.model import DiskAttachment, DiskId
 from lab.images.identity import Filesystem
 from lab.provision.blueprint import Blueprint, blueprint, cards, hosts_file
+from lab.topology.load import load_topology
 from lab.topology.model import Topology
 from lab.topology.naming import SERIAL_LENGTH
 
@@ -52,6 +54,14 @@ def test_cards_carry_addresses_and_routes(app1: Blueprint) -> None:
     assert (management.address, management.routes) == (None, ())
     assert primary.address == ipaddress.IPv4Interface("10.10.0.11/24")
     assert [(str(route.to), str(route.via)) for route in primary.routes] == [("10.30.0.0/24", "10.10.0.21")]
+
+
+def test_a_disk_that_is_replicated_to_a_peer_is_left_to_the_stack() -> None:
+    topology = load_topology(Path(__file__).parents[2] / "topologies" / "drbd.yaml")
+    assert blueprint(topology, "app1").filesystems == ()
+    assert [disk.disk.name for disk in blueprint(topology, "app1").spec.disks] == [
+        "app1-system", "app1-data", "app1-changes",
+    ]  # fmt: skip
 
 
 def test_only_disks_with_a_mount_become_filesystems(app1: Blueprint) -> None:

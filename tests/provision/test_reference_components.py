@@ -10,7 +10,7 @@ import pytest
 from lab.errors import BadInput
 from lab.provision.blueprint import blueprint
 from lab.replication.common.config import ServiceConfig
-from lab.stacks.reference.addresses import address_towards, server_addresses
+from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import (
     configuration_server_config,
     configuration_server_name,
@@ -20,7 +20,7 @@ from lab.stacks.reference.components import (
     mobility_settings,
     server_config,
 )
-from lab.stacks.reference.secrets import pairing_passphrase
+from lab.stacks.secrets import pairing_passphrase
 from lab.topology.load import load_topology
 from lab.topology.model import Disk, Interface, Role, Topology
 

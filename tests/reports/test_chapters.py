@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from run_samples import a_measurement, a_run, a_test
+from run_samples import FACTS, a_measurement, a_run, a_test
 
 from lab.ledger import Event, EventKind, Ledger, read_ledger
 from lab.requirements import load_catalogue
-from lab.runs import SENSITIVITY_FILE, record_sensitivity, stack_build
+from lab.runs import SENSITIVITY_FILE, record_sensitivity, stack_build, start_run
+from lab.topology.load import load_topology
 from reports.fold import fold
-from reports.html import beside, render
+from reports.html import beside, left_out, render, why_not_run
 from reports.model import Certificate
 
 CATALOGUE = load_catalogue()
@@ -137,3 +138,50 @@ def test_a_pdf_is_made_and_fetches_nothing() -> None:
     made = pdf_of("<title>t</title><img src='http://127.0.0.1:9/x.png'><p>text</p>")
     assert made.startswith(b"%PDF-")
     assert pdf_of("<p>text</p>") == pdf_of("<p>text</p>")
+
+
+LACKS = {"recovery points": "it keeps <one> state"}
+LEFT_OUT = [
+    {
+        "nodeid": "suites/a.py::points",
+        "reason": "stack drbd: it keeps <one>",
+        "requirements": ["LAB-POINT-ORDER"],
+    },
+    {"nodeid": "suites/a.py::rpo", "reason": "no machine is replicated to Azure", "requirements": ["LAB-RPO"]},
+    {"nodeid": "suites/a.py::mt", "reason": "no machine is behind a BMC", "requirements": ["V2S-MT-SECONDARY"]},
+    {"nodeid": "", "reason": "stack drbd: it has no servers", "requirements": ["V2S-MT-SECONDARY"]},
+]
+
+
+def test_what_a_stack_cannot_do_is_said_and_is_the_reason_of_rules_that_were_not_run() -> None:
+    events = a_run(
+        an_event(EventKind.STACK, lacks=LACKS),
+        an_event(EventKind.LEFT_OUT, tests=LEFT_OUT),
+        a_test("good", "passed", "LAB-RPO"),
+    )
+    certificate = fold(events, CATALOGUE)
+    assert certificate.lacks == (("recovery points", "it keeps <one> state"),)
+    reasons = why_not_run(certificate)
+    assert reasons["LAB-POINT-ORDER"] == ["stack drbd: it keeps <one>"]
+    assert reasons["V2S-MT-SECONDARY"] == ["stack drbd: it has no servers"]
+    assert reasons["LAB-RTO"] == [], "no test of it was left out"
+    assert "LAB-RPO" not in reasons, "it was shown by another test"
+    assert [tests for _, tests in left_out(certificate.left_out)] == [
+        ["suites/a.py::mt"], ["suites/a.py::rpo"], ["suites/a.py::points"],
+    ]  # fmt: skip
+    page = render(certificate)
+    assert "<h2>What the stack does not do</h2>" in page
+    assert "it keeps &lt;one&gt; state" in page
+    assert "<one>" not in page
+    assert "3 tests that this topology, or its stack, cannot serve" in page
+    bare = render(fold(a_run(a_test("good", "passed", "LAB-RPO")), CATALOGUE))
+    assert "does not do" not in bare
+    assert "Tests left out" not in bare
+
+
+def test_another_stack_has_neither_the_references_build_nor_its_sensitivity(tmp_path: Path) -> None:
+    for name, build in (("embedded", stack_build()), ("drbd", "")):
+        topology = load_topology(Path(__file__).parents[2] / "topologies" / f"{name}.yaml")
+        (tmp_path / name).mkdir()
+        start_run(tmp_path / name, topology, FACTS)
+        assert read_ledger(tmp_path / name / "ledger.jsonl")[0].data["build"] == build

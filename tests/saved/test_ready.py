@@ -26,6 +26,7 @@ from lab.saved import go_on, ready, renew, take
 from lab.saved.ready import deployed_and_saved, make_ready, save_new, used_keys
 from lab.saved.renew import make_renewed
 from lab.saved.store import SavedLabs
+from lab.stacks.adapters import ADAPTERS
 from lab.topology.model import Topology
 
 FAR = dt.datetime(2126, 1, 1, tzinfo=dt.UTC)
@@ -103,8 +104,12 @@ def world(embedded: Topology, home: Home, monkeypatch: pytest.MonkeyPatch) -> Wo
         (take, "_certificates", made.certificates),
     ):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setitem(go_on.RESUMED, "reference", lambda lab, board: made.done.append(f"resume {lab.folder.name}"))
+    change_adapter(monkeypatch, resume=lambda lab, _: made.done.append(f"resume {lab.folder.name}"))
     return made
+
+
+def change_adapter(monkeypatch: pytest.MonkeyPatch, **how) -> None:
+    monkeypatch.setitem(ADAPTERS, "reference", replace(ADAPTERS["reference"], **how))
 
 
 def up(world: World, name: str, board: Steps, *, fresh: bool = False) -> Lab:
@@ -283,7 +288,7 @@ def test_a_lab_of_this_name_that_is_up_is_refused(world: World, board: Steps) ->
 def renewing(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(renew, "present_inputs", lambda *_: world.inputs)
     monkeypatch.setattr(renew, "bring_up", world.bring_up)
-    monkeypatch.setitem(renew.REINSTALLED, "reference", lambda lab, _: world.done.append(f"renew {lab.folder.name}"))
+    change_adapter(monkeypatch, reinstall=lambda lab, _: world.done.append(f"renew {lab.folder.name}"))
     return world
 
 
@@ -324,6 +329,6 @@ def test_a_build_that_cannot_be_installed_over_another_is_an_error(
 
     up(renewing, "one", board)
     renewing.inputs = {"stack": "2"}
-    monkeypatch.setitem(renew.REINSTALLED, "reference", fails)
+    change_adapter(monkeypatch, reinstall=fails)
     with pytest.raises(LabError, match="the installer said no"):
         make_renewed(renewing.topology, renewing.home, "two", board)

@@ -12,6 +12,7 @@ from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB, possible
 from lab.networks.protocol import BridgeWiring, StreamWiring, TapWiring, Wiring
 
 TAG = "urn:recovery-lab:1"
+QCOW2 = "qcow2"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 MEMORY_ID = "lab-memory"
 """Whoever goes on from a saved machine has its memory under the same id."""
@@ -133,7 +134,10 @@ def volume_xml(
     if backing is None and kind == "raw":
         _child(volume, "allocation", "0", unit="bytes")
     target = _child(volume, "target")
-    _child(target, "format", type=kind if backing is None else "qcow2")
+    _child(target, "format", type=kind if backing is None else QCOW2)
+    if backing is not None or kind == QCOW2:
+        # libvirt makes version 2 unless it is told, and that cannot keep the bitmap of a checkpoint.
+        _child(target, "compat", "1.1")
     if backing is not None:
         store = _child(volume, "backingStore")
         _child(store, "path", str(backing))

@@ -1,4 +1,4 @@
-"""The libvirt driver on a host that is a machine of the lab: reached over SSH, with the key and host key of the lab.
+"""The libvirt driver on a host that is a machine of the lab, reached over SSH.
 
 Disks are qcow2, which alone can track changes. Images are not copied: they are read-only disks of the host,
 below which an overlay is made. The host belongs to the lab alone, so every machine on it is the lab's, also those that
@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import libvirt
 
@@ -20,7 +19,7 @@ from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt.driver import LibvirtHypervisor
 from lab.hypervisors.libvirt.session import Session, silence_library, translated
 from lab.hypervisors.libvirt.storage import SUFFIX, Storage
-from lab.hypervisors.libvirt.xml import domain_name, volume_xml
+from lab.hypervisors.libvirt.xml import QCOW2, domain_name, volume_xml
 from lab.hypervisors.model import Disk, DiskId, Endpoint, Machine, MachineSpec, Nic, image_serial
 from lab.hypervisors.nested.connection import ReopenedConnection
 from lab.hypervisors.nested.host import (
@@ -35,9 +34,9 @@ from lab.hypervisors.nested.host import (
     bridge_name,
     forwarding,
 )
+from lab.hypervisors.nested.reach import uri_of, write_command
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
 
-QCOW2 = "qcow2"
 FORWARD = "net.ipv4.ip_forward=1"
 
 
@@ -154,7 +153,7 @@ def connect(access: Access, shell: Shell, lab: str, store: Path) -> NestedHyperv
     silence_library()
 
     def open_now() -> Any:
-        connection = libvirt.open(uri_of(access))
+        connection = libvirt.open(uri_of(access, write_command(access)))
         shell.check("sysctl", "-q", "-w", FORWARD)
         shell.check("nft", "-f", "-", stdin=forwarding(access.inner, bridge_name(access.management)))
         return connection
@@ -171,15 +170,3 @@ def connect(access: Access, shell: Shell, lab: str, store: Path) -> NestedHyperv
         shell=shell,
         fetched=store / lab / "consoles",
     )
-
-
-def uri_of(access: Access) -> str:
-    """Return the address of the host's libvirt: over SSH, with one key, and the only host key that is accepted."""
-    options = {
-        "keyfile": str(access.key),
-        "known_hosts": str(access.known_hosts),
-        "known_hosts_verify": "normal",
-        "sshauth": "privkey",
-    }
-    where = f"root@{access.endpoint.host}:{access.endpoint.port}"
-    return f"qemu+libssh://{where}/system?{urlencode(options, quote_via=quote)}"

@@ -7,6 +7,7 @@ starts all of them), and by SIGTERM, so that the image is closed properly. What 
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ class ServedImage:
         if self._process.poll() is not None:
             lines = self._log.read_text(errors="replace").strip().splitlines()
             raise BadDevice(f"{self._image} is not served: {lines[-1] if lines else 'no reason given'}")
-        return self.socket.exists()
+        return accepts(self.socket)
 
 
 class ImageDisk:
@@ -132,6 +133,12 @@ class ReadImage:
             disk.close()
         for served in self._served:
             served.close()
+
+
+def accepts(path: Path) -> bool:
+    """Return whether somebody accepts connections at a unix socket; between bind and listen there is its file only."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _options(image: Path, *, writable: bool) -> str:

@@ -39,6 +39,7 @@ STOP_S = 60.0
 IDLE_S = 5.0
 PROGRESS_S = 5.0
 ANNOUNCE_S = 30.0
+OK = "ok"
 HRL_SHARE = 0.5
 """A disk whose changes take more of its size than this is compared as a whole instead (domain 2.4)."""
 OpenOutlet = Callable[[Interruption], HostOutlet]
@@ -69,6 +70,7 @@ class HostReplication:
         self._lock = threading.RLock()
         self._pauses = RetryPauses(self._stop, retry_unit_s)
         self._progress_at = 0.0
+        self._condition = ""
         self._disks: list[CapturedDisk] = []
         self._queue: HrlQueue | None = None
         order = session.value.order
@@ -264,24 +266,36 @@ class HostReplication:
 
     def _send_always(self) -> None:
         while not self._stop.is_set():
-            try:
-                self._send_something()
-                self._pauses.reset()
-            except Interrupted:
-                log.info("stream %s: looking what is to be done", self.stream)
-            except LOST as error:
-                self._begin_again(str(error), cause_of(error))
+            self._send_or_pause()
+
+    def _send_or_pause(self) -> None:
+        try:
+            self._send_something()
+            self._pauses.reset()
+            if not self._session.value.given_up:
+                self._say(OK)
+        except Interrupted:
+            log.info("stream %s: looking what is to be done", self.stream)
+        except LOST as error:
+            self._begin_again(str(error), cause_of(error))
+            self._pauses.pause()
+        except Exception as error:  # the changes wait; the retry class says whether trying again may help
+            log.exception("%s: sending failed", self.stream)
+            if not self._give_up_if_hopeless(error):
+                self._say(f"to be tried again: {error}")
                 self._pauses.pause()
-            except Exception as error:  # the changes wait; the retry class says whether trying again may help
-                log.exception("%s: sending failed", self.stream)
-                if not self._give_up_if_hopeless(error):
-                    self._pauses.pause()
+
+    def _say(self, condition: str) -> None:
+        """Tell the orchestrator how sending goes, when that has changed: a failure waits minutes to be tried again."""
+        if condition != self._condition:
+            self._condition = condition
+            self._post("health", {"replication": condition})
 
     def _give_up_if_hopeless(self, error: Exception) -> bool:
         if is_recoverable(error):
             return False
         self._session.update(given_up=str(error))
-        self._post("health", {"replication": f"given up: {error}"})
+        self._say(f"given up: {error}")
         return True
 
     def _send_something(self) -> None:

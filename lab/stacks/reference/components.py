@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab.errors import BadInput
-from lab.stacks.reference.addresses import address_towards, server_addresses
+from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.settings import change_log_disk, protected_disks
 from lab.topology.model import Machine, Role, SwitchNetwork, Topology
 from lab.topology.naming import disk_serial

@@ -30,7 +30,7 @@ from lab.stacks.reference.fabrics import (
     wait_configuration_server,
 )
 from lab.stacks.reference.hosts import provider_config
-from lab.stacks.reference.secrets import pairing_passphrase
+from lab.stacks.secrets import pairing_passphrase
 from lab.topology.model import Role, Topology
 from lab.waiting import Deadline
 

@@ -9,7 +9,7 @@ from lab.errors import BadInput
 from lab.hypervisors.libvirt.xml import domain_name
 from lab.hypervisors.nested.host import DISKS, bridge_name
 from lab.provision.nested import networks_inside
-from lab.stacks.reference.addresses import address_towards, server_addresses
+from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import ETC, JSON, STATE, management_endpoint
 from lab.stacks.reference.settings import MacOf, protected_disks, server_name
 from lab.topology.model import Interface, Machine, ManagementNetwork, Replica, Role, Topology

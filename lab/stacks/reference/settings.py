@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lab.errors import BadInput
-from lab.stacks.reference.addresses import address_towards
+from lab.stacks.addresses import address_towards
 from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Purpose, Replica, Topology
 from lab.topology.naming import disk_serial
 from lab.topology.rules import VMWARE

@@ -303,3 +303,20 @@ def test_a_failure_that_cannot_be_cured_is_given_up_until_it_is_ordered_anew(hos
     host.provider().resume()
     host.settle()
     assert bytes(host.machine.content[0]) == host.replica.points[-1][0]
+
+
+def test_a_failure_that_is_tried_again_is_said_until_it_is_over(host):
+    """Found on a lab: every backup was refused for a quarter of an hour, and the machine was called healthy."""
+    freeze, provider = host.machine.freeze, host.provider()
+    provider._pauses.pause = lambda: True
+
+    def refuse(_since, _checkpoint):
+        raise RuntimeError("no backup")
+
+    host.machine.freeze = refuse
+    provider.resynchronise()
+    provider._send_or_pause()
+    host.machine.freeze = freeze
+    provider._send_or_pause()
+    told = [data["replication"] for kind, data in host.outbox.posted if kind == "health" and "replication" in data]
+    assert told == ["to be tried again: no backup", "ok"]

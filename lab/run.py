@@ -30,6 +30,7 @@ from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.lab import Lab
 from lab.provision.lease import leased
+from lab.provision.lent import NOTHING, drift_report
 from lab.provision.runnable import facts_for, refuse_unrunnable
 from lab.provision.state import LabState
 from lab.provision.up import open_lab, refuse_if_up
@@ -117,7 +118,7 @@ def run_topology(
             record_sensitivity(ledger, home.folder)
         write_allure_environment(run_dir)
         began = time.monotonic()
-        with _taken_down(home, lab_name, keep, terminal, ledger) as state, PeakMemory(lab_name) as memory:
+        with _taken_down(home, lab_name, keep, terminal, run_dir) as state, PeakMemory(lab_name) as memory:
             make = make_renewed if reinstall else partial(make_ready, fresh=fresh)
             exit_code = _up_and_test(
                 topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments, make=make
@@ -138,9 +139,9 @@ class _Ending:
 
 
 @contextmanager
-def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console, ledger: Ledger) -> Iterator[_Ending]:
+def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console, run_dir: Path) -> Iterator[_Ending]:
     """Take the lab down at the end of the block, also after Ctrl-C, unless it is to be kept."""
-    ending = _Ending()
+    ending, ledger = _Ending(), Ledger(run_dir / LEDGER_FILE)
     try:
         yield ending
     finally:
@@ -148,7 +149,18 @@ def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console, ledger
             terminal.print(f"machines are kept: lab status, lab ssh MACHINE --name {lab_name}, lab down {lab_name}")
         else:
             with _phase(ledger, "removal"), ConsoleBoard(terminal, f"lab {lab_name}") as board:
-                tear_down(home, lab_name, board)
+                tear_down(home, lab_name, board, reports=run_dir)
+            _record_drift(ledger, run_dir)
+
+
+def _record_drift(ledger: Ledger, run_dir: Path) -> None:
+    """Put what was not as it was found on lent machines into the ledger, and so into the certificate."""
+    for report in sorted(run_dir.glob(drift_report(Path(), "*").name)):
+        lines = report.read_text(encoding="utf-8").splitlines()
+        changes = 0 if lines == [NOTHING] else len(lines)
+        name = report.stem.removeprefix("drift-")
+        context = f"things on the lent machine {name} that were not as they were found, see {report.name}"
+        _measure(ledger, f"drift-{name}", float(changes), "changes", context)
 
 
 def _up_and_test(

@@ -99,15 +99,23 @@ def bmc(
     *,
     uri: Annotated[str, typer.Option(help="libvirt that has the machines.")] = "",
     password_file: Annotated[Path | None, typer.Option(help="File with admin's password.")] = None,
+    ipmi: Annotated[
+        bool, typer.Option("--ipmi", help="Power by IPMI too, which gives a password's hash away.")
+    ] = False,
 ) -> None:
     """Start an emulated BMC (Redfish) in front of machines of a lab; it ends with Ctrl-C, they stay as they are."""
+    from lab.emulators.bmc.ipmi import CONSOLE
     from lab.emulators.bmc.run import Choices, Serving, serving
     from lab.home import home as lab_home
 
-    choices = Choices(home or lab_home() / "emulated-bmc", lab, machine, port, uri, password_file, Home.default().labs)
+    own = home or lab_home() / "emulated-bmc"
+    choices = Choices(own, lab, machine, port, uri, password_file, Home.default().labs, ipmi=ipmi)
 
     def systems(found: Serving) -> list[str]:
-        return [f"system:      {system} is {name}" for name, system in found.systems.items()]
+        power = [f"ipmi:        127.0.0.1 port {found.ipmi_port} (UDP)"] if found.ipmi_port else []
+        return [f"system:      {system} is {name}" for name, system in found.systems.items()] + [
+            *power, f"console:     {CONSOLE}",
+        ]  # fmt: skip
 
     _serve(serving(choices), systems)
 

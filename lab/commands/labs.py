@@ -103,6 +103,8 @@ def status() -> None:
             table.add_row(
                 lab_name, state.phase.value, machine_name, power_state, f"{access.ssh_host}:{access.ssh_port}"
             )
+        for machine_name, lent in state.lent.items():
+            table.add_row(lab_name, state.phase.value, machine_name, "lent", f"{lent.ssh_host}:{lent.ssh_port}")
     console().print(table)
     if damaged:
         raise damaged[0]

@@ -13,11 +13,16 @@ from dataclasses import dataclass, field
 
 from lab.errors import BadInput
 from lab.hypervisors.model import PowerState
-from lab.machines.power import BmcError, OutcomeUnknown, wait_for
-from lab.waiting import Deadline
+from lab.machines.power import BmcError, OutcomeUnknown
+from lab.waiting import Deadline, wait_until
 
 PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105 - the variable that ipmitool -E reads
-CALL_SECONDS = 30.0
+ANSWER_SECONDS = 20
+CALL_SECONDS = 60.0
+SILENT = re.compile(r"(?i)timeout|Unable to set Chassis Power Control")
+"""What ipmitool says when no answer came; a refusal is "Set Chassis Power Control to Up/On failed: why"."""
+MOST_PASSWORD = 20
+"""Bytes of a password in IPMI 2.0."""
 WORDS = 300
 
 
@@ -32,16 +37,36 @@ class IpmiTarget:
     allowed: bool = False
 
 
+def check(target: IpmiTarget) -> None:
+    """Raise BadInput for a BMC that IPMI may not be used with, or cannot."""
+    if not target.allowed:
+        raise BadInput(f"IPMI at {target.host} is off: it gives a password's hash away; allow it, or use Redfish")
+    # A name that begins with a dash would be an option.
+    for name in (target.host, target.user):
+        if not re.fullmatch(r"[A-Za-z0-9_.:][A-Za-z0-9_.:@-]*", name):
+            raise BadInput(f"'{name}' is no name of a host or user for IPMI")
+    if len(target.password.encode()) > MOST_PASSWORD:
+        raise BadInput(f"the password for IPMI at {target.host} is longer than {MOST_PASSWORD} bytes")
+
+
+def command(target: IpmiTarget, *words: str) -> list[str]:
+    """Return the arguments of ipmitool, without the password. Raises BadInput as ``check``."""
+    check(target)
+    # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer; some act first.
+    line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", str(ANSWER_SECONDS)]
+    return [*line, "-H", target.host, "-p", str(target.port), "-U", target.user, *words]
+
+
+def environment(target: IpmiTarget) -> dict[str, str]:
+    """Return the environment of ipmitool, where the password is."""
+    return {**os.environ, PASSWORD_VARIABLE: target.password}
+
+
 class IpmiPower:
     """Power of one machine. Raises BadInput when nobody has allowed IPMI."""
 
     def __init__(self, target: IpmiTarget) -> None:
-        if not target.allowed:
-            raise BadInput(f"IPMI at {target.host} is off: it gives a password's hash away; allow it, or use Redfish")
-        # A name that begins with a dash would be an option.
-        for name in (target.host, target.user):
-            if not re.fullmatch(r"[A-Za-z0-9_.:][A-Za-z0-9_.:@-]*", name):
-                raise BadInput(f"'{name}' is no name of a host or user for IPMI")
+        check(target)
         self._target = target
 
     def state(self) -> PowerState:
@@ -56,13 +81,13 @@ class IpmiPower:
         """Switch on and wait. Raises BmcError, DeadlineExceeded."""
         if self.state() is not PowerState.ON:
             self._change("on")
-            wait_for(self, PowerState.ON, deadline)
+            self._wait_for(PowerState.ON, deadline)
 
     def power_off(self, deadline: Deadline) -> None:
         """Cut the power and wait. Raises BmcError, DeadlineExceeded."""
         if self.state() is not PowerState.OFF:
             self._change("off")
-            wait_for(self, PowerState.OFF, deadline)
+            self._wait_for(PowerState.OFF, deadline)
 
     def press_button(self) -> None:
         """Ask for a shutdown (ACPI). Raises BmcError."""
@@ -75,7 +100,20 @@ class IpmiPower:
             raise BmcError(f"{self._target.host} is off: it cannot be reset")
         if not self._change("reset"):
             raise OutcomeUnknown(f"{self._target.host}: the BMC did not answer a reset; whether it was made is unknown")
-        wait_for(self, PowerState.ON, deadline)
+        self._wait_for(PowerState.ON, deadline)
+
+    def _wait_for(self, wanted: PowerState, deadline: Deadline) -> None:
+        """Look until the state is ``wanted``. A BMC that has let us in and is silent now is busy with the change."""
+        seen = [""]
+
+        def there() -> bool:
+            try:
+                seen[0] = f"the BMC still says '{self.state()}'"
+            except BmcError as error:
+                seen[0] = str(error)
+            return seen[0] == f"the BMC still says '{wanted}'"
+
+        wait_until(there, deadline, f"power state '{wanted}'", explain=lambda: seen[0])
 
     def _change(self, what: str) -> bool:
         """Ask for a change, once; False when no answer came. Raises BmcError when it is refused."""
@@ -86,13 +124,10 @@ class IpmiPower:
         return True
 
     def _ask(self, *words: str) -> str:
-        # -R 1: ipmitool repeats by itself, which a change must not be. -N: seconds for an answer.
-        line = ["ipmitool", "-I", "lanplus", "-E", "-R", "1", "-N", "5"]
-        line += ["-H", self._target.host, "-p", str(self._target.port), "-U", self._target.user, *words]
-        environment = {**os.environ, PASSWORD_VARIABLE: self._target.password}
+        line, variables = command(self._target, *words), environment(self._target)
         try:
             done = subprocess.run(
-                line, env=environment, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
+                line, env=variables, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
             )
         except FileNotFoundError as error:
             raise BmcError("ipmitool is not installed", hint="apt-get install ipmitool") from error
@@ -100,7 +135,7 @@ class IpmiPower:
             raise _NoAnswer(f"{self._target.host}: no answer to `{' '.join(words)}`") from error
         if done.returncode:
             problem = f"{self._target.host}: `{' '.join(words)}`: {done.stderr.strip()[:WORDS]}"
-            raise (_NoAnswer if "timeout" in done.stderr.lower() else BmcError)(problem)
+            raise (_NoAnswer if SILENT.search(done.stderr) else BmcError)(problem)
         return done.stdout
 
 

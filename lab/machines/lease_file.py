@@ -116,12 +116,21 @@ def parse(text: str) -> Lease:
 
 
 class LeaseFile:
-    """The lease on one machine, over a login as root (or as whoever may write ``path``)."""
+    """The lease on one machine, over a login as root (or as whoever may write ``path``).
 
-    def __init__(self, shell: Shell, path: str = PATH) -> None:
+    ``token`` proves that it is ours, also in a later process; without one, a new one is made.
+    """
+
+    def __init__(self, shell: Shell, path: str = PATH, *, token: str = "") -> None:
         self._shell = shell
         self._path = path
-        self._token = secrets.token_hex(16)
+        self._token = token or secrets.token_hex(16)
+
+    @property
+    def ours(self) -> bool:
+        """Whether we hold it. Raises Leased for a file that is no lease, ConnectionLost, CommandFailed."""
+        found, _ = self._read()
+        return found is not None and hmac.compare_digest(found.token, self._token)
 
     def acquire(self, owner: str, seconds: int) -> Lease:
         """Take the machine for so long. Raises Leased, ConnectionLost, CommandFailed."""
@@ -147,6 +156,13 @@ class LeaseFile:
         found, digest = self._read()
         if not self._swap(digest, released(found, self._token)):
             raise LeaseLost("the lease on this machine was changed while it was released")
+
+    def remove_place(self) -> None:
+        """Remove what the lease needed beside itself; no effect when a mark stays, or another lab has come."""
+        # Under the lock: who waits for it has opened the same file, and makes a new one at his next change.
+        script = '[ -e "$1" ] || { rm -f "$1.lock"; rmdir "${1%/*}" 2>/dev/null || true; }'
+        lock = ["flock", "-w", str(LOCK_SECONDS), f"{self._path}.lock"]
+        self._shell.check(*lock, "sh", "-c", script, "remove", self._path)
 
     def clear(self) -> None:
         """Remove the mark of a machine that was mended. Raises Leased while somebody works with it."""

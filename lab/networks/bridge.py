@@ -50,6 +50,23 @@ class BridgeSwitches:
             run_ip("-n", self.namespace, "link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
             run_ip("-n", self.namespace, "link", "set", bridge, "alias", network, "up")
 
+    def join(self, network: str, interface: str) -> None:
+        """Join an interface of this host to a network; it goes back to the host with the namespace.
+
+        Raises:
+            NetworkError: there is no such interface, or this host itself uses it: it would be cut off.
+        """
+        self.ensure(network)
+        if interface not in self._links():
+            shown = json.loads(run_ip("-j", "address", "show", "dev", interface) or "[]")
+            used = [item["local"] for link in shown for item in link.get("addr_info", ()) if item["scope"] == "global"]
+            if used:
+                raise NetworkError(
+                    f"this host itself uses {interface} ({', '.join(used)}): give the lab one of its own"
+                )
+            run_ip("link", "set", interface, "netns", self.namespace)
+        run_ip("-n", self.namespace, "link", "set", interface, "master", self._bridge(network), "up")
+
     def answer_at(self, network: str, address: IPv4Interface) -> None:
         """Give the namespace an address on a network, so that a process in it can serve the machines there."""
         self.ensure(network)

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lab.errors import LabError
 from lab.hypervisors.model import PowerState
 from lab.hypervisors.trust import Trust
 from lab.machines.bmc_lease import BmcLease
 from lab.machines.installation import POWER_SECONDS, leave
+from lab.machines.ipmi import IpmiPower, IpmiTarget
 from lab.machines.power import Bmc, BmcError
+from lab.machines.power_by_ipmi import PoweredByIpmi
 from lab.machines.redfish import connect
 from lab.machines.redfish_session import Target
 from lab.provision.home import LabFolder
@@ -34,9 +37,16 @@ def opened(access: PhysicalAccess) -> Iterator[Bmc]:
     trust = Trust(access.certificate, pinned=True)
     bmc = connect(Target(access.endpoint, access.user, password, trust, access.system))
     try:
-        yield bmc
+        yield _with_power_by_ipmi(bmc, access, password)
     finally:
         bmc.close()
+
+
+def _with_power_by_ipmi(bmc: Bmc, access: PhysicalAccess, password: str) -> Bmc:
+    if access.ipmi_port is None:
+        return bmc
+    host = urlsplit(access.endpoint).hostname or ""
+    return PoweredByIpmi(IpmiPower(IpmiTarget(host, access.user, password, access.ipmi_port, allowed=True)), bmc)
 
 
 @dataclass(frozen=True)

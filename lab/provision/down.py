@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
@@ -11,14 +12,19 @@ from lab.provision import esxi, hyperv, processes
 from lab.provision.bmc import give_back
 from lab.provision.board import Board
 from lab.provision.home import Home, LabFolder
+from lab.provision.lent import give_back_lent
 from lab.provision.stand_in import remove_stand_ins, store_of
 from lab.provision.state import LabState, load_state
 
+LEASE_KEEPER = "lease-keeper"
+"""How the names of the processes begin that keep leases."""
 DEFAULT_URIS = ("qemu:///system",)
 
 
-def tear_down(home: Home, name: str, board: Board) -> list[str]:
+def tear_down(home: Home, name: str, board: Board, *, reports: Path | None = None) -> list[str]:
     """Remove everything of a lab and return what there was. Works after SIGKILL and repeats without harm.
+
+    What is not as it was found on lent machines goes to ``reports``, or to the folder ``drift`` of the home.
 
     Raises:
         LabError: something could not be removed; the message says what.
@@ -26,7 +32,13 @@ def tear_down(home: Home, name: str, board: Board) -> list[str]:
     folder = home.lab(name)
     board.step(name, "removing")
     failures: list[str] = []
-    removed = _give_back(folder, failures)
+    # Who renews a lease while it is given back makes that fail.
+    removed = processes.end_all(folder, LEASE_KEEPER)
+    removed += _give_back(folder, failures)
+    removed += _give_back_lent(folder, failures, reports or home.folder / "drift" / name, board)
+    if failures and _lent(folder):
+        # Without its servers and its keys nobody could give the machine back later.
+        raise LabError(f"lab {name} stays: {'; '.join(failures)}", hint=f"lab down {name}, once that is cured")
     removed += processes.end_all(folder)
     for remove in (_remove_esxi, _remove_hyperv, _remove_bare):
         try:
@@ -57,6 +69,21 @@ def _give_back(folder: LabFolder, failures: list[str]) -> list[str]:
     except LabError as error:
         failures.append(str(error))
         return []
+
+
+def _give_back_lent(folder: LabFolder, failures: list[str], reports: Path, board: Board) -> list[str]:
+    """Give lent machines back as they were."""
+    state = _state(folder)
+    try:
+        return give_back_lent(folder, state, reports, board) if state is not None else []
+    except LabError as error:
+        failures.append(str(error))
+        return []
+
+
+def _lent(folder: LabFolder) -> bool:
+    state = _state(folder)
+    return state is not None and bool(state.lent)
 
 
 def _remove_bare(folder: LabFolder, home: Home) -> list[str]:  # noqa: ARG001 - as its siblings

@@ -16,7 +16,8 @@ from lab.machines.ssh import Login, SshTransport
 from lab.machines.testinfra_host import testinfra_host
 from lab.provision.bmc import BmcControl
 from lab.provision.home import LabFolder
-from lab.provision.state import LabState
+from lab.provision.lent import LentControl
+from lab.provision.state import LabState, LentAccess, PhysicalAccess
 from lab.topology.model import Topology
 from lab.waiting import Deadline, DeadlineExceeded
 
@@ -143,18 +144,25 @@ class Lab:
         return machine
 
     def names(self) -> list[str]:
-        """Return the names of all machines that there are now, physical ones too."""
-        return sorted([machine.name for machine in self.hypervisor.machines()] + list(self.state.physical))
+        """Return the names of all machines that there are now, physical and lent ones too."""
+        return sorted([machine.name for machine in self.hypervisor.machines()] + list(self._elsewhere))
 
     def control(self, name: str) -> Control:
         """Return power and console of a machine, which is looked for when they are used."""
+        if name in self.state.lent:
+            return LentControl(name, self.state.lent[name], self.folder)
         access = self.state.physical.get(name)
         return BmcControl(access, self.folder) if access is not None else HostedControl(self.hypervisor, name)
 
     def endpoint(self, name: str) -> Endpoint:
         """Return where a machine's SSH server answers. Raises NotFound, Conflict without a management card."""
-        access = self.state.physical.get(name)
+        access = self._elsewhere.get(name)
         return Endpoint(access.ssh_host, access.ssh_port) if access is not None else self.hypervisor.endpoint(name)
+
+    @property
+    def _elsewhere(self) -> dict[str, PhysicalAccess | LentAccess]:
+        """Machines that no hypervisor of the lab has."""
+        return {**self.state.physical, **self.state.lent}
 
     def forget(self, name: str) -> None:
         """Drop the connection of a machine that the stack has removed."""

@@ -8,7 +8,7 @@ from lab.errors import LabError
 from lab.hypervisors.model import Endpoint
 from lab.hypervisors.protocols import HypervisorError
 from lab.provision.home import Home
-from lab.provision.state import LabState, load_state
+from lab.provision.state import LabState, LentAccess, PhysicalAccess, load_state
 from lab.provision.up import open_hypervisor
 
 SUFFIXES = ("-replica", "-test")
@@ -32,14 +32,15 @@ def ssh_command(home: Home, lab: str, machine: str, command: Sequence[str]) -> l
 
 
 def _endpoint(state: LabState, home: Home, machine: str) -> Endpoint:
-    access = state.physical.get(machine)
+    elsewhere: dict[str, PhysicalAccess | LentAccess] = {**state.physical, **state.lent}
+    access = elsewhere.get(machine)
     if access is not None:
         return Endpoint(access.ssh_host, access.ssh_port)
     hypervisor = open_hypervisor(state, home)
     try:
         return hypervisor.endpoint(machine)
     except HypervisorError as error:
-        known = ", ".join(sorted([item.name for item in hypervisor.machines()] + list(state.physical)))
+        known = ", ".join(sorted([item.name for item in hypervisor.machines()] + list(elsewhere)))
         raise LabError(f"{error}; machines of {state.lab}: {known}") from error
     finally:
         hypervisor.close()

@@ -81,10 +81,10 @@ def recorded(folder: LabFolder) -> list[LabProcess]:
     return [LabProcess(**json.loads(path.read_text(encoding="utf-8"))) for path in records]
 
 
-def end_all(folder: LabFolder) -> list[str]:
-    """End the lab's processes, politely at first; return the names of those that ran."""
+def end_all(folder: LabFolder, prefix: str = "") -> list[str]:
+    """End the lab's processes, those whose names begin so, politely at first; return the names of those that ran."""
     ended = []
-    for process in recorded(folder):
+    for process in (found for found in recorded(folder) if found.name.startswith(prefix)):
         if process.alive:
             _end(process)
             ended.append(f"process {process.name}")

@@ -63,7 +63,7 @@ def make_stand_in(topology: Topology, name: str, folder: LabFolder, acceleration
         folder, "bmc", f"BMC of {name}", home,
         [
             "--lab", tag, "--store", str(store), "--machine", name, "--uri", host.uri,
-            "--network", folder.name, "--network-store", str(labs),
+            "--network", folder.name, "--network-store", str(labs), *(["--ipmi"] if _by_ipmi(topology, name) else []),
         ],
         of=name, environment=_environment(folder, home),
     )  # fmt: skip
@@ -78,7 +78,13 @@ def make_stand_in(topology: Topology, name: str, folder: LabFolder, acceleration
         lease=secrets.token_hex(4),
         console=console,
         uri=host.uri,
+        ipmi_port=said["ipmi_port"],
     )
+
+
+def _by_ipmi(topology: Topology, name: str) -> bool:
+    bmc = topology.machines[name].bmc
+    return bmc is not None and bmc.ipmi is not None
 
 
 def _environment(folder: LabFolder, home: Path) -> dict[str, str]:

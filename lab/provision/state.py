@@ -70,7 +70,8 @@ class PhysicalAccess(BaseModel):
     """How the BMC and the system of a physical machine are reached. The password is in the file, never in here.
 
     ``console``: the record of its serial console, None when nobody records it. ``lease``: proves that the machine is
-    this lab's. ``uri`` is the libvirt of the virtual machine that stands in.
+    this lab's. ``uri`` is the libvirt of the virtual machine that stands in. ``ipmi_port``: power goes by IPMI, which
+    the topology allows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,6 +86,19 @@ class PhysicalAccess(BaseModel):
     lease: str
     console: Path | None = None
     uri: str = ""
+    ipmi_port: int | None = None
+
+
+class LentAccess(BaseModel):
+    """How root logs in to a machine that is only lent, with its owner's key. ``lease`` proves that it is ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ssh_host: str
+    ssh_port: int
+    key: Path
+    host_key: str
+    lease: str
 
 
 class WentOn(BaseModel):
@@ -121,6 +135,8 @@ class LabState(BaseModel):
     """The machines of the topology that libvirt has, in a lab that has an ESXi or Hyper-V host too."""
     physical: dict[str, PhysicalAccess] = Field(default_factory=dict)
     """The machines behind BMCs; no hypervisor knows them."""
+    lent: dict[str, LentAccess] = Field(default_factory=dict)
+    """The machines that were there already."""
     inside: dict[str, str] = {}
     """Machines that run inside of another machine, and that one; their order gives them their ports there."""
     nested_hosts: tuple[str, ...] = ()

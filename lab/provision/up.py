@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.doctor.acceleration import acceleration
-from lab.errors import BadInput, LabError
-from lab.hypervisors.image import inspect_image
+from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
 from lab.hypervisors.protocols import Hypervisor, HypervisorError
 from lab.hypervisors.routed import RoutedHypervisor
-from lab.images.cache import Image, ImageCache
+from lab.images.cache import Image
 from lab.images.identity import SshKey, new_ssh_key
 from lab.images.seed import write_seed
 from lab.provision import esxi, hyperv, nested
@@ -22,10 +21,12 @@ from lab.provision.board import Board
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.identity import machine_identity
+from lab.provision.images import provide_images
 from lab.provision.lab import BOOT_SECONDS, Lab
+from lab.provision.lent import join_uplinks, take_lent
 from lab.provision.physical import installing, with_stand_ins
 from lab.provision.state import LabState, Phase, load_state, save_state
-from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Topology
+from lab.topology.model import Host, LibvirtHost, Machine, Topology
 from lab.waiting import Deadline
 
 PUSH_KEY = "push"
@@ -55,11 +56,13 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as
     mode = acceleration_of(home, images)
     board.step(name, f"acceleration: {mode}")
     folder.make()
-    keys = {machine: new_ssh_key(machine) for machine in topology.machines}
+    keys = {machine: new_ssh_key(machine) for machine in topology.machines if machine not in topology.lent}
     _write_login_keys(folder)
     host_keys = {machine: key.public for machine, key in keys.items()}
+    host_keys |= {machine: found.host_key for machine, found in topology.lent.items()}
     state = first_state(topology, name, mode, host_keys).model_copy(update={"save_as": save_as})
     save_state(folder, state)
+    state = take_lent(topology, folder, state, board)
     if esxi_host is not None:
         board.step(name, f"host: {esxi_host.where}")
         state = state.model_copy(update={"esxi": esxi.access_to(esxi_host, topology, folder, mode)})
@@ -69,6 +72,7 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as
         state = state.model_copy(update={"hyperv": hyperv.access_to(hyperv_host, topology, folder, mode)})
         save_state(folder, state)
     state = with_stand_ins(topology, folder, state, board)
+    join_uplinks(topology, folder)
     hypervisor = open_hypervisor(state, home)
     lab = Lab(topology, folder, state, hypervisor)
     _make_machines(lab, keys, images, board, home)
@@ -163,55 +167,6 @@ def refuse_or_reap(home: Home, folder: LabFolder, board: Board) -> None:
         tear_down(home, folder.name, board)
 
 
-def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[str, int], Image]:
-    """Provide every (image, system disk size) that the machines need."""
-    cache = ImageCache(home.images)
-    found: dict[tuple[str, int], Image] = {}
-    for machine in topology.machines.values():
-        key = (machine.image, machine.disks[0].size)
-        if key in found:
-            continue
-        source = topology.images[machine.image]
-        if isinstance(source, RecipeImage):
-            cached = cache.lookup(source.recipe, key[1])
-            board.step(f"image {source.recipe}", "cached" if cached else "building")
-            found[key] = cached or cache.provide(source.recipe, key[1])
-        else:
-            found[key] = Image(_own_image(topology.source.parent / source.path), Path(), Path())
-        board.step(f"image {machine.image}", "ready")
-    return found
-
-
-def _own_image(path: Path) -> Path:
-    """Return a user's image. Raises BadInput: machines would wait for their deadline with what is none."""
-    if not path.is_file():
-        raise BadInput(f"the image {path} does not exist")
-    if path.suffix == ".qcow2" and inspect_image(path)[0] != "qcow2":
-        raise BadInput(f"the image {path} is not in the format qcow2 (qemu-img info says what it is)")
-    return path.resolve()
-
-
-def cached_images(topology: Topology, home: Home) -> dict[tuple[str, int], Image] | None:
-    """Return what ``provide_images`` would, None when one of them would have to be built or is missing."""
-    cache = ImageCache(home.images)
-    for machine in topology.machines.values():
-        source = topology.images[machine.image]
-        if isinstance(source, RecipeImage):
-            there = cache.lookup(source.recipe, machine.disks[0].size) is not None
-        else:
-            there = (topology.source.parent / source.path).is_file()
-        if not there:
-            return None
-    return provide_images(topology, home, _Silent())
-
-
-class _Silent:
-    """A board for what takes no time."""
-
-    def step(self, subject: str, step: str) -> None:
-        """Show nothing."""
-
-
 def acceleration_of(home: Home, images: dict[tuple[str, int], Image]) -> str:
     """Return "kvm" or "tcg", proved by booting once."""
     kernels = [image for image in images.values() if image.kernel.is_file()]
@@ -233,7 +188,7 @@ def _make_machines(
     lab: Lab, keys: dict[str, SshKey], images: dict[tuple[str, int], Image], board: Board, home: Home
 ) -> None:
     """Make all machines, those inside of others once these are up."""
-    plans = [blueprint(lab.topology, name) for name in lab.topology.machines]
+    plans = [blueprint(lab.topology, name) for name in lab.topology.machines if name not in lab.state.lent]
     disks = {plan.name: images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]].disk for plan in plans}
     inner = lab.state.inside
     plans = [

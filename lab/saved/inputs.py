@@ -34,8 +34,8 @@ def why_not(topology: Topology) -> str | None:
         return "only machines on libvirt hosts can be saved"
     if len(topology.libvirt_uris) != 1 or not next(iter(topology.libvirt_uris)).endswith("/system"):
         return "only machines of one libvirt that runs as root can be saved"
-    if topology.physical:
-        return "physical machines are leased and switched through their BMCs, and cannot be saved"
+    if topology.physical or topology.lent:
+        return "physical machines are leased, and given back at the end: they cannot be saved"
     if topology.azure is not None:
         return "the emulated Azure is no machine and cannot be saved"
     if adapter_of(topology).resume is None:

@@ -11,9 +11,10 @@ from lab.hypervisors.protocols import HypervisorError
 from lab.provision.board import Board
 from lab.provision.down import tear_down
 from lab.provision.home import Home
+from lab.provision.images import cached_images, provide_images
 from lab.provision.lab import Lab
 from lab.provision.state import load_state, save_state
-from lab.provision.up import acceleration_of, bring_up, cached_images, provide_images, refuse_or_reap
+from lab.provision.up import acceleration_of, bring_up, refuse_or_reap
 from lab.saved.go_on import go_on, prepare
 from lab.saved.inputs import differing, inputs_of, key_of, why_not
 from lab.saved.store import Entry, SavedLabs

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
 from lab.errors import BadInput
 from lab.topology.part import Part
-from lab.topology.secrets import GeneratedSecret, Secret
+from lab.topology.secrets import FileSecret, GeneratedSecret, Secret
 from lab.topology.stack import StackSettings
 from lab.topology.units import Name, Size, Subject
 
@@ -220,12 +220,15 @@ class SwitchNetwork(Part):
     """A switch between machines. ``isolated``: test failover lands here, nothing else is connected to it.
 
     ``internet``, ``expressroute`` and ``vpn`` are switches that lead to Azure (seed L68): the public endpoints on the
-    internet, public peering, or a site-to-site VPN, over which replication to Azure is not supported.
+    internet, public peering, or a site-to-site VPN, over which replication to Azure is not supported. ``uplink`` is a
+    network interface of this host that the lab joins to the switch while it is up: the way to machines that are only
+    lent.
     """
 
     kind: Literal["switch", "internet", "expressroute", "vpn"]
     subnet: IPv4Network
     isolated: bool = False
+    uplink: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")
 
 
 Network = Annotated[ManagementNetwork | SwitchNetwork, Field(discriminator="kind")]
@@ -290,17 +293,37 @@ class Replica(Part):
     failback_interfaces: tuple[Interface, ...] = ()
 
 
+class Ipmi(Part):
+    """Power by IPMI instead of Redfish, with the BMC's user and password; a real BMC's console is recorded by it too.
+
+    ``allowed``: a person has said so, because IPMI gives a hash of the password to anyone who asks. ``port`` is UDP's,
+    623 at a real BMC; an emulated one has a free one.
+    """
+
+    allowed: bool = False
+    port: int | None = Field(default=None, ge=1, le=65535)
+
+    @model_validator(mode="after")
+    def _only_when_allowed(self) -> Self:
+        if not self.allowed:
+            raise ValueError(
+                "a password's hash is given away by IPMI: say 'ipmi: {allowed: true}', or leave 'ipmi' out"
+            )
+        return self
+
+
 class Bmc(Part):
     """The BMC of a physical machine (Redfish): a real one (``endpoint``), or an emulated one with its machine.
 
     ``emulated``: the lab makes a bare virtual machine on the host of the site, and an emulated BMC that alone may
     switch it. ``system`` is the machine's id at a real BMC, needed when that has several. ``certificate`` is a PEM file
     with the BMC's own certificate, which is pinned; a relative path starts at the topology file. ``password`` is a
-    reference.
+    reference. ``ipmi``: power goes that way; media, boot source and lease have no other way than Redfish.
     """
 
     emulated: bool = False
     endpoint: str | None = Field(default=None, pattern=r"^https://[^/@]+$")
+    ipmi: Ipmi | None = None
     system: str | None = Field(default=None, min_length=1)
     user: str | None = Field(default=None, min_length=1)
     password: Secret | None = None
@@ -312,6 +335,8 @@ class Bmc(Part):
             raise ValueError("a BMC has either 'emulated: true' or an 'endpoint'")
         needed = ("user", "password", "certificate")
         given = [name for name in (*needed, "system") if getattr(self, name) is not None]
+        if self.ipmi is not None and self.ipmi.port is not None:
+            given.append("ipmi.port")
         if self.emulated and given:
             raise ValueError(f"an emulated BMC makes these itself: {', '.join(given)}")
         missing = [name for name in needed if name not in given]
@@ -323,10 +348,27 @@ class Bmc(Part):
         return self
 
 
+class Existing(Part):
+    """A machine that is there already and only lent: how root logs in to it, seen from this host.
+
+    ``key`` refers to the file with the private key, and ``host_key`` is the only host key that is accepted, as a line
+    "ssh-ed25519 AAAA...". ``address`` is where its SSH server answers; its cards, disks and their serial numbers are
+    what the topology says of it.
+    """
+
+    kind: Literal["existing"]
+    address: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$")
+    port: int = Field(default=22, ge=1, le=65535)
+    user: Literal["root"] = "root"
+    key: FileSecret
+    host_key: str = Field(pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]+$")
+
+
 class Machine(Part):
     """A machine; ``memory`` is in bytes. The first disk is booted. ``host``: not that of its site, but this one.
 
-    ``bmc``: it is a physical one, which is no machine of any host.
+    ``bmc``: it is a physical one, which is no machine of any host. ``provision``: it is there already and only lent;
+    its ``image`` says what it runs and is not put on it.
     """
 
     site: Name
@@ -340,6 +382,7 @@ class Machine(Part):
     interfaces: tuple[Interface, ...] = Field(min_length=1)
     replica: Replica | None = None
     bmc: Bmc | None = None
+    provision: Existing | None = None
 
 
 class Workload(Part):
@@ -440,6 +483,11 @@ class Topology(Part):
     def physical(self) -> tuple[str, ...]:
         """The machines behind BMCs, which no hypervisor runs as far as the lab can tell."""
         return tuple(name for name, machine in self.machines.items() if machine.bmc is not None)
+
+    @property
+    def lent(self) -> dict[str, Existing]:
+        """The machines that are there already, by name."""
+        return {name: machine.provision for name, machine in self.machines.items() if machine.provision is not None}
 
     def machines_with(self, role: Role) -> dict[str, Machine]:
         """Return the machines that have ``role``, by name."""

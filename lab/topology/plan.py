@@ -123,9 +123,13 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
     machines = tuple(_machine(topology, name, machine) for name, machine in topology.machines.items())
     replicas, copies = _replicas(topology, test=False), _replicas(topology, test=True)
     networks = tuple(_network(topology, name) for name in topology.networks)
+    # What runs inside of a machine takes memory and disks of that machine, which are counted there; a lent one is none
+    # of ours.
     outside = {name for name, host in topology.hosts.items() if not isinstance(host, NestedHost)}
-    # What runs inside of a machine takes memory and disks of that machine, which are counted there.
-    counted = [[each for each in some if each.host in outside] for some in (machines, replicas, copies)]
+    bare = set(topology.physical)
+    counted = [
+        [each for each in some if each.host in outside or each.name in bare] for some in (machines, replicas, copies)
+    ]
     memory = sum(machine.memory_bytes for machine in (*counted[0], *max(counted[1:], key=_memory)))
     disk = sum(machine.disk_bytes for some in counted for machine in some)
     return Plan(
@@ -154,7 +158,7 @@ def _memory(machines: Sequence[PlannedMachine]) -> int:
 def _machine(topology: Topology, name: str, machine: Machine) -> PlannedMachine:
     return PlannedMachine(
         name=name,
-        host=f"BMC over {topology.host_name_of(name)}" if machine.bmc else topology.host_name_of(name),
+        host=_where(topology, name),
         site=machine.site,
         roles=tuple(role.value for role in machine.roles),
         image=machine.image,
@@ -163,6 +167,14 @@ def _machine(topology: Topology, name: str, machine: Machine) -> PlannedMachine:
         disks=tuple(_disk(disk) for disk in machine.disks),
         interfaces=tuple(_interface(topology, name, interface) for interface in machine.interfaces),
     )
+
+
+def _where(topology: Topology, name: str) -> str:
+    lent = topology.lent.get(name)
+    if lent is not None:
+        return f"lent, at {lent.address}:{lent.port}"
+    host = topology.host_name_of(name)
+    return f"BMC over {host}" if topology.machines[name].bmc else host
 
 
 def _replicas(topology: Topology, *, test: bool) -> tuple[PlannedMachine, ...]:

@@ -9,6 +9,7 @@ from lab.topology.azure_rules import azure_findings
 from lab.topology.bmc_rules import bmc_findings
 from lab.topology.findings import Finding, Location, dangling, named_twice
 from lab.topology.host_rules import host_findings
+from lab.topology.lent_rules import lent_findings
 from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
 from lab.topology.peer_rules import peer_findings
@@ -43,6 +44,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from azure_findings(topology)
     yield from host_findings(topology)
     yield from bmc_findings(topology)
+    yield from lent_findings(topology)
     yield from peer_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():

@@ -2,8 +2,11 @@
 
 import functools
 import gc
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,11 +22,14 @@ import pytest
 from lab.emulators.bmc.run import Choices, Serving, serving
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec
 from lab.hypervisors.trust import Trust
+from lab.machines.ipmi import IpmiPower, IpmiTarget
 from lab.machines.memory_bmc import MemoryBmc
 from lab.machines.power import Bmc, BootSource
+from lab.machines.power_by_ipmi import PoweredByIpmi
 from lab.machines.redfish import connect
 from lab.machines.redfish_session import Target
 from lab.networks.naming import tag_of
+from lab.waiting import Deadline, wait_until
 
 LIBVIRT_URI = "qemu:///system"
 BOOTED = {boot_sector.DISK: BootSource.DISK, boot_sector.CD: BootSource.CD}
@@ -51,6 +57,8 @@ class Emulated:
     home: Path
     domain: str
     """What libvirt calls the machine."""
+    lab: str
+    store: Path
 
     def target(self, **changes: object) -> Target:
         password = (self.home / "password").read_text().strip()
@@ -91,9 +99,49 @@ def emulated() -> Iterator[Emulated]:
         domain = domain_name(tag_of(name, store), "m1")
         url = stack.enter_context(served(media))
         found = stack.enter_context(serving(Choices(store / "home", name, uri=LIBVIRT_URI, store=store)))
-        yield Emulated(found, f"{url}/cd.iso", f"{url}/installer.iso", lab.console_log("m1"), store / "home", domain)
+        yield Emulated(
+            found, f"{url}/cd.iso", f"{url}/installer.iso", lab.console_log("m1"), store / "home", domain, name, store
+        )
     # What sushy-tools left open must not be found by another test.
     gc.collect()
+
+
+@dataclass(frozen=True)
+class EmulatedByIpmi:
+    """Another BMC before the first of these machines: a process, as in a lab, that answers Redfish and IPMI."""
+
+    redfish: Target
+    ipmi: IpmiTarget
+    log: Path
+
+    def bmc(self) -> Bmc:
+        return PoweredByIpmi(IpmiPower(self.ipmi), connect(self.redfish))
+
+
+@contextmanager
+def emulated_by_ipmi(before: Emulated) -> Iterator[EmulatedByIpmi]:
+    """Start it; it is gone afterwards."""
+    home = before.store / "ipmi"
+    given = ["--home", str(home), "--lab", before.lab, "--store", str(before.store), "--uri", LIBVIRT_URI]
+    home.mkdir(mode=0o700)
+    log = home / "log"
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "lab.emulators.bmc", *given, "--machine", "m1", "--ipmi"]
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        place = home / "endpoint.json"
+        there = lambda: place.exists() or process.poll() is not None  # noqa: E731
+        wait_until(there, Deadline.after(120), "emulated BMC", explain=log.read_text)
+        assert process.poll() is None, log.read_text()
+        said, password = json.loads(place.read_text()), (home / "password").read_text().strip()
+        trust = Trust(Path(said["certificate"]), pinned=True)
+        redfish = Target(said["url"], said["user"], password, trust)
+        yield EmulatedByIpmi(
+            redfish, IpmiTarget("127.0.0.1", said["user"], password, said["ipmi_port"], allowed=True), log
+        )
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @contextmanager
@@ -123,7 +171,16 @@ def real_machine(url: str) -> Machine:
     given = os.environ
     trust = Trust(Path(given["BMC_CERTIFICATE"]), pinned=True)
     target = Target(url, given["BMC_USER"], given["BMC_PASSWORD"], trust, given.get("BMC_SYSTEM"))
-    return Machine(connect(target), given["BMC_MEDIUM"], None)
+    bmc: Bmc = connect(target)
+    if "BMC_IPMI_PORT" in given:
+        bmc = PoweredByIpmi(IpmiPower(real_ipmi(url)), bmc)
+    return Machine(bmc, given["BMC_MEDIUM"], None)
+
+
+def real_ipmi(url: str) -> IpmiTarget:
+    """Return the IPMI side of ``--bmc-endpoint``; who names BMC_IPMI_PORT allows it."""
+    given, host = os.environ, urlsplit(url).hostname or ""
+    return IpmiTarget(host, given["BMC_USER"], given["BMC_PASSWORD"], int(given["BMC_IPMI_PORT"]), allowed=True)
 
 
 def refusal() -> str | None:

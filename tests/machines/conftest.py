@@ -1,8 +1,9 @@
 import getpass
+import shutil
 from collections.abc import Iterator
 
 import pytest
-from bmc_backends import Emulated, emulated, refusal
+from bmc_backends import Emulated, EmulatedByIpmi, emulated, emulated_by_ipmi, refusal
 from sshd_server import SSHD, Server, free_port, listens, start_sshd
 
 from lab.hypervisors.model import Endpoint
@@ -50,4 +51,12 @@ def emulated_bmc() -> Iterator[Emulated]:
     if reason is not None:
         pytest.skip(reason)
     with emulated() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def ipmi_bmc(emulated_bmc: Emulated) -> Iterator[EmulatedByIpmi]:
+    if shutil.which("ipmitool") is None:
+        pytest.skip("ipmitool is not installed: make bootstrap")
+    with emulated_by_ipmi(emulated_bmc) as found:
         yield found

@@ -7,13 +7,14 @@ import pytest
 from bmc_backends import Emulated, Machine, memory_machine, real_machine
 
 from lab.hypervisors.model import PowerState
-from lab.machines.power import BmcError, BootSource, Ending, MediaRefused, booting_from, shut_down
+from lab.machines.power import Bmc, BmcError, BootSource, Ending, MediaRefused, booting_from, shut_down
 from lab.machines.redfish import connect
 from lab.waiting import Deadline, wait_until
 
 # sushy-tools leaves the files of media open.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-BACKENDS = ["memory", pytest.param("sushy", marks=pytest.mark.qemu)]
+# "ipmi": power by ipmitool and virtualbmc, all else by Redfish, as in a lab whose topology says so.
+BACKENDS = ["memory", *(pytest.param(name, marks=pytest.mark.qemu) for name in ("sushy", "ipmi"))]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -30,16 +31,18 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
         elif request.param == "endpoint":
             found = real_machine(request.config.getoption("--bmc-endpoint"))
         else:
-            found = _emulated(request.getfixturevalue("emulated_bmc"))
+            emulated: Emulated = request.getfixturevalue("emulated_bmc")
+            ipmi = request.param == "ipmi"
+            found = _emulated(emulated, request.getfixturevalue("ipmi_bmc").bmc() if ipmi else None)
         stack.callback(found.bmc.close)
         stack.callback(_as_before, found)
         _as_before(found)
         yield found
 
 
-def _emulated(emulated: Emulated) -> Machine:
+def _emulated(emulated: Emulated, bmc: Bmc | None) -> Machine:
     before = len(emulated.booted())
-    return Machine(connect(emulated.target()), emulated.medium, lambda: emulated.booted()[before:])
+    return Machine(bmc or connect(emulated.target()), emulated.medium, lambda: emulated.booted()[before:])
 
 
 def _as_before(machine: Machine) -> None:

@@ -1,83 +1,44 @@
-"""ipmitool against virtualbmc before a real machine."""
+"""What IPMI alone has: a password, a permission, no console at an emulated BMC. Power: test_bmc_contract."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from bmc_backends import LIBVIRT_URI, Emulated
+from bmc_backends import EmulatedByIpmi
 
 from lab.errors import BadInput
 from lab.hypervisors.model import PowerState
 from lab.machines.ipmi import IpmiPower, IpmiTarget
-from lab.machines.power import BmcError, Ending, shut_down
-from lab.waiting import Deadline, DeadlineExceeded, wait_until
+from lab.machines.power import BmcError
+from lab.machines.serial_over_lan import ConsoleOverLan
+from lab.waiting import Deadline, DeadlineExceeded
 
 PASSWORD = "ipmi secret"
-# Without its daemon: that one's control port asks nobody who he is.
-SERVE = """
-import os, sys
-from virtualbmc.vbmc import VirtualBMC
-VirtualBMC("admin", os.environ["PASSWORD"], int(sys.argv[1]), "127.0.0.1", sys.argv[2], sys.argv[3]).listen()
-"""
 TARGET = IpmiTarget("127.0.0.1", "admin", PASSWORD, allowed=True)
 
 
-@pytest.fixture(scope="module")
-def target(emulated_bmc: Emulated) -> Iterator[IpmiTarget]:
-    if shutil.which("ipmitool") is None:
-        pytest.skip("ipmitool is not installed")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-c", SERVE, str(port), emulated_bmc.domain, LIBVIRT_URI]
-    process = subprocess.Popen(command, env={**os.environ, "PASSWORD": PASSWORD}, stderr=subprocess.DEVNULL)
-    found = replace(TARGET, port=port)
-    try:
-        wait_until(lambda: answers(found), Deadline.after(60), "virtualbmc")
-        yield found
-        IpmiPower(found).power_off(soon())
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def answers(target: IpmiTarget) -> bool:
-    try:
-        return IpmiPower(target).state() is PowerState.OFF
-    except BmcError:
-        return False
-
-
-def soon() -> Deadline:
-    return Deadline.after(60)
-
-
-@pytest.mark.qemu
-def test_power_over_ipmi(target: IpmiTarget, emulated_bmc: Emulated) -> None:
-    power, before = IpmiPower(target), len(emulated_bmc.booted())
-    with pytest.raises(BmcError, match="is off"):
-        power.reset(soon())
-    power.power_on(soon())
-    power.power_on(soon())
-    assert power.state() is PowerState.ON
-    wait_until(lambda: len(emulated_bmc.booted()) == before + 1, soon(), "boot")
-    power.reset(soon())
-    wait_until(lambda: len(emulated_bmc.booted()) == before + 2, soon(), "second boot")
-    assert shut_down(power, Deadline.after(1), soon()) is Ending.FORCED
-    assert power.state() is PowerState.OFF
+@pytest.fixture
+def target(ipmi_bmc: EmulatedByIpmi) -> IpmiTarget:
+    return ipmi_bmc.ipmi
 
 
 @pytest.mark.qemu
 def test_a_wrong_password_is_refused_and_not_shown(target: IpmiTarget) -> None:
+    IpmiPower(target).state()
     with pytest.raises(BmcError) as refused:
         IpmiPower(replace(target, password="wrong-and-secret")).state()
     assert "wrong-and-secret" not in str(refused.value)
     assert "wrong-and-secret" not in repr(replace(target, password="wrong-and-secret"))
+
+
+@pytest.mark.qemu
+def test_a_console_over_lan_is_refused_by_the_emulated_bmc(target: IpmiTarget, tmp_path: Path) -> None:
+    """virtualbmc has none, and says so: the console is libvirt's file."""
+    console = ConsoleOverLan(target, tmp_path / "console")
+    with pytest.raises(BmcError, match=r"no serial console over LAN .* SOL payload (type )?disabled"):
+        console.wait_open(90)
+    console.close()
 
 
 def test_ipmi_is_off_unless_asked_for_and_takes_no_options_as_names() -> None:
@@ -86,6 +47,8 @@ def test_ipmi_is_off_unless_asked_for_and_takes_no_options_as_names() -> None:
     for wrong in ({"host": "-h"}, {"user": "-P"}, {"host": "a b"}, {"host": ""}):
         with pytest.raises(BadInput, match="is no name"):
             IpmiPower(replace(TARGET, **wrong))
+    with pytest.raises(BadInput, match="longer than 20 bytes"):
+        IpmiPower(replace(TARGET, password="x" * 21))
 
 
 def test_the_password_is_in_the_environment_of_ipmitool_and_not_in_its_arguments(tmp_path, monkeypatch) -> None:
@@ -105,3 +68,34 @@ def test_the_password_is_in_the_environment_of_ipmitool_and_not_in_its_arguments
     tool.write_text("#!/bin/sh\necho something else\n")
     with pytest.raises(BmcError, match="is not understood: something else"):
         power.state()
+
+
+TOOL = """#!/bin/sh
+case "$*" in
+*" status") [ ! -e {0}/busy ] || { rm {0}/busy; echo "Unable to establish IPMI v2 / RMCP+ session" >&2; exit 1; }
+	echo "Chassis Power is $(cat {0}/power)" ;;
+*) echo on >{0}/power; touch {0}/busy; echo "{1}" >&2; exit 1 ;;
+esac
+"""
+
+
+def stand_in(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> IpmiPower:
+    """Stand in for ipmitool: the machine goes on, the BMC is silent for one look, and the answer is ``says``."""
+    (folder / "power").write_text("off\n")
+    tool = folder / "ipmitool"
+    tool.write_text(TOOL.replace("{0}", str(folder)).replace("{1}", says))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return IpmiPower(TARGET)
+
+
+def test_a_bmc_that_is_silent_while_it_starts_the_machine_is_looked_at_again(tmp_path, monkeypatch) -> None:
+    power = stand_in(tmp_path, "Unable to set Chassis Power Control to Up/On", monkeypatch)
+    power.power_on(Deadline.after(20))
+    assert power.state() is PowerState.ON
+
+
+def test_a_change_that_is_refused_is_no_silence(tmp_path, monkeypatch) -> None:
+    power = stand_in(tmp_path, "Set Chassis Power Control to Up/On failed: Node busy", monkeypatch)
+    with pytest.raises(BmcError, match="failed: Node busy"):
+        power.power_on(Deadline.after(20))

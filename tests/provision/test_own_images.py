@@ -11,7 +11,7 @@ from rich.console import Console
 from lab.errors import BadInput
 from lab.provision.board import ConsoleBoard
 from lab.provision.home import Home
-from lab.provision.up import provide_images
+from lab.provision.images import provide_images
 from lab.topology.load import load_topology
 
 EMBEDDED = Path(__file__).parents[2] / "topologies" / "embedded.yaml"

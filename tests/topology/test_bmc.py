@@ -61,6 +61,9 @@ def test_two_machines_share_an_endpoint_when_each_names_its_system(tmp_path: Pat
         ({"app1": {"emulated": True, "endpoint": "https://b"}}, {}, "either 'emulated: true' or an 'endpoint'"),
         ({"app1": {"emulated": False}}, {}, "either 'emulated: true' or an 'endpoint'"),
         ({"app1": {"emulated": True, "user": "x"}}, {}, "an emulated BMC makes these itself: user"),
+        ({"app1": {"ipmi": {}}}, {}, "say 'ipmi: {allowed: true}', or leave 'ipmi' out"),
+        ({"app1": {"ipmi": {"allowed": False}}}, {}, "a password's hash is given away by IPMI"),
+        ({"app1": {"emulated": True, "ipmi": {"allowed": True, "port": 1}}}, {}, "makes these itself: ipmi.port"),
         ({"app1": {"emulated": False, "endpoint": "https://b"}}, {}, "needs 'user', 'password', 'certificate'"),
     ],
 )
@@ -78,7 +81,10 @@ def test_an_emulated_bmc_is_named_as_a_stand_in_and_runs_here() -> None:
     assert topology.physical == ("app1",)
     named = [item for item in topology.every_stand_in if item.stands_in_for == "physical server with a BMC"]
     assert [item.machines for item in named] == [("app1",)]
-    assert make_plan(topology, FACTS).lacks == ()
+    plan = make_plan(topology, FACTS)
+    assert plan.lacks == ()
+    replicas = sum(machine.memory_bytes for machine in plan.replicas)
+    assert plan.memory_bytes == sum(machine.memory for machine in topology.machines.values()) + replicas
     assert not [item for item in load_topology(TOPOLOGIES / "embedded.yaml").every_stand_in if "BMC" in item.what]
 
 
@@ -106,6 +112,16 @@ def test_what_a_physical_machine_cannot_have_is_refused(tmp_path: Path) -> None:
         "an emulated BMC needs a site on libvirt, not on 'esxi'",
     ):
         assert words in str(refused.value)
+
+
+def test_power_by_ipmi_is_asked_for_in_the_topology(tmp_path: Path) -> None:
+    emulated = load_topology(written(tmp_path, {"app1": {"emulated": True, "ipmi": {"allowed": True}}}))
+    real = load_topology(written(tmp_path, {"app1": {"ipmi": {"allowed": True, "port": 6230}}}))
+    for topology in (emulated, real):
+        bmc = topology.machines["app1"].bmc
+        assert bmc is not None
+        assert bmc.ipmi is not None
+    assert load_topology(TOPOLOGIES / "physical-bmc.yaml").machines["app1"].bmc.ipmi is None  # type: ignore[union-attr]
 
 
 def test_a_physical_machine_may_come_back_as_another_one(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, help="folder of labs")
     parser.add_argument("--network", default="", help="lab on whose switches the machines' cards are")
     parser.add_argument("--network-store", type=Path, help="folder of labs that this lab is one of")
+    parser.add_argument("--ipmi", action="store_true", help="power and boot source by IPMI too")
     choices = Choices(**vars(parser.parse_args(arguments)))
     return run_program(serving(choices), "lab.emulators.bmc", CannotStart)
 

@@ -143,7 +143,7 @@ class BmcApplication:
             return _error(HTTPStatus.BAD_REQUEST, "a JSON object is expected")
         work = {
             "System.Get": lambda: self._look(request, found["system"]),
-            "System.Patch": lambda: self._patch(request, found["system"], body),
+            "System.Patch": lambda: self._patch(found["system"], body),
             "ComputerSystem.Reset": lambda: self._reset(request, found["system"], body),
             "VirtualMedia.InsertMedia": lambda: self._insert(request, body),
         }.get(call, lambda: self._forward(request))
@@ -201,16 +201,16 @@ class BmcApplication:
 
         return _changed(self._forward(request), honest)
 
-    def _patch(self, request: Request, system: str, body: dict[str, Any]) -> Response:
+    def _patch(self, system: str, body: dict[str, Any]) -> Response:
         if set(body) != {"AssetTag"}:
-            return self._choose(request, system, body)
+            return self._choose(system, body)
         tag = body["AssetTag"]
         if not isinstance(tag, str) or len(tag) > MOST_TAG:
             return _error(HTTPStatus.BAD_REQUEST, f"AssetTag: a text of at most {MOST_TAG} letters is expected")
         self._tags[system] = tag
         return Response(status=HTTPStatus.NO_CONTENT)
 
-    def _choose(self, request: Request, system: str, body: dict[str, Any]) -> Response:
+    def _choose(self, system: str, body: dict[str, Any]) -> Response:
         boot = body.get("Boot")
         if not isinstance(boot, dict):
             return _error(HTTPStatus.BAD_REQUEST, "'Boot' is expected")
@@ -218,7 +218,7 @@ class BmcApplication:
         if enabled not in ("Once", "Continuous", "Disabled"):
             return _error(HTTPStatus.BAD_REQUEST, f"BootSourceOverrideEnabled {enabled!r} is unknown")
         wanted = "Hdd" if enabled == "Disabled" or target in (None, "None") else str(target)
-        done = self._boot_from(request, system, wanted)
+        done = self._boot_from(system, wanted)
         if done.status_code < HTTPStatus.BAD_REQUEST:
             self._once.pop(system, None)
             if enabled == "Once":
@@ -226,24 +226,36 @@ class BmcApplication:
         return done
 
     def _reset(self, request: Request, system: str, body: dict[str, Any]) -> Response:
-        before = self._power_state(request, system)
+        before = self._power_state(system)
         kind = body.get("ResetType")
         if not (kind in ("On", "ForceOn") if before == "Off" else kind == "ForceRestart"):
             return self._forward(request)
+        answers: list[Response] = []
+
+        def start() -> bool:
+            answers.append(self._forward(request))
+            return answers[0].status_code < HTTPStatus.BAD_REQUEST
+
         try:
-            return self._boot(request, system)
+            self.boot(system, start)
         except CablingFailed as error:
             return _error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        return answers[0]
 
-    def _boot(self, request: Request, system: str) -> Response:
-        self.cabling.wire(system)
-        done = self._forward(request)
-        if done.status_code < HTTPStatus.BAD_REQUEST:
+    def boot(self, system: str, start: Callable[[], bool]) -> None:
+        """Start a machine by ``start``, which says whether it did, with its cables; a choice is for one boot.
+
+        Raises:
+            CablingFailed: a cable could not be plugged in.
+        """
+        with self._changing:
+            self.cabling.wire(system)
+            if not start():
+                return
             self.cabling.plug(system)
             if self._once.pop(system, None):
                 # The running machine has what it boots from; the next one has not.
-                self._boot_from(request, system, "Hdd")
-        return done
+                self._boot_from(system, "Hdd")
 
     def _insert(self, request: Request, body: dict[str, Any]) -> Response:
         try:
@@ -255,22 +267,22 @@ class BmcApplication:
             return _error(HTTPStatus.BAD_REQUEST, "media are fetched from http(s)://127.0.0.1 only")
         return self._forward(request)
 
-    def _power_state(self, request: Request, system: str) -> str:
-        asked = self._call(request, "GET", f"{ROOT}/Systems/{system}", None)
+    def _power_state(self, system: str) -> str:
+        asked = self._call("GET", f"{ROOT}/Systems/{system}", None)
         return str(json.loads(asked.get_data()).get("PowerState"))
 
-    def _boot_from(self, request: Request, system: str, target: str) -> Response:
+    def _boot_from(self, system: str, target: str) -> Response:
         # sushy-tools takes the target alone, and keeps it until it is told another one.
         boot = {"Boot": {"BootSourceOverrideTarget": target}}
-        return self._call(request, "PATCH", f"{ROOT}/Systems/{system}", boot)
+        return self._call("PATCH", f"{ROOT}/Systems/{system}", boot)
 
-    def _call(self, request: Request, method: str, path: str, body: dict[str, Any] | None) -> Response:
-        made = EnvironBuilder(path=path, method=method, json=body, base_url=request.host_url)
+    def _call(self, method: str, path: str, body: dict[str, Any] | None, base_url: str | None = None) -> Response:
+        made = EnvironBuilder(path=path, method=method, json=body, base_url=base_url)
         return Response.from_app(self.inner, made.get_environ(), buffered=True)
 
     def _forward(self, request: Request) -> Response:
         body = request.get_json(silent=True) if request.method != "GET" else None
-        return self._call(request, request.method, request.path.rstrip("/"), body)
+        return self._call(request.method, request.path.rstrip("/"), body, request.host_url)
 
 
 def _changed(answer: Response, change: Callable[[dict[str, Any]], None]) -> Response:

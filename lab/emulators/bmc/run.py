@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lab.emulators.bmc.accounts import Accounts
 from lab.emulators.bmc.application import BmcApplication, Cabling
+from lab.emulators.bmc.ipmi import CONSOLE, Behind, serve_ipmi
 from lab.emulators.bmc.server import BmcServer
 from lab.emulators.bmc.sushy import sushy_application
 from lab.emulators.common.home import CannotStart, chosen_password, hold, publish
@@ -30,6 +32,7 @@ class Choices:
         store: the folder of labs that ``lab`` is one of; without it the home.
         network: a lab on whose switches the machines' cards are, when it is another one than ``lab``, and
             ``network_store``, the folder of labs that it is one of.
+        ipmi: power and boot source by IPMI too.
     """
 
     home: Path
@@ -41,6 +44,7 @@ class Choices:
     store: Path | None = None
     network: str = ""
     network_store: Path | None = None
+    ipmi: bool = False
 
     @property
     def labs(self) -> Path:
@@ -55,7 +59,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Serving:
-    """An emulated BMC that answers; ``systems`` are the ids of machines, by their names."""
+    """An emulated BMC that answers; ``systems`` are the ids of machines, by their names. ``ipmi_port`` is UDP's."""
 
     url: str
     certificate: Path
@@ -63,6 +67,7 @@ class Serving:
     password_source: str
     systems: dict[str, str]
     application: BmcApplication
+    ipmi_port: int | None = None
 
 
 @contextmanager
@@ -80,9 +85,21 @@ def serving(choices: Choices) -> Iterator[Serving]:
         except OSError as error:
             raise CannotStart(f"port {choices.port} of 127.0.0.1 cannot be used: {error.strerror}") from error
         stack.callback(server.close)
+        ipmi_port = _ipmi(choices, password, systems, application) if choices.ipmi else None
         said = {"url": server.url, "port": server.port, "certificate": str(server.certificate), "user": USER}
-        publish(choices.home, {**said, "systems": systems}, stack)
-        yield Serving(server.url, server.certificate, USER, source, systems, application)
+        publish(choices.home, {**said, "systems": systems, "ipmi_port": ipmi_port, "console": CONSOLE}, stack)
+        yield Serving(server.url, server.certificate, USER, source, systems, application, ipmi_port)
+
+
+def _ipmi(choices: Choices, password: str, systems: dict[str, str], application: BmcApplication) -> int:
+    """Answer IPMI for the one machine and return the port. Raises CannotStart."""
+    from lab.hypervisors.libvirt.xml import domain_name
+
+    if len(systems) > 1:
+        raise CannotStart(f"IPMI knows one machine: name it, one of {', '.join(systems)}")
+    ((name, system),) = systems.items()
+    behind = Behind(domain_name(tag_of(choices.lab, choices.labs), name), choices.where)
+    return serve_ipmi((USER, password), behind, partial(application.boot, system))
 
 
 def _machines(choices: Choices) -> tuple[dict[str, str], str]:

@@ -52,7 +52,8 @@ def made_password(file: Path) -> str:
     """Return the password in a file of mode 0600, which is made when it is not there."""
     if not file.exists():
         file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
+        # 20 letters: IPMI knows no longer password.
+        file.write_text(secrets.token_urlsafe(15) + "\n", encoding="utf-8")
     return file.read_text(encoding="utf-8").strip()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lab.errors import BadInput
 from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.settings import change_log_disk, protected_disks
-from lab.topology.model import Role, SwitchNetwork, Topology
+from lab.topology.model import Machine, Role, SwitchNetwork, Topology
 from lab.topology.naming import disk_serial
 
 HOST_FROM_MACHINE = "10.0.2.2"
@@ -120,9 +120,14 @@ def mobility_settings(topology: Topology, machine: str) -> JSON:
     }
 
 
+def _is_ours(machine: Machine, site: str) -> bool:
+    """Whether a fabric of the site could touch the machine: neither one behind a BMC nor one that is only lent."""
+    return machine.site == site and machine.bmc is None and machine.provision is None
+
+
 def fabric_config(topology: Topology, site: str, port: int, identity_dir: str, driver: JSON) -> JSON:
     """Return the configuration of a site's fabric: it may touch what the site's stack needs and nothing else."""
-    mine = {name: machine for name, machine in topology.machines.items() if machine.site == site and not machine.bmc}
+    mine = {name: machine for name, machine in topology.machines.items() if _is_ours(machine, site)}
     targets = [name for name, machine in mine.items() if {Role.MASTER_TARGET, Role.PROTECTED} & set(machine.roles)]
     powered = [name for name, machine in mine.items() if Role.PROTECTED in machine.roles]
     return {

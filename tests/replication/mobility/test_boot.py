@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from lab.replication.mobility import boot, device_mapper
 from lab.replication.mobility.boot.cpio import archive, leading_archive
 from lab.replication.mobility.boot.layout import FIRST_BYTE, MIB, SMALLEST_AREA, Area, ChangeLogTooSmall, Layout, divide
-from lab.replication.mobility.boot.prepare import CHANGE_LOG_NAME, install, sizes_of_first_time, without_capture
+from lab.replication.mobility.boot.prepare import (
+    CHANGE_LOG_NAME,
+    install,
+    remove,
+    sizes_of_first_time,
+    without_capture,
+)
 
 SCRIPT = Path(boot.__file__).parent / "mobility.sh"
 FILES = {
@@ -106,6 +112,24 @@ def test_what_was_installed_comes_out_again(image: bytes, tmp_path_factory: pyte
     assert path.read_bytes() == changed + image
     assert without_capture(path.read_bytes()) == image
     assert without_capture(image) == image
+
+
+def test_the_capture_goes_from_every_initramfs_and_leaves_them_as_they_were(tmp_path: Path) -> None:
+    images = {"initrd.img-6.1.0-1": (b"one" * 99, 0o644), "initrd.img-6.1.0-2": (MICROCODE + b"two", 0o600)}
+    for name, (content, mode) in images.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(mode)
+        install(archive(FILES), tmp_path / name)
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+    other, hook, state = tmp_path / "vmlinuz-6.1.0-1", tmp_path / "hook", tmp_path / "state"
+    for path in (other, hook, state):
+        path.write_bytes(b"x")
+    for _ in range(2):
+        remove(hook, state, tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*images, other.name])
+        for name, (content, mode) in images.items():
+            assert (tmp_path / name).read_bytes() == content
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
 
 
 def test_a_microcode_archive_is_not_ours() -> None:

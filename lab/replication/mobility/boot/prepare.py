@@ -81,17 +81,25 @@ def sizes_of_first_time(state: Path, disks: Sequence[tuple[str, str]], change_lo
     return sizes
 
 
-def remove() -> None:
-    """Make the next boot an ordinary one. Idempotent."""
-    HOOK.unlink(missing_ok=True)
-    STATE.unlink(missing_ok=True)
-    image = initramfs(platform.release())
-    write_atomically(image, without_capture(image.read_bytes()))
+def remove(hook: Path = HOOK, state: Path = STATE, boot: Path = BOOT) -> None:
+    """Make the next boot an ordinary one, of whichever kernel. Idempotent."""
+    hook.unlink(missing_ok=True)
+    state.unlink(missing_ok=True)
+    for image in sorted(boot.glob("initrd.img-*")):
+        found = image.read_bytes()
+        ordinary = without_capture(found)
+        if ordinary != found:
+            _replace(image, ordinary)
 
 
 def install(capture: bytes, image: Path) -> None:
     """Write ``capture`` in front of an initramfs, in place of an earlier one."""
-    write_atomically(image, capture + without_capture(image.read_bytes()))
+    _replace(image, capture + without_capture(image.read_bytes()))
+
+
+def _replace(image: Path, content: bytes) -> None:
+    """Write an initramfs that anybody may read, or nobody but root, as before."""
+    write_atomically(image, content, stat.S_IMODE(image.stat().st_mode))
 
 
 def without_capture(image: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What changes on a machine that somebody lends: packages, files in /etc, units, users and listening ports."""
+"""What changes on a machine that somebody lends: packages, files, state, units, users and listening ports."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 LOOK_SECONDS = 120.0
+FOLDERS = ("/etc", "/boot", "/opt", "/usr/local", "/root")
+"""Where people and installers put files by hand; every Debian has them."""
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "package": ("dpkg-query", "-W", "-f", "${Package} ${Version}\n"),
-    "file": ("find", "/etc", "-xdev", "-type", "f", "-exec", "sha256sum", "{}", "+"),
+    "file": ("find", *FOLDERS, "-xdev", "-type", "f", "-exec", "sha256sum", "{}", "+"),
+    "mode": ("find", *FOLDERS, "-xdev", "-printf", "%m %U %G  %p\n"),
     "link": ("find", "/etc", "-xdev", "-type", "l", "-printf", "%l  %p\n"),
+    "state": ("find", "/var/lib", "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\n"),
     "unit": ("systemctl", "list-unit-files", "--no-legend", "--plain", "--no-pager"),
     "user": ("cat", "/etc/passwd"),
     "port": ("ss", "-Hltn"),
@@ -61,12 +65,14 @@ def parse(kind: str, text: str) -> dict[str, str]:
 
 
 def _pair(kind: str, line: str) -> tuple[str, str]:
-    if kind in ("file", "link"):
+    if kind in ("file", "link", "mode"):
         value, _, name = line.partition("  ")
         return name, value
     if kind == "user":
         name, _, value = line.partition(":")
         return name, value
+    if kind == "state":
+        return line, ""
     if kind == "port":
         return line.split()[3], ""
     name, _, value = line.partition(" ")

@@ -3,11 +3,13 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.measure.drift import QUESTIONS, Change, drift, look, parse
+from lab.machines.drift import QUESTIONS, Change, drift, look, parse
 
 ANSWERS = {
     "dpkg-query": "dash 0.5.12-2\nlibc6 2.36-9\n",
     "sha256sum": "aa11  /etc/hostname\nbb22  /etc/a file\n",
+    "-mindepth": "dpkg\nrecovery\n",
+    "%m %U %G  %p\n": "755 0 0  /etc/hosts.d\n600 0 0  /root/.ssh\n",
     "-printf": "/lib/x.service  /etc/systemd/system/multi-user.target.wants/x.service\n",
     "systemctl": "ssh.service          enabled enabled\nx.timer masked  enabled\n",
     "cat": "root:x:0:0:root:/root:/bin/sh\nsync:x:4:65534:sync:/bin:/bin/sync\n",
@@ -31,6 +33,8 @@ def test_everything_that_an_owner_would_notice_is_looked_at() -> None:
     assert found["link", "/etc/systemd/system/multi-user.target.wants/x.service"] == "/lib/x.service"
     assert found["unit", "ssh.service"] == "enabled enabled"
     assert found["user", "sync"] == "x:4:65534:sync:/bin:/bin/sync"
+    assert found["mode", "/root/.ssh"] == "600 0 0"
+    assert found["state", "recovery"] == ""
     assert found["port", "[::]:22"] == ""
 
 

@@ -139,8 +139,8 @@ def test_only_labs_that_are_nothing_but_machines_are_saved(topology: str, reason
         assert any(word in found for word in reason.split("|"))
 
 
-def test_a_session_and_an_unknown_adapter_are_not_saved(embedded: Topology) -> None:
+def test_a_session_and_an_adapter_that_cannot_go_on_are_not_saved(embedded: Topology) -> None:
     host = embedded.hosts["local"].model_copy(update={"uri": "qemu:///session"})
     assert "root" in (why_not(embedded.model_copy(update={"hosts": {"local": host}})) or "")
-    stack = embedded.stack.model_copy(update={"adapter": "ours"})
-    assert "ours" in (why_not(embedded.model_copy(update={"stack": stack})) or "")
+    stack = embedded.stack.model_copy(update={"adapter": "drbd"})
+    assert "drbd" in (why_not(embedded.model_copy(update={"stack": stack})) or "")

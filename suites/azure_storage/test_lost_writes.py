@@ -7,7 +7,7 @@ the vault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_a_storage_killed_in_mid_delta_loses_nothing(
     assert "resynchronisation-required" not in kinds
 
 
-def missing(stack: Stack, role: Protected, before: list[RecoveryPoint]) -> set[str]:
+def missing(stack: Stack, role: Protected, before: Sequence[RecoveryPoint]) -> set[str]:
     """Return points that are within the retention and not there any more."""
     return {point.id for point in before} - {point.id for point in stack.recovery_points(role.name)}
 

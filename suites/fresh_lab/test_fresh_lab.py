@@ -6,6 +6,7 @@ About half a minute for each of the two on a lab that was saved before; else the
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 
 import pytest
 
@@ -49,21 +50,28 @@ def assert_as_new(topology: Topology, lab: Lab, drawn: dict[str, list[str]], evi
     """See that a lab is as its stack's installation left it, and leave a trace on every machine."""
     went_on = lab.state.went_on is not None
     found = {name: _look(lab, name) for name in topology.machines}
-    evidence.attach("machines.json", json.dumps(found, indent=1).encode())
+    evidence.attach(
+        "machines.json", json.dumps({name: asdict(seen) for name, seen in found.items()}, indent=1).encode()
+    )
     for name, seen in found.items():
-        assert not seen["trace"], f"{name} has what another test left there"
+        assert not seen.trace, f"{name} has what another test left there"
         # Twice what the clock was set to: the stack's start has gone by, and a clock of a busy host drifts meanwhile.
-        assert abs(seen["behind_s"]) <= 2 * TOLERANCE_SECONDS + seen["error_s"] or not went_on, found
-        drawn.setdefault(name, []).append(seen["random"])
+        assert abs(seen.behind_s) <= 2 * TOLERANCE_SECONDS + seen.error_s or not went_on, found
+        drawn.setdefault(name, []).append(seen.random)
 
 
-def _look(lab: Lab, name: str) -> dict[str, object]:
+@dataclass(frozen=True)
+class Seen:
+    """What a machine shows: a number of its random generator, another test's trace, and its clock."""
+
+    random: str
+    trace: bool
+    behind_s: float
+    error_s: float
+
+
+def _look(lab: Lab, name: str) -> Seen:
     ssh = lab.machine(name).ssh
     reading = read_clock(ssh)
     text = ssh.shell(f"cat /proc/sys/kernel/random/uuid; test -e {TRACE} && echo trace; touch {TRACE}").stdout.split()
-    return {
-        "random": text[0],
-        "trace": "trace" in text[1:],
-        "behind_s": reading.behind,
-        "error_s": reading.error,
-    }
+    return Seen(text[0], "trace" in text[1:], reading.behind, reading.error)

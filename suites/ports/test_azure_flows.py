@@ -195,9 +195,7 @@ def assert_route(
     sent = {network: number - before[network] for network, number in sent_by_network(server, topology).items()}
     evidence.attach("bytes-sent.txt", "\n".join(f"{network}: {number}" for network, number in sent.items()))
     outside = {
-        name
-        for name in sent
-        if isinstance(network := topology.networks[name], SwitchNetwork) and network.kind != "switch"
+        name for name in sent if isinstance(found := topology.networks[name], SwitchNetwork) and found.kind != "switch"
     }
     assert sent[topology.azure.route] >= NOISE_MIB * MIB, "the data did not leave over the route"
     for network in outside - {topology.azure.route}:

@@ -7,7 +7,8 @@ suites/failback) and leaves it protected; its data disk is larger afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -78,6 +79,23 @@ def mended(stack: Stack, role: Protected, happenings: Happenings) -> None:
     assert not asked, "somebody has asked for it"
 
 
+@contextmanager
+def noticed_and_mended(
+    stack: Stack, role: Protected, evidence: EvidenceRecorder, cause: str
+) -> Iterator[RecoveryPoint]:
+    """What is done in the block makes a resynchronisation necessary; yields a point from before, which outlives it."""
+    stream = stack.machine(role.name).attributes["stream"]
+    before = point_now(stack, role)
+    happenings = Happenings(stack, role.name)
+    yield before
+    required = happenings.wait("resynchronisation-required", NOTICE_SECONDS)
+    evidence.attach("required.txt", f"{dict(required)}\n")
+    assert required["cause"] == cause
+    mended(stack, role, happenings)
+    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
+    assert before.id in {point.id for point in stack.recovery_points(role.name)}, "a point from before is gone"
+
+
 def assert_equal(stack: Stack, role: Protected, evidence: EvidenceRecorder, name: str) -> None:
     """Compare the data disk with its replica while nothing changes."""
     prepare_digests(role)
@@ -99,18 +117,10 @@ def role(stack: Stack, other_role: Protected, workloads: dict[str, Workload]) ->
 
 @pytest.mark.requirement("LAB-RESYNC", "LAB-RECOVERY")
 def test_lost_power_is_noticed_and_mended(stack: Stack, role: Protected, evidence: EvidenceRecorder) -> None:
-    stream = stack.machine(role.name).attributes["stream"]
-    before = point_now(stack, role)
-    happenings = Happenings(stack, role.name)
-    role.machine.power_off()
-    role.machine.power_on()
-    role.machine.wait_ready(Deadline.after(BOOT_SECONDS))
-    required = happenings.wait("resynchronisation-required", NOTICE_SECONDS)
-    evidence.attach("required.txt", f"{dict(required)}\n")
-    assert required["cause"] == "forced-shutdown"
-    mended(stack, role, happenings)
-    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
-    assert before.id in {point.id for point in stack.recovery_points(role.name)}, "a point from before is gone"
+    with noticed_and_mended(stack, role, evidence, "forced-shutdown"):
+        role.machine.power_off()
+        role.machine.power_on()
+        role.machine.wait_ready(Deadline.after(BOOT_SECONDS))
     assert_equal(stack, role, evidence, "digests-after-lost-power.txt")
 
 
@@ -149,20 +159,12 @@ def test_a_process_server_without_power_keeps_what_it_has_acknowledged(
 def test_a_change_log_that_ran_full_is_noticed_and_mended(
     stack: Stack, role: Protected, evidence: EvidenceRecorder
 ) -> None:
-    stream = stack.machine(role.name).attributes["stream"]
-    before = point_now(stack, role)
-    happenings = Happenings(stack, role.name)
-    role.machine.ssh.check("systemctl", "stop", AGENT)
-    try:
-        fill_change_log(role)
-    finally:
-        role.machine.ssh.check("systemctl", "start", AGENT)
-    required = happenings.wait("resynchronisation-required", NOTICE_SECONDS)
-    evidence.attach("required.txt", f"{dict(required)}\n")
-    assert required["cause"] == "log-overflow"
-    mended(stack, role, happenings)
-    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
-    assert before.id in {point.id for point in stack.recovery_points(role.name)}, "a point from before is gone"
+    with noticed_and_mended(stack, role, evidence, "log-overflow"):
+        role.machine.ssh.check("systemctl", "stop", AGENT)
+        try:
+            fill_change_log(role)
+        finally:
+            role.machine.ssh.check("systemctl", "start", AGENT)
     assert_equal(stack, role, evidence, "digests-after-a-full-log.txt")
 
 
@@ -189,19 +191,12 @@ def test_a_disk_that_has_grown_is_noticed_and_its_replica_grows(
     stack: Stack, role: Protected, evidence: EvidenceRecorder
 ) -> None:
     host, disk = role.lab.hypervisor, role.data_disk
-    stream = stack.machine(role.name).attributes["stream"]
-    before = point_now(stack, role)
     old = host.disk(disk_id(role.name, disk)).size_bytes
-    happenings = Happenings(stack, role.name)
-    host.grow_disk(disk_id(role.name, disk), old + GROWTH)
-    required = happenings.wait("resynchronisation-required", NOTICE_SECONDS)
-    evidence.attach("required.txt", f"{dict(required)}\n")
-    assert required["cause"] == "disk-resized"
-    mended(stack, role, happenings)
+    with noticed_and_mended(stack, role, evidence, "disk-resized") as before:
+        host.grow_disk(disk_id(role.name, disk), old + GROWTH)
     replica = next(each for each in host.disks() if each.id.name == f"{role.name}-{disk.name}-replica")
     assert replica.size_bytes == old + GROWTH
     assert replica.attached_to == role.master_target.name
-    assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
     write_behind(role, old)
     assert_equal(stack, role, evidence, "digests-after-growth.txt")
     look_at_point_before(stack, role, before)

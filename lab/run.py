@@ -27,7 +27,7 @@ from lab.measure.memory import PeakMemory
 from lab.provision.artifacts import collect
 from lab.provision.board import Board, ConsoleBoard
 from lab.provision.down import tear_down
-from lab.provision.home import Home
+from lab.provision.home import Home, LabFolder
 from lab.provision.lab import Lab
 from lab.provision.lease import leased
 from lab.provision.lent import NOTHING, drift_report
@@ -118,7 +118,7 @@ def run_topology(
             record_sensitivity(ledger, home.folder)
         write_allure_environment(run_dir)
         began = time.monotonic()
-        with _taken_down(home, lab_name, keep, terminal, run_dir) as state, PeakMemory(lab_name) as memory:
+        with _taken_down(home, lab_name, keep, terminal, run_dir) as state, memory_of(home.lab(lab_name)) as memory:
             make = make_renewed if reinstall else partial(make_ready, fresh=fresh)
             exit_code = _up_and_test(
                 topology, home, lab_name, terminal, run_dir=run_dir, pytest_arguments=pytest_arguments, make=make
@@ -131,6 +131,11 @@ def run_topology(
         _measure(ledger, "peak-memory-mib", memory.peak_mib, "MiB", "all machines and the lab itself")
         end_run(ledger, exit_code)
     return _certify(run_dir, out, terminal, key)
+
+
+def memory_of(folder: LabFolder) -> PeakMemory:
+    """Return what measures the memory of a lab's machines and of this process."""
+    return PeakMemory(folder.tag)
 
 
 @dataclass

@@ -9,10 +9,12 @@ from rich.console import Console
 
 import lab.run
 from lab.errors import LabError
+from lab.hypervisors.libvirt.xml import domain_name
 from lab.ledger import EventKind, Ledger, read_ledger
+from lab.measure.memory import is_machine
 from lab.provision.home import Home
 from lab.provision.state import LabState, Phase, WentOn, save_state
-from lab.run import Keep, record_origin, run_topology
+from lab.run import Keep, memory_of, record_origin, run_topology
 
 TOPOLOGY = Path(__file__).resolve().parents[1] / "topologies/embedded.yaml"
 
@@ -40,6 +42,12 @@ def test_a_lab_that_is_up_is_refused_and_left_alone(tmp_path: Path, monkeypatch:
     assert not torn_down
     assert folder.state.exists()
     assert not out.exists()
+
+
+def test_the_memory_of_a_run_is_also_that_of_its_machines(tmp_path: Path) -> None:
+    folder = Home(tmp_path).lab("shop")
+    command = f"/usr/bin/qemu-system-x86_64\0-name\0guest={domain_name(folder.tag, 'app1')},debug-threads=on\0"
+    assert is_machine(command.encode(), memory_of(folder).mark)
 
 
 @pytest.mark.parametrize(

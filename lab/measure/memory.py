@@ -21,12 +21,12 @@ class PeakMemory:
     """Samples in a thread for as long as the block runs; shared pages count once (PSS).
 
     Args:
-        lab: its machines count although libvirt's daemon started them.
+        tag: what the lab's machines carry; they count although libvirt's daemon started them.
         every: seconds between samples.
     """
 
-    def __init__(self, lab: str, every: float = EVERY_SECONDS) -> None:
-        self._mark = f"guest={lab}.".encode()
+    def __init__(self, tag: str, every: float = EVERY_SECONDS) -> None:
+        self.mark = f"guest={tag}.".encode()
         self._every = every
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
@@ -53,7 +53,7 @@ class PeakMemory:
             self._sample()
 
     def _sample(self) -> None:
-        self._peak_kib = max(self._peak_kib, used_kib(os.getpid(), self._mark))
+        self._peak_kib = max(self._peak_kib, used_kib(os.getpid(), self.mark))
 
 
 def used_kib(root: int, mark: bytes) -> int:
@@ -78,7 +78,7 @@ def descendants(parents: Mapping[int, int], root: int) -> set[int]:
 
 
 def is_machine(command_line: bytes, mark: bytes) -> bool:
-    """Return whether this is a QEMU that runs a machine of the lab; ``mark`` is ``guest=LAB.``."""
+    """Return whether this is a QEMU that runs a machine of the lab; ``mark`` is ``guest=TAG.``."""
     program, *arguments = command_line.split(b"\0")
     return b"qemu" in program.rpartition(b"/")[2] and any(argument.startswith(mark) for argument in arguments)
 

@@ -17,7 +17,7 @@ from lab.machines.power import BmcError, OutcomeUnknown
 from lab.waiting import Deadline, wait_until
 
 PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105 - the variable that ipmitool -E reads
-ANSWER_SECONDS = 20
+ANSWER_SECONDS = 5
 CALL_SECONDS = 60.0
 SILENT = re.compile(r"(?i)timeout|Unable to set Chassis Power Control")
 """What ipmitool says when no answer came; a refusal is "Set Chassis Power Control to Up/On failed: why"."""

@@ -43,11 +43,16 @@ def _machine(topology: Topology, name: str, machine: Machine) -> Iterator[Findin
     if machine.image in topology.images and not isinstance(topology.images[machine.image], RecipeImage):
         message = f"{name} has a BMC and is installed: its image has to be one that the lab builds ({{recipe: NAME}})"
         yield Finding((*here, "image"), message)
-    protection = topology.stack.protect.get(name)
-    returns_as_another = machine.replica is not None and machine.replica.failback_interfaces
-    if protection is not None and protection.failback is not None and not returns_as_another:
-        message = f"{name} has a BMC: nothing can plug disks into it, so it has no 'failback' to itself"
-        yield Finding(("stack", "protect", name, "failback"), message)
+    yield from no_way_back_to_itself(topology, name, "has a BMC")
     host = topology.hosts.get(topology.sites[machine.site].host) if machine.site in topology.sites else None
     if machine.bmc is not None and machine.bmc.emulated and host is not None and not isinstance(host, LibvirtHost):
         yield Finding((*here, "bmc"), f"an emulated BMC needs a site on libvirt, not on '{host.kind}'")
+
+
+def no_way_back_to_itself(topology: Topology, name: str, why: str) -> Iterator[Finding]:
+    """Refuse the failback of a machine that no hypervisor of the lab runs, unless it returns as another machine."""
+    protection, machine = topology.stack.protect.get(name), topology.machines[name]
+    returns_as_another = machine.replica is not None and machine.replica.failback_interfaces
+    if protection is not None and protection.failback is not None and not returns_as_another:
+        message = f"{name} {why}: nothing can plug disks into it, so it has no 'failback' to itself"
+        yield Finding(("stack", "protect", name, "failback"), message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.topology.bmc_rules import no_way_back_to_itself
 from lab.topology.findings import Finding, Location
 from lab.topology.model import LibvirtHost, Machine, ManagementNetwork, Role, Scenario, SwitchNetwork, Topology
 
@@ -33,11 +34,7 @@ def _machine(topology: Topology, name: str, machine: Machine) -> Iterator[Findin
     if topology.stack.adapter != "reference":
         message = f"{name} is only lent: of the stacks here only 'reference' can be taken off a machine again"
         yield Finding((*here, "provision"), message)
-    protection = topology.stack.protect.get(name)
-    returns_as_another = machine.replica is not None and machine.replica.failback_interfaces
-    if protection is not None and protection.failback is not None and not returns_as_another:
-        message = f"{name} is only lent: nothing can plug disks into it, so it has no 'failback' to itself"
-        yield Finding(("stack", "protect", name, "failback"), message)
+    yield from no_way_back_to_itself(topology, name, "is only lent")
     for index, card in enumerate(machine.interfaces):
         network = topology.networks.get(card.network)
         if isinstance(network, ManagementNetwork):

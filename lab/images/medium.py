@@ -193,9 +193,10 @@ def _fill_installer(
     }
     for name, text in texts.items():
         (own / name).write_text(text, encoding="ascii")
-    programs, libraries = ("zstd",), LIBRARIES
+    programs, libraries = ["zstd"], list(LIBRARIES)
     if fetching is not None:
-        programs, libraries = (*programs, "openssl"), (*libraries, *TLS_LIBRARIES)
+        programs.append("openssl")
+        libraries.extend(TLS_LIBRARIES)
     for program in programs:
         files.read(f"/usr/bin/{program}", work / "usr/bin" / program)
         (work / "usr/bin" / program).chmod(0o755)

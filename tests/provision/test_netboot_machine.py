@@ -1,6 +1,5 @@
 """A bare machine that is installed over a network, in QEMU: what it becomes, and what is said when it does not."""
 
-import io
 import os
 import shutil
 import tempfile
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from bare_labs import URI, board, left_over, need_libvirt
 
 from lab.errors import LabError
 from lab.home import home as own_home
@@ -23,7 +22,6 @@ from lab.machines.installation import Patience
 from lab.provision import install, processes
 from lab.provision.blueprint import blueprint
 from lab.provision.bmc import BmcControl
-from lab.provision.board import ConsoleBoard
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.lab import BOOT_SECONDS, Lab
@@ -35,7 +33,6 @@ from lab.topology.load import load_topology
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 
-URI = "qemu:///system"
 TOPOLOGY = Path(__file__).parents[2] / "topologies" / "physical-pxe.yaml"
 OLD_SYSTEM = bytes.fromhex("f4ebfd").ljust(510, b"\0") + b"\x55\xaa"
 """A boot sector that stops: hlt, again and again."""
@@ -62,20 +59,9 @@ class Bare:
         return BmcControl(self.lab.state.physical["app1"], self.lab.folder)
 
 
-def board() -> ConsoleBoard:
-    return ConsoleBoard(Console(file=io.StringIO(), force_terminal=False), "lab")
-
-
 @pytest.fixture
 def bare() -> Iterator[Bare]:
-    libvirt = pytest.importorskip("libvirt")
-    from lab.hypervisors.libvirt.session import silence_library
-
-    silence_library()
-    try:
-        libvirt.open(URI).close()
-    except libvirt.libvirtError as error:
-        pytest.skip(f"libvirt does not answer at {URI}: {error}")
+    need_libvirt()
     topology = load_topology(TOPOLOGY)
     cache = ImageCache(own_home() / "images")
     image = cache.lookup("debian-12", topology.machines["app1"].disks[0].size)
@@ -101,17 +87,6 @@ def bare() -> Iterator[Bare]:
         left = left_over(folder)
         shutil.rmtree(home.folder)
     assert left == []
-
-
-def left_over(folder: LabFolder) -> list[str]:
-    """Name what libvirt and the kernel still have of the lab."""
-    found = [process.name for process in processes.recorded(folder) if process.alive]
-    for tag in (folder.name, bare_tag(folder.name)):
-        hypervisor = connect(URI, tag, store_of(folder), "tcg")
-        found += [machine.name for machine in hypervisor.machines()] + [disk.id.name for disk in hypervisor.disks()]
-        found += hypervisor.switches.leftovers()
-        hypervisor.close()
-    return found
 
 
 def test_a_bare_machine_is_installed_over_the_network_and_boots_its_disk_afterwards(bare: Bare) -> None:

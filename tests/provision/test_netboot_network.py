@@ -1,6 +1,5 @@
 """The lab's own DHCP, TFTP and HTTP on a network of a namespace: who gets an answer, which, and what is left."""
 
-import io
 import os
 import shutil
 import subprocess
@@ -10,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from bare_labs import board, left_over, need_libvirt
 
 from lab.images import netboot as files
 from lab.networks.bridge import BridgeSwitches, run_ip
 from lab.provision import processes
-from lab.provision.board import ConsoleBoard
 from lab.provision.down import tear_down
 from lab.provision.home import Home
 from lab.provision.netboot import LOADER, LOADERS, OverNetwork, serving_netboot
@@ -89,7 +87,7 @@ def test_the_machine_gets_its_own_address_and_files_and_a_stranger_nothing(wire:
 
 @pytest.mark.qemu
 def test_what_a_killed_lab_left_is_reaped(tmp_path: Path) -> None:
-    pytest.importorskip("libvirt")
+    need_libvirt()
     home = Home(tmp_path)
     folder = home.lab(f"killed-{os.getpid()}")
     folder.make()
@@ -108,9 +106,9 @@ def test_what_a_killed_lab_left_is_reaped(tmp_path: Path) -> None:
     left = {f"process {process.name}" for process in processes.recorded(folder) if process.alive}
     assert left == {"process netboot-dhcp-provisioning", "process netboot-http-provisioning"}
     switches = BridgeSwitches(folder.tag)
-    removed = tear_down(home, folder.name, ConsoleBoard(Console(file=io.StringIO(), force_terminal=False), "lab"))
+    removed = tear_down(home, folder.name, board())
     assert {*left, f"network namespace {switches.namespace}"} <= set(removed)
-    assert (switches.leftovers(), folder.path.exists()) == ([], False)
+    assert (left_over(folder), folder.path.exists()) == ([], False)
 
 
 def test_a_card_without_ipxe_gets_it_and_nothing_else_by_tftp(wire: Wire) -> None:

@@ -1,5 +1,7 @@
 """An identity is given away once, over TLS, to the machine that it is for; files are read by who knows their names."""
 
+import base64
+import shutil
 import ssl
 import subprocess
 import sys
@@ -10,10 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lab.emulators.common.certificate import make_certificate
 from lab.emulators.common.wsgi import WsgiFront
+from lab.images.medium import SCRIPT
 from lab.provision.media import FilesApplication
 from lab.provision.netboot_server import IdentityApplication, ServerFolder, told
 
+BUSYBOX = shutil.which("busybox")
 ONCE = "abcdefghijklmnop_-123"
 TEXT = "aWRlbnRpdHk=\n"
 
@@ -68,6 +73,33 @@ def test_another_machine_gets_nothing(client: httpx.Client, folder: ServerFolder
     folder.identity("127.0.0.1", ONCE).unlink()
     put(folder, "10.40.0.12")
     assert ask(client).status_code == 401
+
+
+def fetch(folder: ServerFolder, port: int, trusted: Path, once: str = ONCE) -> str:
+    """Fetch an identity as the installer does, by its own words in its own shell, and return what it said."""
+    place = folder.path / "lab-install"
+    (place / "medium").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(trusted, place / "trusted.pem")
+    script = place / "script"
+    script.write_text(
+        SCRIPT.read_text().replace("/lab-install/", f"{place}/").replace("=/lab-install", f"={place}")
+        + f"install_refuse() {{ echo refused: $*; exit 1; }}\nIDENTITY_AT=127.0.0.1:{port} ONCE={once}\n"
+        "install_fetch_identity\n"
+    )
+    command = [str(BUSYBOX), "sh", str(script)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
+
+
+@pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed: make bootstrap")
+def test_the_installer_gets_it_once_and_from_this_server_alone(client: httpx.Client, folder: ServerFolder) -> None:
+    port, other = client.base_url.port or 0, folder.path / "other.pem"
+    make_certificate(other, folder.path / "other.key", "netboot")
+    assert "refused: the identity is not given: " in (said := fetch(folder, port, other))
+    assert "certificate" in said
+    assert fetch(folder, port, folder.certificate, "x" * 21) == "refused: the identity is not given: 401 UNAUTHORIZED"
+    assert fetch(folder, port, folder.certificate) == ""
+    assert (folder.path / "lab-install/medium/identity.tar").read_bytes() == base64.b64decode(TEXT)
+    assert fetch(folder, port, folder.certificate) == "refused: the identity is not given: 410 GONE"
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/identity"), ("GET", "/"), ("GET", "/identity/x")])

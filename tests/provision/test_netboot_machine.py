@@ -124,7 +124,7 @@ def test_a_machine_that_boots_its_old_disk_is_noticed(bare: Bare, monkeypatch: p
         disk.write(OLD_SYSTEM)
     machines.close()
     nobody_answers(monkeypatch)
-    monkeypatch.setitem(install.PATIENCE, "tcg", Patience(start=150, end=300))
+    monkeypatch.setitem(install.PATIENCE, "tcg", Patience(start=240, end=400))
     with pytest.raises(LabError, match=r"started no installer: .* an old disk perhaps(?s:.*)Booting from Hard Disk"):
         bare.install()
     assert bare.control.power() is PowerState.OFF

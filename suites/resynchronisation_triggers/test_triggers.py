@@ -134,6 +134,14 @@ def test_an_orderly_restart_costs_no_resynchronisation(
     happenings = Happenings(stack, role.name)
     new_file(role)
     role.machine.ssh.reboot(Deadline.after(BOOT_SECONDS))
+    back_ns = int(role.machine.ssh.check("date", "+%s%N"))
+    # The service has to be there again before anybody can ask it for a cut.
+    wait_until(
+        lambda: any(point.begin_ns > back_ns for point in stack.recovery_points(role.name)),
+        Deadline.after(NOTICE_SECONDS),
+        "a recovery point after the restart",
+        every=1,
+    )
     for disk in role.disks:
         assert_equal(stack, role, evidence, f"digests-{disk.name}-after-an-orderly-restart.txt", disk)
     assert not happenings.until_now("resynchronisation-required"), "the record of changes was given up"

@@ -16,12 +16,15 @@ from lab.defects.model import Defect
 from lab.defects.patching import ROOT, patch_imports
 from lab.defects.probing import Order, Probed
 from lab.defects.registry import defect as find_defect
+from lab.defects.patience import patience
 
 FOLDER = ROOT / "tests" / "probes"
 IMAGE_PROBES = "oracle_image.py"
 TEST_SECONDS = 90
+"""On an idle computer, like the next."""
 IMAGE_SECONDS = 300
 """A tracer looks at every line meanwhile."""
+PLUGINS = ("pytest_timeout", "pytest_asyncio.plugin", "_hypothesis_pytestplugin")
 _LONGEST = 300
 
 
@@ -55,8 +58,11 @@ def _probed(order: Order, scratch: Path) -> Probed:
 
 
 def _pytest(scratch: Path, files: list[str], recorder: Recorder, seconds: int = TEST_SECONDS) -> None:
-    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
-    limits = [f"--timeout={seconds}", f"--basetemp={scratch}/pytest", "-o", "filterwarnings=default"]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    plugins = [word for name in (*PLUGINS, "no:cacheprovider") for word in ("-p", name)]
+    # Fixtures of labs, which the project's root loads, are most of what would be imported, and no probe needs one.
+    arguments = ["-q", *plugins, f"--rootdir={ROOT}", f"--confcutdir={ROOT / 'tests'}"]
+    limits = [f"--timeout={seconds * patience():.0f}", f"--basetemp={scratch}/pytest", "-o", "filterwarnings=default"]
     code = pytest.main([*arguments, *limits, *files], plugins=[recorder])
     if not recorder.results:
         recorder.results["(collection)"] = f"pytest ended with {code!r}"
@@ -74,7 +80,11 @@ def _leaves_the_same_disks(defect: Defect, scratch: Path, recorder: Recorder) ->
 
 
 class Recorder:
-    """A pytest plugin: orders the probes, stops when enough is known, keeps what each said."""
+    """A pytest plugin: orders the probes, stops when enough is known, keeps what each said.
+
+    Enough is known when a probe has failed, and those that failed carry every rule that the defect breaks; a rule that no
+    failed probe carries is looked for with all probes that carry it.
+    """
 
     def __init__(self, defect: Defect | None, *, exhaustive: bool) -> None:
         self._broken = set(defect.requirements) if defect else set()
@@ -83,15 +93,15 @@ class Recorder:
         self.requirements: dict[str, tuple[str, ...]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Probes that carry a broken rule come first."""
-        items.sort(key=lambda item: not self._declared(item))
+        """Probes that carry most of the broken rules come first."""
+        items.sort(key=lambda item: -len(self._declared(item)))
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Leave out a probe that carries no broken rule once another has noticed something."""
+        """Leave out a probe that can prove nothing more, once another has noticed something."""
         self.requirements[self._name(item.nodeid)] = tuple(self._ids(item))
-        if not self._exhaustive and not self._declared(item) and any(self.results.values()):
-            return True
-        return None
+        if self._exhaustive or not any(self.results.values()):
+            return None
+        return None if self._declared(item) - self._proven() else True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the first problem of set-up, call and teardown."""
@@ -104,8 +114,12 @@ class Recorder:
         if report.failed:
             self.results[self._name(report.nodeid)] = str(report.longreprtext)[-_LONGEST:]
 
-    def _declared(self, item: pytest.Item) -> bool:
-        return bool(self._broken & set(self._ids(item)))
+    def _declared(self, item: pytest.Item) -> set[str]:
+        return self._broken & set(self._ids(item))
+
+    def _proven(self) -> set[str]:
+        """The rules of the probes that have failed."""
+        return {rule for test, problem in self.results.items() if problem for rule in self.requirements.get(test, ())}
 
     @staticmethod
     def _ids(item: pytest.Item) -> list[str]:

@@ -25,11 +25,12 @@ from lab.replication.mobility.capture import CapturedDisk, Cut
 from lab.replication.mobility.replicator import Replicator
 from lab.replication.mobility.session import COPY, Order, Session, SessionFile
 from lab.replication.process_server.server import ProcessServer
+from lab.defects.patience import patience
 from lab.waiting import Deadline, wait_until
 
 MIB = 1 << 20
 STREAM = "app1-stream-1"
-SOON_S = 30.0
+SOON_S = 30.0 * patience()
 NEVER_S = 3600.0
 
 

@@ -14,9 +14,9 @@ import pytest
 from lab.defects.lines import Lines
 from lab.defects.model import Defect
 from lab.defects.patching import ROOT, patch_imports
+from lab.defects.patience import patience
 from lab.defects.probing import Order, Probed
 from lab.defects.registry import defect as find_defect
-from lab.defects.patience import patience
 
 FOLDER = ROOT / "tests" / "probes"
 IMAGE_PROBES = "oracle_image.py"
@@ -82,8 +82,8 @@ def _leaves_the_same_disks(defect: Defect, scratch: Path, recorder: Recorder) ->
 class Recorder:
     """A pytest plugin: orders the probes, stops when enough is known, keeps what each said.
 
-    Enough is known when a probe has failed, and those that failed carry every rule that the defect breaks; a rule that no
-    failed probe carries is looked for with all probes that carry it.
+    Enough is known when a probe has failed, and those that failed carry every rule that the defect breaks. A rule that
+    no failed probe carries is looked for with all probes that carry it.
     """
 
     def __init__(self, defect: Defect | None, *, exhaustive: bool) -> None:

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from lab.defects.model import Defect, Part
-from lab.defects.registry import PROBES
 from lab.defects.patience import patience
+from lab.defects.registry import PROBES
 
 SECONDS = 600.0
 """For all probes of one process, until the next of those side by side ends; on an idle computer."""

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ from lab.defects.lines import changed_lines
 from lab.defects.matrix import judge
 from lab.defects.model import Defect, Edit, Part, PatchDoesNotApply
 from lab.defects.patching import changed_sources, copy_with, source_file
-from lab.defects.prober import FOLDER, IMAGE_PROBES
+from lab.defects.patience import patience
+from lab.defects.prober import FOLDER, IMAGE_PROBES, Recorder
 from lab.defects.probing import Probed, orders_for
 from lab.defects.registry import DEFECTS, PROBES, defect
 from lab.defects.results import merged
@@ -82,6 +85,32 @@ def test_an_alarm_on_the_clean_stack_is_counted_in_every_run() -> None:
     orders = orders_for([ONE], clean_runs=5)
     assert [order.defect for order in orders] == [None] * 5 + ["one"]
     assert orders[0].exhaustive
+    assert orders[0].files == PROBES[ONE.part], "probes that nothing is held against say nothing about it"
+
+
+def test_probes_that_can_prove_nothing_more_are_left_out() -> None:
+    def asked(name: str, *rules: str) -> bool | None:
+        marks = [SimpleNamespace(args=rules)]
+        item: Any = SimpleNamespace(nodeid=name, iter_markers=lambda _: marks)
+        return recorder.pytest_runtest_protocol(item)
+
+    recorder = Recorder(ONE, exhaustive=False)
+    assert asked("first", "LAB-RPO") is None
+    assert asked("silent", "V2S-DELTA") is None, "nothing was noticed yet"
+    recorder.results["first"] = "assert 1 == 2"
+    assert asked("of the same rule", "LAB-RPO") is True
+    assert asked("of no broken rule", "V2S-DELTA") is True
+    assert asked("of the other rule", "LAB-RTO", "LAB-RPO") is None
+    recorder = Recorder(ONE, exhaustive=True)
+    recorder.results["first"] = "assert 1 == 2"
+    assert asked("of the same rule", "LAB-RPO") is None
+
+
+def test_deadlines_of_probes_are_longer_on_a_busy_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for load, longer in ((0.1, 1.0), (9.0, 4.5), (500.0, 20.0)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert patience() == longer
 
 
 def test_lines_that_changed_are_found_also_when_they_only_moved() -> None:

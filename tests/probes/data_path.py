@@ -15,6 +15,7 @@ from capture_standin import Disks, FileCapture
 from certificates import Authority
 from stack import MT, PS, Stack
 
+from lab.defects.patience import patience
 from lab.replication import changeset as cs
 from lab.replication.common.config import Endpoint
 from lab.replication.common.link import Body, Link, Reply
@@ -25,7 +26,6 @@ from lab.replication.mobility.capture import CapturedDisk, Cut
 from lab.replication.mobility.replicator import Replicator
 from lab.replication.mobility.session import COPY, Order, Session, SessionFile
 from lab.replication.process_server.server import ProcessServer
-from lab.defects.patience import patience
 from lab.waiting import Deadline, wait_until
 
 MIB = 1 << 20

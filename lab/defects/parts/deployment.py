@@ -11,6 +11,7 @@ _PROTECT = "procedures.protect"
 _CAPTURE, _REPLICATION = "provider.capture", "provider.replication"
 _provider = partial(seeded, Part.PROVIDER)
 _around = partial(seeded, Part.SURROUNDINGS)
+_NEEDED = '        needed = [machine.agent, f"process-server-{settings.process_server.name}"]\n'
 _SENT = """        self._outlet.put(document.head.sequence, queue.body(document))
         queue.remove(document)
 """
@@ -32,10 +33,10 @@ DEPLOYMENT: tuple[Defect, ...] = (
         ("V2A-MOB-MANUAL",),
         (
             "procedures.readiness",
-            '        needed = [machine.agent, f"process-server-{settings.process_server.name}"]\n',
-            '        needed = [machine.agent, f"process-server-{settings.process_server.name}"]\n'
-            '        if machine.attributes.get("mobility_version") is None:\n'
-            '            raise refusal(machine, operation, f"{machine.agent} was not pushed")\n',
+            _NEEDED,
+            f"""{_NEEDED}        if machine.attributes.get("mobility_version") is None:
+            raise refusal(machine, operation, "the mobility service was not pushed")
+""",
         ),
     ),
     control_defect(
@@ -52,7 +53,11 @@ DEPLOYMENT: tuple[Defect, ...] = (
         "steps-without-an-end",
         "nobody writes down when the steps of a failover ended",
         ("LAB-RTO",),
-        ("jobs", "            state,\n            time.time_ns(),\n            detail,\n", "            state,\n            None,\n            detail,\n"),
+        (
+            "jobs",
+            "            state,\n            time.time_ns(),\n            detail,\n",
+            "            state,\n            None,\n            detail,\n",
+        ),
     ),
     control_defect(
         "agent-replicates-after-disable",
@@ -122,6 +127,10 @@ PROVIDER: tuple[Defect, ...] = (
         "record-of-changes-not-moved-on",
         "the base of the record stays behind, and is deleted with the first cut",
         ("H2A-TRACK",),
-        (_CAPTURE, '            write_json(self._state, {**known, "base": frozen.checkpoint})\n', "            assert known\n"),
+        (
+            _CAPTURE,
+            '            write_json(self._state, {**known, "base": frozen.checkpoint})\n',
+            "            assert known\n",
+        ),
     ),
 )

@@ -9,6 +9,7 @@ from lab.defects.model import Defect, Part, seeded
 _CS = "configuration_server"
 _PLANNED, _FROM_AZURE = f"{_CS}.procedures.planned", f"{_CS}.procedures.from_azure"
 _STATES, _SETUP = f"{_CS}.states", f"{_CS}.host_setup"
+_COMPARED = '            await workshop.start_replication(machine, session, policy, mode="checksum", cards=())\n'
 _hosts = partial(seeded, Part.HOSTS)
 
 TO_SITE: tuple[Defect, ...] = (
@@ -26,7 +27,11 @@ TO_SITE: tuple[Defect, ...] = (
         "last-changes-not-taken",
         "a planned failover does not ask for what the machine wrote last",
         ("H2S-PFO-ZERO", "H2A-PFO-ZERO"),
-        (_PLANNED, "        last = await hosts.drain(session, final=True)\n", "        last = await hosts.drain(session)\n"),
+        (
+            _PLANNED,
+            "        last = await hosts.drain(session, final=True)\n",
+            "        last = await hosts.drain(session)\n",
+        ),
     ),
     _hosts(
         "last-point-not-awaited",
@@ -47,8 +52,14 @@ TO_SITE: tuple[Defect, ...] = (
         (
             _STATES,
             "(State.FAILED_BACK, Operation.REPROTECT): _AGAIN}",
-            "(State.FAILED_BACK, Operation.REPROTECT): _AGAIN, (State.COMMIT_PENDING, Operation.COMMIT): "
-            "Transition(State.COMMIT_PENDING, State.PROTECTED_REVERSE, State.COMMIT_PENDING)}",
+            "(State.FAILED_BACK, Operation.REPROTECT): _AGAIN, _COMMITTED: _CALLED_PROTECTED}",
+        ),
+        (
+            _STATES,
+            "_AGAIN = Transition(",
+            """_COMMITTED = (State.COMMIT_PENDING, Operation.COMMIT)
+_CALLED_PROTECTED = Transition(State.COMMIT_PENDING, State.PROTECTED_REVERSE, State.COMMIT_PENDING)
+_AGAIN = Transition(""",
         ),
     ),
     _hosts(
@@ -97,9 +108,8 @@ TO_SITE: tuple[Defect, ...] = (
         ("H2S-RR-STATE",),
         (
             _PLANNED,
-            '            await workshop.start_replication(machine, session, policy, mode="checksum", cards=())\n',
-            '            await workshop.start_replication(machine, session, policy, mode="checksum", cards=())\n'
-            '            await workshop.calls.hosts.power(session.at_source, machine.replica_name, "off")\n',
+            _COMPARED,
+            f'{_COMPARED}            await workshop.calls.hosts.power(session.at_source, machine.replica_name, "off")\n',
         ),
     ),
     _hosts(
@@ -169,7 +179,11 @@ TO_AZURE: tuple[Defect, ...] = (
         "policy-of-the-site-ignored",
         "a machine that goes to Azure has another policy than its site",
         ("H2A-POLICY",),
-        (_SETUP, "        if place.policy != policy:\n", "        if recovery is not None and place.policy != policy:\n"),
+        (
+            _SETUP,
+            "        if place.policy != policy:\n",
+            "        if recovery is not None and place.policy != policy:\n",
+        ),
     ),
     _hosts(
         "hosts-without-a-vault",
@@ -195,7 +209,11 @@ TO_AZURE: tuple[Defect, ...] = (
         "machine-in-azure-not-started",
         "the machine in Azure is made and stays off",
         ("H2A-FO-VISIBLE", "H2A-TFO", "H2A-UFO"),
-        ("vault.compute", "            self.hypervisor.power_on(order.name)\n        except", "            pass\n        except"),
+        (
+            "vault.compute",
+            "            self.hypervisor.power_on(order.name)\n        except",
+            "            pass\n        except",
+        ),
     ),
     _hosts(
         "points-in-azure-survive-commit",
@@ -231,7 +249,11 @@ TO_AZURE: tuple[Defect, ...] = (
         "nothing-synchronised-first",
         "all data comes from Azure while nothing runs, although less would have to",
         ("H2A-FB-SYNC",),
-        (_FROM_AZURE, '        if compared == COMPARE:\n            async with steps.step("synchronise")', '        if compared == EVERYTHING:\n            async with steps.step("synchronise")'),
+        (
+            _FROM_AZURE,
+            '        if compared == COMPARE:\n            async with steps.step("synchronise")',
+            '        if compared == EVERYTHING:\n            async with steps.step("synchronise")',
+        ),
     ),
     _hosts(
         "alternate-location-ignored",

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from lab.defects.patience import patience
 from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Seen
 from lab.hypervisors.protocols import HypervisorError
@@ -28,7 +29,6 @@ from lab.replication.fabric.discovery import Follower
 from lab.replication.fabric.server import FabricServer
 from lab.stacks.protocol import MachineState
 from lab.stacks.reference.client import ReferenceStack
-from lab.defects.patience import patience
 from lab.waiting import Deadline
 
 PASSPHRASE = "correct horse"

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from azure_world import STEPS, AzureWorld
 from control_stand_ins import PATIENCE, QUICK, SETTINGS, World
+from data_path import stranger
 
-from lab.stacks.protocol import JobFailed, MachineState
+from lab.replication.common.config import Endpoint
+from lab.stacks.protocol import JobFailed, MachineState, StackError
 
 PATIENT = replace(QUICK, watch=600, delivery=15 * PATIENCE)
 PUSH = {"address": "10.10.0.11", "user": "root"}
@@ -70,6 +72,22 @@ def test_the_configuration_server_begins_and_ends_replication_everywhere(world):
     for component in (world.process_server, world.master_target):
         assert "close-stream" in component.names()
     assert not list(world.hosts["recovery"].disks())
+
+
+@pytest.mark.requirement("V2A-PORT-443-CS-OUT", "V2A-VAULT-ADD")
+def test_nothing_is_set_up_with_a_vault_of_another_authority(tmp_path):
+    class Misled(World):
+        def configured(self, config):
+            return replace(config, vault=Endpoint("127.0.0.1", port))
+
+    with stranger(tmp_path) as port:
+        world = Misled(tmp_path, PATIENT)
+        try:
+            with pytest.raises(StackError, match="CERTIFICATE_VERIFY_FAILED"):
+                world.stack.call("PUT", "/v1/vault/vault/vault1", {})
+            assert world.stack.call("GET", "/v1/vault")["setup"] == {}
+        finally:
+            world.close()
 
 
 @pytest.mark.requirement("GEN-V2A-HOST", "V2A-ESX")

@@ -70,6 +70,12 @@ DEPLOYMENT: tuple[Defect, ...] = (
         ),
     ),
     control_defect(
+        "any-vault-trusted",
+        "the configuration server is steered by any server that says it is the vault",
+        ("V2A-PORT-443-CS-OUT",),
+        ("vault_client", "json=body, ssl=self._context)", "json=body, ssl=False)"),
+    ),
+    control_defect(
         "enabled-without-a-look",
         "protection does not ask whether any host has the VMware machine",
         ("GEN-V2A-HOST",),

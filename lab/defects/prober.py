@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -26,10 +28,12 @@ IMAGE_SECONDS = 300
 """A tracer looks at every line meanwhile."""
 PLUGINS = ("pytest_timeout", "pytest_asyncio.plugin", "_hypothesis_pytestplugin")
 _LONGEST = 300
+_PR_SET_PDEATHSIG = 1
 
 
 def run(order: Order, answers: Connection) -> None:
     """Do an order in this process, which ends with it whatever threads a broken stack has left behind."""
+    die_with_parent()
     scratch = tempfile.mkdtemp(prefix="recovery-lab-probes-")
     try:
         answers.send(_probed(order, Path(scratch)))
@@ -37,6 +41,11 @@ def run(order: Order, answers: Connection) -> None:
         answers.close()
         shutil.rmtree(scratch, ignore_errors=True)
         os._exit(0)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that forked it is gone: nobody would hear of its results."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _probed(order: Order, scratch: Path) -> Probed:

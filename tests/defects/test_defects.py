@@ -25,6 +25,7 @@ from lab.defects.results import merged
 from lab.errors import BadInput, LabError
 from lab.requirements import load_catalogue
 from lab.runs import stack_build
+from lab.waiting import Deadline, wait_until
 
 ROOT = Path(__file__).parents[2]
 ONE = Defect("one", Part.WIRE, "", ("LAB-RPO", "LAB-RTO"), (Edit("common.tls", "a", "b"),))
@@ -104,6 +105,32 @@ def test_probes_that_can_prove_nothing_more_are_left_out() -> None:
     recorder = Recorder(ONE, exhaustive=True)
     recorder.results["first"] = "assert 1 == 2"
     assert asked("of the same rule", "LAB-RPO") is None
+
+
+def test_a_process_of_probes_does_not_outlive_the_command() -> None:
+    """Found when one was ended: its probes went on for a quarter of an hour, for nobody."""
+    program = (
+        "import os, signal, sys\n"
+        "from lab.defects.prober import die_with_parent\n"
+        "if os.fork() == 0:\n"
+        "    die_with_parent()\n"
+        "    print(os.getpid(), flush=True)\n"
+        "signal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+        assert parent.stdout.read() == "", "the pipe is closed by the end of the last one that holds it"
+
+        def state() -> str:
+            try:
+                return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                return "gone"
+
+        wait_until(lambda: state() in {"gone", "Z"}, Deadline.after(20 * patience()), "end of the probes", every=0.05)
 
 
 def test_deadlines_of_probes_are_longer_on_a_busy_computer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-MOST = 20.0
+MOST = 10.0
 
 
 def patience() -> float:
-    """Return the programs that want to run for each core, at least 1 and at most 20.
+    """Return the programs that want to run for each core, at least 1 and at most 10.
 
     Whoever gives way to all others (``nice``) gets less than that, so a deadline for an idle computer needs room too.
     """

@@ -192,7 +192,7 @@ class Path3:
     def link(self, kind: str, name: str, port: int, context: ssl.SSLContext | None = None) -> Link:
         if context is None:
             return self.stack.link(kind, name, port)
-        link = Link(Endpoint("127.0.0.1", port), context, 5)
+        link = Link(Endpoint("127.0.0.1", port), context, SOON_S)
         self.stack.links.append(link)
         return link
 
@@ -278,8 +278,8 @@ def _answer(plain: socket.socket, context: ssl.SSLContext) -> None:
 
 
 def settled(seconds: float) -> None:
-    """Give something that must not happen the time to happen."""
+    """Give something that must not happen the time to happen, in seconds of an idle computer."""
     pause = threading.Event()
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * patience()
     while (left := end - time.monotonic()) > 0:
         pause.wait(left)

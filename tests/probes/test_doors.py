@@ -65,8 +65,8 @@ def test_without_a_certificate_or_with_old_tls_there_is_no_conversation(doors, a
 @pytest.mark.requirement("LAB-MUTUAL-TLS", "V2A-PS-ENCRYPT")
 @pytest.mark.parametrize("server", [PS, MT])
 def test_plain_text_is_not_answered(doors, server):
-    with socket.create_connection(("127.0.0.1", doors.stack.ports[server]), 5) as plain:
-        plain.settimeout(5)
+    with socket.create_connection(("127.0.0.1", doors.stack.ports[server]), SOON_S) as plain:
+        plain.settimeout(SOON_S)
         plain.sendall(f"GET /v1/streams/{STREAM} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             assert b"HTTP/1.1" not in plain.recv(100)
@@ -74,7 +74,7 @@ def test_plain_text_is_not_answered(doors, server):
 
 def answer_to(context: ssl.SSLContext, port: int) -> bytes:
     """Return what a server says to a request, nothing when there is no conversation."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as plain:  # noqa: SIM117
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), SOON_S) as plain:  # noqa: SIM117
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
             secure.sendall(f"GET /v1/streams/{STREAM} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             return secure.recv(100)
@@ -95,7 +95,7 @@ def test_a_certificate_that_names_nobody_is_refused(doors, tmp_path, monkeypatch
 def test_a_client_does_not_talk_to_a_server_of_another_authority(doors, tmp_path, kind, name):
     with stranger(tmp_path) as port:
         mine = client_context(doors.identity(kind, name))
-        link = Link(Endpoint("127.0.0.1", port), mine, 5)
+        link = Link(Endpoint("127.0.0.1", port), mine, SOON_S)
         with pytest.raises(Unreachable, match="certificate verify failed"):
             link.call("GET", "/")
 
@@ -154,7 +154,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._towards), 5)
+                far = socket.create_connection(("127.0.0.1", self._towards), SOON_S)
                 self._open += [near, far]
                 for pair in ((near, far), (far, near)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
@@ -176,7 +176,7 @@ class Relay:
 @pytest.mark.requirement("V2A-PORT-9443")
 def test_the_data_port_is_open_on_every_address(doors):
     for address in ("127.0.0.1", "127.0.0.2"):
-        socket.create_connection((address, doors.stack.ports[PS]), 5).close()
+        socket.create_connection((address, doors.stack.ports[PS]), SOON_S).close()
 
 
 @pytest.mark.requirement("V2A-PORT-9443-CONF")

@@ -13,7 +13,8 @@ from lab.replication.common.config import Endpoint
 from lab.stacks.protocol import JobFailed, MachineState, StackError
 
 PATIENT = replace(QUICK, watch=600, delivery=15 * PATIENCE)
-PUSH = {"address": "10.10.0.11", "user": "root"}
+PLACES = ("10.10.0.11", "127.0.0.1")
+PUSH = {"address": PLACES[0], "user": "root"}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_the_process_server_installs_the_mobility_service(world):
     world.stack.put_machine("app1", {**SETTINGS, "push_install": PUSH})
     world.do("push-install")
     told = server.last("push-install")
-    assert (told["machine"], told["address"], told["configuration_server"]["port"] > 0) == ("app1", "10.10.0.11", True)
+    assert (told["machine"], told["address"], told["configuration_server"]["address"]) == ("app1", *PLACES)
     assert world.stack.machine("app1").attributes["mobility_version"] == "7"
 
 

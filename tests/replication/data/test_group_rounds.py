@@ -25,11 +25,11 @@ from lab.replication.mobility.group import member as member_module
 from lab.replication.mobility.group.channel import Channel, ChannelBroken
 from lab.replication.mobility.group.coordinator import Coordinator
 from lab.replication.mobility.group.member import GroupServer, Meeting
-from lab.replication.mobility.group.order import GroupOrder, Member
+from lab.replication.mobility.group.order import MOST_STALL_BOUND_S, GroupOrder, Member
 from lab.replication.mobility.group.round import Outcome, Part, conclude
 from lab.waiting import Deadline
 
-BOUND_S = 1.5 * patience()
+BOUND_S = min(1.5 * patience(), MOST_STALL_BOUND_S)
 """A round keeps this on a busy computer too; real groups have less."""
 SOON_S = 5 * patience()
 

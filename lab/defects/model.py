@@ -20,6 +20,7 @@ class Part(StrEnum):
     CONFIGURATION_SERVER = "configuration-server"
     AZURE = "azure"
     HOSTS = "hosts"
+    PROVIDER = "provider"
     SURROUNDINGS = "surroundings"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -14,19 +16,24 @@ import pytest
 from lab.defects.lines import Lines
 from lab.defects.model import Defect
 from lab.defects.patching import ROOT, patch_imports
+from lab.defects.patience import patience
 from lab.defects.probing import Order, Probed
 from lab.defects.registry import defect as find_defect
 
 FOLDER = ROOT / "tests" / "probes"
 IMAGE_PROBES = "oracle_image.py"
 TEST_SECONDS = 90
+"""On an idle computer, like the next."""
 IMAGE_SECONDS = 300
 """A tracer looks at every line meanwhile."""
+PLUGINS = ("pytest_timeout", "pytest_asyncio.plugin", "_hypothesis_pytestplugin")
 _LONGEST = 300
+_PR_SET_PDEATHSIG = 1
 
 
 def run(order: Order, answers: Connection) -> None:
     """Do an order in this process, which ends with it whatever threads a broken stack has left behind."""
+    die_with_parent()
     scratch = tempfile.mkdtemp(prefix="recovery-lab-probes-")
     try:
         answers.send(_probed(order, Path(scratch)))
@@ -34,6 +41,11 @@ def run(order: Order, answers: Connection) -> None:
         answers.close()
         shutil.rmtree(scratch, ignore_errors=True)
         os._exit(0)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that forked it is gone: nobody would hear of its results."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _probed(order: Order, scratch: Path) -> Probed:
@@ -55,8 +67,11 @@ def _probed(order: Order, scratch: Path) -> Probed:
 
 
 def _pytest(scratch: Path, files: list[str], recorder: Recorder, seconds: int = TEST_SECONDS) -> None:
-    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
-    limits = [f"--timeout={seconds}", f"--basetemp={scratch}/pytest", "-o", "filterwarnings=default"]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    plugins = [word for name in (*PLUGINS, "no:cacheprovider") for word in ("-p", name)]
+    # Fixtures of labs, which the project's root loads, are most of what would be imported, and no probe needs one.
+    arguments = ["-q", *plugins, f"--rootdir={ROOT}", f"--confcutdir={ROOT / 'tests'}"]
+    limits = [f"--timeout={seconds * patience():.0f}", f"--basetemp={scratch}/pytest", "-o", "filterwarnings=default"]
     code = pytest.main([*arguments, *limits, *files], plugins=[recorder])
     if not recorder.results:
         recorder.results["(collection)"] = f"pytest ended with {code!r}"
@@ -74,7 +89,11 @@ def _leaves_the_same_disks(defect: Defect, scratch: Path, recorder: Recorder) ->
 
 
 class Recorder:
-    """A pytest plugin: orders the probes, stops when enough is known, keeps what each said."""
+    """A pytest plugin: orders the probes, stops when enough is known, keeps what each said.
+
+    Enough is known when a probe has failed, and those that failed carry every rule that the defect breaks. A rule that
+    no failed probe carries is looked for with all probes that carry it.
+    """
 
     def __init__(self, defect: Defect | None, *, exhaustive: bool) -> None:
         self._broken = set(defect.requirements) if defect else set()
@@ -83,15 +102,15 @@ class Recorder:
         self.requirements: dict[str, tuple[str, ...]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Probes that carry a broken rule come first."""
-        items.sort(key=lambda item: not self._declared(item))
+        """Probes that carry most of the broken rules come first."""
+        items.sort(key=lambda item: -len(self._declared(item)))
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Leave out a probe that carries no broken rule once another has noticed something."""
+        """Leave out a probe that can prove nothing more, once another has noticed something."""
         self.requirements[self._name(item.nodeid)] = tuple(self._ids(item))
-        if not self._exhaustive and not self._declared(item) and any(self.results.values()):
-            return True
-        return None
+        if self._exhaustive or not any(self.results.values()):
+            return None
+        return None if self._declared(item) - self._proven() else True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the first problem of set-up, call and teardown."""
@@ -104,8 +123,12 @@ class Recorder:
         if report.failed:
             self.results[self._name(report.nodeid)] = str(report.longreprtext)[-_LONGEST:]
 
-    def _declared(self, item: pytest.Item) -> bool:
-        return bool(self._broken & set(self._ids(item)))
+    def _declared(self, item: pytest.Item) -> set[str]:
+        return self._broken & set(self._ids(item))
+
+    def _proven(self) -> set[str]:
+        """The rules of the probes that have failed."""
+        return {rule for test, problem in self.results.items() if problem for rule in self.requirements.get(test, ())}
 
     @staticmethod
     def _ids(item: pytest.Item) -> list[str]:

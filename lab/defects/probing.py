@@ -17,12 +17,16 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from lab.defects.model import Defect, Part
+from lab.defects.patience import patience
 from lab.defects.registry import PROBES
 
 SECONDS = 600.0
-"""For all probes of one process on a busy machine."""
+"""For all probes of one process, until the next of those side by side ends; on an idle computer."""
 JOIN_S = 10.0
-_LIBRARIES = ("pytest", "aiohttp.web", "httpx", "cryptography.x509", "zstandard", "hypothesis.stateful", "rich")
+_LIBRARIES = (
+    *("pytest", "pytest_timeout", "pytest_asyncio.plugin", "_hypothesis_pytestplugin", "hypothesis.stateful", "rich"),
+    *("aiohttp.web", "httpx", "httpcore", "cryptography.x509", "bcrypt", "zstandard", "sqlite3", "azure.storage.blob"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,15 @@ class Probed:
 
 
 def orders_for(defects: Iterable[Defect], *, clean_runs: int, exhaustive: bool = False) -> list[Order]:
-    """Return the clean runs, of all probes, and one order for each defect, of the probes that run its part."""
-    every = tuple(dict.fromkeys(file for part in Part for file in PROBES[part]))
+    """Return the clean runs, and one order for each defect, of the probes that run its part.
+
+    The clean stack is held against every probe that one of the defects is held against.
+    """
+    chosen = list(defects)
+    parts = {item.part for item in chosen}
+    every = tuple(dict.fromkeys(file for part in Part if part in parts for file in PROBES[part]))
     return [Order(None, every, exhaustive=True)] * clean_runs + [
-        Order(item.name, PROBES[item.part], exhaustive) for item in defects
+        Order(item.name, PROBES[item.part], exhaustive) for item in chosen
     ]
 
 
@@ -81,7 +90,7 @@ def probe(orders: Sequence[Order], workers: int) -> Iterator[Probed]:
         while waiting or running:
             while waiting and len(running) < workers:
                 running.append(_start(waiting.pop(0)))
-            ready = wait([one.answers for one in running], SECONDS)
+            ready = wait([one.answers for one in running], SECONDS * patience())
             ended = next((one for one in running if one.answers in ready), running[0])
             running.remove(ended)
             yield _finish(ended, answered=bool(ready))
@@ -111,7 +120,7 @@ def _start(order: Order) -> _Running:
 def _finish(running: _Running, *, answered: bool) -> Probed:
     try:
         if not answered:
-            return Probed(running.order.defect, {"(process)": f"no answer within {SECONDS:.0f} s"})
+            return Probed(running.order.defect, {"(process)": f"no answer within {SECONDS * patience():.0f} s"})
         answer: Probed = running.answers.recv()
     except EOFError:
         return Probed(running.order.defect, {"(process)": "it died"})

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from lab.defects.model import Defect, Part
 from lab.defects.parts.control import CONFIGURATION_SERVER
+from lab.defects.parts.deployment import DEPLOYMENT, PROVIDER
+from lab.defects.parts.host_life import TO_AZURE, TO_SITE
 from lab.defects.parts.machines import MACHINES
 from lab.defects.parts.management import MANAGEMENT
 from lab.defects.parts.master_target import MASTER_TARGET
@@ -28,7 +30,11 @@ DEFECTS: tuple[Defect, ...] = (
     *MANAGEMENT,
     *AZURE,
     *HOSTS,
+    *TO_SITE,
+    *TO_AZURE,
+    *PROVIDER,
     *SURROUNDINGS,
+    *DEPLOYMENT,
     *MACHINES,
 )
 _DATA = ("test_data_path.py", "test_doors.py")
@@ -39,10 +45,15 @@ PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
         Part.MASTER_TARGET: _DATA,
         Part.WIRE: _DATA,
         Part.GROUP: ("test_rounds.py",),
-        Part.CONFIGURATION_SERVER: ("test_control.py",),
+        Part.CONFIGURATION_SERVER: ("test_control.py", "test_deployment.py"),
         # The stack's own tests of these are quick already, and carry the rules.
         Part.AZURE: ("../replication/control/test_azure_target.py",),
-        Part.HOSTS: ("../replication/control/test_host_rules.py",),
+        Part.HOSTS: (
+            "../replication/control/test_host_rules.py",
+            "test_host_machines.py",
+            "test_host_machines_in_azure.py",
+        ),
+        Part.PROVIDER: ("test_host_capture.py",),
         Part.SURROUNDINGS: (
             "../replication/control/test_management_console.py",
             "../replication/control/test_discovery.py",

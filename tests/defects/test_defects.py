@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,15 @@ from lab.defects.lines import changed_lines
 from lab.defects.matrix import judge
 from lab.defects.model import Defect, Edit, Part, PatchDoesNotApply
 from lab.defects.patching import changed_sources, copy_with, source_file
-from lab.defects.prober import FOLDER, IMAGE_PROBES
+from lab.defects.patience import patience
+from lab.defects.prober import FOLDER, IMAGE_PROBES, Recorder
 from lab.defects.probing import Probed, orders_for
 from lab.defects.registry import DEFECTS, PROBES, defect
 from lab.defects.results import merged
 from lab.errors import BadInput, LabError
 from lab.requirements import load_catalogue
 from lab.runs import stack_build
+from lab.waiting import Deadline, wait_until
 
 ROOT = Path(__file__).parents[2]
 ONE = Defect("one", Part.WIRE, "", ("LAB-RPO", "LAB-RTO"), (Edit("common.tls", "a", "b"),))
@@ -82,6 +86,58 @@ def test_an_alarm_on_the_clean_stack_is_counted_in_every_run() -> None:
     orders = orders_for([ONE], clean_runs=5)
     assert [order.defect for order in orders] == [None] * 5 + ["one"]
     assert orders[0].exhaustive
+    assert orders[0].files == PROBES[ONE.part], "probes that nothing is held against say nothing about it"
+
+
+def test_probes_that_can_prove_nothing_more_are_left_out() -> None:
+    def asked(name: str, *rules: str) -> bool | None:
+        marks = [SimpleNamespace(args=rules)]
+        item: Any = SimpleNamespace(nodeid=name, iter_markers=lambda _: marks)
+        return recorder.pytest_runtest_protocol(item)
+
+    recorder = Recorder(ONE, exhaustive=False)
+    assert asked("first", "LAB-RPO") is None
+    assert asked("silent", "V2S-DELTA") is None, "nothing was noticed yet"
+    recorder.results["first"] = "assert 1 == 2"
+    assert asked("of the same rule", "LAB-RPO") is True
+    assert asked("of no broken rule", "V2S-DELTA") is True
+    assert asked("of the other rule", "LAB-RTO", "LAB-RPO") is None
+    recorder = Recorder(ONE, exhaustive=True)
+    recorder.results["first"] = "assert 1 == 2"
+    assert asked("of the same rule", "LAB-RPO") is None
+
+
+def test_a_process_of_probes_does_not_outlive_the_command() -> None:
+    """Found when one was ended: its probes went on for a quarter of an hour, for nobody."""
+    program = (
+        "import os, signal, sys\n"
+        "from lab.defects.prober import die_with_parent\n"
+        "if os.fork() == 0:\n"
+        "    die_with_parent()\n"
+        "    print(os.getpid(), flush=True)\n"
+        "signal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+        assert parent.stdout.read() == "", "the pipe is closed by the end of the last one that holds it"
+
+        def state() -> str:
+            try:
+                return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                return "gone"
+
+        wait_until(lambda: state() in {"gone", "Z"}, Deadline.after(20 * patience()), "end of the probes", every=0.05)
+
+
+def test_deadlines_of_probes_are_longer_on_a_busy_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for load, longer in ((0.1, 1.0), (9.0, 4.5), (500.0, 10.0)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert patience() == longer
 
 
 def test_lines_that_changed_are_found_also_when_they_only_moved() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from capture_standin import Disks, FileCapture
 from certificates import Authority
 from stack import MT, PS, Stack
 
+from lab.defects.patience import patience
 from lab.replication import changeset as cs
 from lab.replication.common.config import Endpoint
 from lab.replication.common.link import Body, Link, Reply
@@ -29,7 +32,7 @@ from lab.waiting import Deadline, wait_until
 
 MIB = 1 << 20
 STREAM = "app1-stream-1"
-SOON_S = 30.0
+SOON_S = 30.0 * patience()
 NEVER_S = 3600.0
 
 
@@ -88,8 +91,9 @@ class Path3:
     def create(self, sizes: list[int], content: bytes = b"") -> None:
         self.stack.create(sizes, content)
 
-    def start_mt(self) -> MasterTarget:
-        self.mt = MasterTarget(self.stack.config_of(MT), self.heard, lambda serial: self.stack.replicas / serial)
+    def start_mt(self, **more: Any) -> MasterTarget:
+        places = self.stack.replicas
+        self.mt = MasterTarget(self.stack.config_of(MT), self.heard, lambda serial: places / serial, **more)
         self.mt.start()
         return self.mt
 
@@ -188,7 +192,7 @@ class Path3:
     def link(self, kind: str, name: str, port: int, context: ssl.SSLContext | None = None) -> Link:
         if context is None:
             return self.stack.link(kind, name, port)
-        link = Link(Endpoint("127.0.0.1", port), context, 5)
+        link = Link(Endpoint("127.0.0.1", port), context, SOON_S)
         self.stack.links.append(link)
         return link
 
@@ -246,9 +250,36 @@ def heads(folder: Path) -> list[cs.Head]:
     return found
 
 
+@contextmanager
+def stranger(folder: Path) -> Iterator[int]:
+    """Answer HTTPS requests with 200 and an empty object, with a certificate of an authority that nobody knows."""
+    identity = Authority().issue(folder / "stranger", "process-server", "ps1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity / "machine.pem", identity / "machine.key")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    _answer(listener.accept()[0], context)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(SOON_S)
+
+
+def _answer(plain: socket.socket, context: ssl.SSLContext) -> None:
+    plain.settimeout(SOON_S)
+    with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as secure:
+        secure.recv(4096)
+        secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+
+
 def settled(seconds: float) -> None:
-    """Give something that must not happen the time to happen."""
+    """Give something that must not happen the time to happen, in seconds of an idle computer."""
     pause = threading.Event()
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * patience()
     while (left := end - time.monotonic()) > 0:
         pause.wait(left)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from control_stand_ins import QUICK, SETTINGS, World, settings_of, soon
+from control_stand_ins import PATIENCE, QUICK, SETTINGS, World, settings_of, soon
 
 from lab.hypervisors.model import PowerState
 from lab.replication.common.control import ControlRefused
@@ -29,7 +29,7 @@ UNSUPPORTED = {"system": "debian", "version": "9", "kernel": "4.9.0", "architect
 @pytest.fixture
 def world(tmp_path):
     """Nobody looks at health by himself: an alert would be a change."""
-    made = World(tmp_path, replace(QUICK, watch=600, delivery=15.0))
+    made = World(tmp_path, replace(QUICK, watch=600, delivery=15 * PATIENCE))
     yield made
     made.close()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from data_path import MIB, PS, SOON_S, STREAM, Path3, document, heads, put, settled
 
+from lab.defects.patience import patience
 from lab.replication.common.control import CommandFailed
 from lab.replication.mobility.session import STEADY
 from lab.waiting import Deadline, wait_until
@@ -214,7 +215,10 @@ def test_points_stay_as_long_as_the_policy_says(path):
     stream = path.mt._streams[STREAM]
     wait_until(lambda: stream.inbox.done == 4, Deadline.after(SOON_S), "four documents", every=0.02)
     wait_until(
-        lambda: [point.sequence for point in stream._points.all()] == [3, 4], Deadline.after(2), "pruning", every=0.02
+        lambda: [point.sequence for point in stream._points.all()] == [3, 4],
+        Deadline.after(2 * patience()),
+        "pruning",
+        every=0.02,
     )
 
 
@@ -281,6 +285,6 @@ def test_a_drain_ends_when_all_is_applied(running):
     with pytest.raises(CommandFailed):
         running.ps.drain({"stream": STREAM, "timeout_s": 0.5})
     running.hold(hold=False)
-    running.ps.drain({"stream": STREAM, "timeout_s": 6})
+    running.ps.drain({"stream": STREAM, "timeout_s": SOON_S})
     assert running.mt._streams[STREAM].inbox.done == cut["sequence"]
     assert running.session.value.phase == STEADY

@@ -6,17 +6,18 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 
 import pytest
-from certificates import Authority
 from cryptography import x509
-from data_path import MIB, MT, PS, SOON_S, STREAM, Path3, document, put
+from data_path import MIB, MT, PS, SOON_S, STREAM, Path3, document, put, stranger
 from stack import free_port
 
 from lab.replication.common.config import Endpoint
 from lab.replication.common.link import Link, Unreachable
+from lab.replication.common.storage_access import StorageAccess
 from lab.replication.common.tls import client_context
+from lab.replication.process_server.forwarding import NotTaken
+from lab.replication.process_server.storage import StorageForwarder
 from lab.waiting import Deadline, wait_until
 
 CANARY = b"canary-that-nobody-may-read-on-the-way " * 400
@@ -64,8 +65,8 @@ def test_without_a_certificate_or_with_old_tls_there_is_no_conversation(doors, a
 @pytest.mark.requirement("LAB-MUTUAL-TLS", "V2A-PS-ENCRYPT")
 @pytest.mark.parametrize("server", [PS, MT])
 def test_plain_text_is_not_answered(doors, server):
-    with socket.create_connection(("127.0.0.1", doors.stack.ports[server]), 5) as plain:
-        plain.settimeout(5)
+    with socket.create_connection(("127.0.0.1", doors.stack.ports[server]), SOON_S) as plain:
+        plain.settimeout(SOON_S)
         plain.sendall(f"GET /v1/streams/{STREAM} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             assert b"HTTP/1.1" not in plain.recv(100)
@@ -73,7 +74,7 @@ def test_plain_text_is_not_answered(doors, server):
 
 def answer_to(context: ssl.SSLContext, port: int) -> bytes:
     """Return what a server says to a request, nothing when there is no conversation."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as plain:  # noqa: SIM117
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), SOON_S) as plain:  # noqa: SIM117
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
             secure.sendall(f"GET /v1/streams/{STREAM} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             return secure.recv(100)
@@ -89,34 +90,40 @@ def test_a_certificate_that_names_nobody_is_refused(doors, tmp_path, monkeypatch
     assert put(link, 1, document(1)).status == 403
 
 
-@pytest.mark.requirement("LAB-MUTUAL-TLS", "V2A-PS-ENCRYPT")
-def test_a_client_does_not_talk_to_a_server_of_another_authority(doors, tmp_path):
-    stranger = Authority()
-    identity = stranger.issue(tmp_path / "stranger", "process-server", "ps1")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity / "machine.pem", identity / "machine.key")
-    with answering(context) as port:
-        mine = client_context(doors.identity("mobility", "app1"))
-        link = Link(Endpoint("127.0.0.1", port), mine, 5)
+@pytest.mark.requirement("LAB-MUTUAL-TLS", "V2A-PS-ENCRYPT", "H2S-PROV-TLS")
+@pytest.mark.parametrize(("kind", "name"), [("mobility", "app1"), ("provider", "hv1")])
+def test_a_client_does_not_talk_to_a_server_of_another_authority(doors, tmp_path, kind, name):
+    with stranger(tmp_path) as port:
+        mine = client_context(doors.identity(kind, name))
+        link = Link(Endpoint("127.0.0.1", port), mine, SOON_S)
         with pytest.raises(Unreachable, match="certificate verify failed"):
             link.call("GET", "/")
 
 
-@contextlib.contextmanager
-def answering(context: ssl.SSLContext) -> Iterator[int]:
-    """Answer one HTTPS request with 200."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+@pytest.mark.requirement("V2A-PORT-443-PS-OUT", "V2A-PS-ENCRYPT")
+def test_data_does_not_go_to_a_storage_of_another_authority(doors, tmp_path):
+    authority = doors.stack.authority.pem.decode()
+    with stranger(tmp_path) as port:
+        access = StorageAccess(f"https://127.0.0.1:{port}/{STREAM}", "sig=secret", 1 << 62, authority)
+        forwarder = StorageForwarder(tmp_path, access)
+        with pytest.raises(NotTaken, match="certificate verify failed"):
+            forwarder.send(1, lambda: [b"x"])
+        forwarder.close()
 
-        def serve() -> None:
-            with contextlib.suppress(OSError), listener.accept()[0] as plain:  # noqa: SIM117
-                with context.wrap_socket(plain, server_side=True) as secure:
-                    secure.recv(4096)
-                    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-    thread.join(5)
+@pytest.mark.requirement("H2S-AUTH-CERT", "LAB-MUTUAL-TLS")
+def test_a_receiving_host_knows_the_sending_one_by_its_certificate(tmp_path, authority):
+    path = Path3(tmp_path, authority)
+    try:
+        path.create([MIB])
+        path.start_mt(sender="provider")
+        path.open_mt(process_server="hv1")
+        port = path.stack.ports[MT]
+        for kind, name in (("provider", "hv2"), ("process-server", "hv1"), ("mobility", "app1")):
+            assert put(path.link(kind, name, port), 1, document(1)).status == 403
+        assert put(path.link("provider", "hv1", port), 1, document(1)).status == 201
+    finally:
+        path.close()
 
 
 @pytest.mark.requirement("V2A-PS-ENCRYPT")
@@ -147,7 +154,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._towards), 5)
+                far = socket.create_connection(("127.0.0.1", self._towards), SOON_S)
                 self._open += [near, far]
                 for pair in ((near, far), (far, near)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
@@ -169,7 +176,7 @@ class Relay:
 @pytest.mark.requirement("V2A-PORT-9443")
 def test_the_data_port_is_open_on_every_address(doors):
     for address in ("127.0.0.1", "127.0.0.2"):
-        socket.create_connection((address, doors.stack.ports[PS]), 5).close()
+        socket.create_connection((address, doors.stack.ports[PS]), SOON_S).close()
 
 
 @pytest.mark.requirement("V2A-PORT-9443-CONF")

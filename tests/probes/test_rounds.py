@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 
 import pytest
-from test_group_rounds import BOUND_S, Group, ask_to_prepare, bring_to_hold, conversation
+from test_group_rounds import BOUND_S, SOON_S, Group, ask_to_prepare, bring_to_hold, conversation
 
 from lab.replication.mobility.group.channel import ChannelBroken
 from lab.waiting import Deadline, wait_until
@@ -24,7 +24,7 @@ def group(tmp_path, authority):
 
 @pytest.mark.requirement("V2A-MVM-CRASH", "LAB-POINT-IN-TIME", "V2A-PORT-20004")
 def test_all_members_are_held_at_one_moment(group):
-    group.order = replace(group.order, stall_bound_s=3.0)  # what is asked here is when, not for how long
+    group.order = replace(group.order, stall_bound_s=2 * BOUND_S)  # what is asked here is when, not for how long
     coordinator = group.start()
     dice = random.Random(7)
     for _ in range(SKEW_IS_SEEN_AFTER_ROUNDS):
@@ -55,7 +55,7 @@ def test_a_silent_coordinator_holds_nobody_beyond_the_bound(group):
         holds = group.cutters["app2"].holds
         wait_until(lambda: holds, Deadline.after(BOUND_S * 4), "end of the hold", every=0.02)
     begin, end = holds[-1]
-    assert group.cutters["app2"].finished.wait(5)
+    assert group.cutters["app2"].finished.wait(SOON_S)
     assert (end - begin) / 1e9 < BOUND_S * 3, "a margin for a busy machine"
     assert group.cutters["app2"].shared[-1] is None
 
@@ -72,6 +72,6 @@ def test_only_the_coordinator_opens_a_conversation(group):
 @pytest.mark.requirement("V2A-LEAST", "V2A-PORT-20004")
 def test_a_member_listens_where_the_group_finds_it_and_nowhere_else(group):
     group.start()
-    socket.create_connection(("127.0.0.2", group.order.port), 5).close()
+    socket.create_connection(("127.0.0.2", group.order.port), SOON_S).close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.9", group.order.port), 5)
+        socket.create_connection(("127.0.0.9", group.order.port), SOON_S)

@@ -131,7 +131,7 @@ MASTER_TARGET: tuple[Defect, ...] = (
     _defect(
         "any-server-may-send",
         "any process server may send into a stream",
-        ("LAB-MUTUAL-TLS", "V2S-MT-RECV"),
+        ("LAB-MUTUAL-TLS", "V2S-MT-RECV", "H2S-AUTH-CERT"),
         (
             _SERVER,
             "request.allow(self._sender, name=stream.settings.process_server if stream else None)",

@@ -95,6 +95,16 @@ PROCESS_SERVER: tuple[Defect, ...] = (
         ),
     ),
     _defect(
+        "any-storage-trusted",
+        "data goes to any server that says it is the storage",
+        ("V2A-PORT-443-PS-OUT", "V2A-PS-ENCRYPT"),
+        (
+            "process_server.storage",
+            "                    connection_verify=self._authority(access),\n",
+            "                    connection_verify=False,\n",
+        ),
+    ),
+    _defect(
         "sealed-stream-takes-data",
         "a stream that moves to another process server goes on here",
         ("V2A-PS-SCALE",),

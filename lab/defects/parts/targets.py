@@ -79,6 +79,25 @@ AZURE: tuple[Defect, ...] = (
         ),
     ),
     _azure(
+        "servers-have-to-be-apart",
+        "process server and master target cannot be one and the same server",
+        ("V2A-CS-ONE", "V2A-PS-DEFAULT", "V2A-MT-DEFAULT"),
+        (
+            f"{_CS}.settings",
+            '    to = reader.text("to") if reader.has("to") else VMWARE\n',
+            """    if _server(reader, "process_server").name == _server(reader, "master_target").name:
+        raise BadRequest("settings.failback: a master target needs a server of its own")
+    to = reader.text("to") if reader.has("to") else VMWARE
+""",
+        ),
+    ),
+    _azure(
+        "physical-machines-refused",
+        "physical machines do not go the way of VMware's",
+        ("P2A-SAME",),
+        ("vault.setup", 'WITH_AGENT = ("vmware", "physical")', 'WITH_AGENT = ("vmware",)'),
+    ),
+    _azure(
         "azure-takes-every-system",
         "the support matrix of Azure is not asked",
         ("GEN-P2A-OS",),

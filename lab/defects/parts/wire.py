@@ -28,7 +28,7 @@ WIRE: tuple[Defect, ...] = (
     _defect(
         "server-certificate-not-checked",
         "clients talk to any server",
-        ("LAB-MUTUAL-TLS", "V2A-PS-ENCRYPT"),
+        ("LAB-MUTUAL-TLS", "V2A-PS-ENCRYPT", "H2S-PROV-TLS"),
         (
             _TLS,
             "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n",

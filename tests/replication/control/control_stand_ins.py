@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from lab.defects.patience import patience
 from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Seen
 from lab.hypervisors.protocols import HypervisorError
@@ -33,16 +34,17 @@ from lab.waiting import Deadline
 PASSPHRASE = "correct horse"
 MACHINES = ("app1", "app2")
 MIB = 1 << 20
+PATIENCE = patience()
 QUICK = Deadlines(
-    delivery=1.0,
-    boot=5,
-    command=5,
-    push_install=5,
-    drain=5,
-    roll=5,
-    shutdown=5,
-    fabric=10,
-    last_point=0.3,
+    delivery=1.0 * PATIENCE,
+    boot=5 * PATIENCE,
+    command=5 * PATIENCE,
+    push_install=5 * PATIENCE,
+    drain=5 * PATIENCE,
+    roll=5 * PATIENCE,
+    shutdown=5 * PATIENCE,
+    fabric=10 * PATIENCE,
+    last_point=0.3 * PATIENCE,
     silence=90,
     watch=0.1,
 )
@@ -338,7 +340,7 @@ def fabric_identity(issued: Path, folder: Path, site: str) -> Path:
 
 
 def soon() -> Deadline:
-    return Deadline.after(20)
+    return Deadline.after(20 * patience())
 
 
 def _server_config(folder: Path, deadlines: Deadlines) -> ServerConfig:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from control_stand_ins import QUICK, World
+from control_stand_ins import PATIENCE, QUICK, World
 
 import lab
 from lab.replication.common.config import Endpoint
@@ -179,7 +179,7 @@ class MortalWorld(World):
         return path
 
 
-PATIENT = type(QUICK)(**{**vars(QUICK), "delivery": 5, "watch": 0.5})
+PATIENT = type(QUICK)(**{**vars(QUICK), "delivery": 5 * PATIENCE, "watch": 0.5})
 """Components need a moment to come back to a server that was killed."""
 
 

@@ -21,6 +21,7 @@ class Host:
         self.provider.answers |= {
             "power": self.power,
             "start-machine": self.start_machine,
+            "start-guest": self.start_guest,
             "remove-machine": self.remove,
             "create-replica-disks": self.places,
             "adopt-disks": self.places,
@@ -39,6 +40,10 @@ class Host:
 
     def start_machine(self, order: dict) -> dict:
         self.machines[order["guest"]] = "paused" if order["paused"] else "on"
+        return {}
+
+    def start_guest(self, order: dict) -> dict:
+        self.machines[order["guest"]] = "on"
         return {}
 
     def remove(self, order: dict) -> dict:

@@ -158,7 +158,10 @@ def test_from_azure_a_machine_fails_back_to_vmware_only(world):
     assert world.stack.machine("app1").state is MachineState.FAILED_OVER
 
 
-@pytest.mark.requirement("V2A-FB-REVERSE", "V2A-FB-UFO", "V2A-FB-COMMIT", "V2A-FB-REENABLE", "V2A-MT-FAILBACK")
+@pytest.mark.requirement(
+    *("V2A-FB-REVERSE", "V2A-FB-UFO", "V2A-FB-COMMIT", "V2A-FB-REENABLE", "V2A-MT-FAILBACK"),
+    *("V2A-CS-ONE", "V2A-PS-DEFAULT", "V2A-MT-DEFAULT", "P2A-SAME"),
+)
 def test_the_way_back_goes_over_the_master_target_on_premises(protected):
     world = protected
     world.do("failover")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from stack import free_port
 
 from lab.bench.groups import hold_ms
+from lab.defects.patience import patience
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.tls import client_context, server_context
 from lab.replication.mobility.capture import Cut
@@ -24,12 +25,13 @@ from lab.replication.mobility.group import member as member_module
 from lab.replication.mobility.group.channel import Channel, ChannelBroken
 from lab.replication.mobility.group.coordinator import Coordinator
 from lab.replication.mobility.group.member import GroupServer, Meeting
-from lab.replication.mobility.group.order import GroupOrder, Member
+from lab.replication.mobility.group.order import MOST_STALL_BOUND_S, GroupOrder, Member
 from lab.replication.mobility.group.round import Outcome, Part, conclude
 from lab.waiting import Deadline
 
-BOUND_S = 1.5
+BOUND_S = min(1.5 * patience(), MOST_STALL_BOUND_S)
 """A round keeps this on a busy computer too; real groups have less."""
+SOON_S = 5 * patience()
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Group:
 
     def wait(self) -> None:
         for cutter in self.cutters.values():
-            assert cutter.failure or cutter.finished.wait(10)
+            assert cutter.failure or cutter.finished.wait(2 * SOON_S)
 
     def close(self) -> None:
         if self.coordinator is not None:
@@ -106,7 +108,7 @@ def conversation(group: Group, identity: Path, address: str, ca: bytes = b"") ->
     context.check_hostname = False
     if ca:
         context.load_verify_locations(cadata=ca.decode())
-    channel = Channel.connect(address, group.order.port, context, Deadline.after(5))
+    channel = Channel.connect(address, group.order.port, context, Deadline.after(SOON_S))
     try:
         yield channel
     finally:
@@ -116,14 +118,14 @@ def conversation(group: Group, identity: Path, address: str, ca: bytes = b"") ->
 def ask_to_prepare(group: Group, identity: Path, address: str, ca: bytes = b"") -> None:
     with conversation(group, identity, address, ca) as channel:
         channel.say("prepare", round="x", application=False)
-        channel.hear("ready", Deadline.after(5))
+        channel.hear("ready", Deadline.after(SOON_S))
 
 
 def bring_to_hold(channel: Channel) -> None:
     channel.say("prepare", round="x", application=False)
-    channel.hear("ready", Deadline.after(5))
+    channel.hear("ready", Deadline.after(SOON_S))
     channel.say("hold")
-    channel.hear("held", Deadline.after(5))
+    channel.hear("held", Deadline.after(SOON_S))
 
 
 @pytest.fixture
@@ -251,7 +253,7 @@ def test_a_late_member_believes_in_no_shared_point(group):
     group.start()
     with conversation(group, group.folder / "mobility-app1", "127.0.0.2") as channel:
         bring_to_hold(channel)
-        said = channel.hear("cut", Deadline.after(5))  # "release" was never said
+        said = channel.hear("cut", Deadline.after(SOON_S))  # "release" was never said
         assert said["in_time"] is False
         channel.say("agreed", shared="shop-1")
         assert group.cutters["app2"].finished.wait(10)

@@ -135,14 +135,15 @@ def order(**more):
     return HostOrder("s-1", "app1", serials, 30, COPY, Endpoint("127.0.0.1", 1), **more)
 
 
+def send_now(replication: HostReplication) -> None:
+    """Send what there is: the loop around it waits, a test does not."""
+    if replication._session.value.phase != STEADY or replication._opened_queue().oldest() is not None:
+        replication._send_something()
+
+
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    # The loop around it waits; a test does not.
-    def now(self):
-        if self._session.value.phase != STEADY or self._opened_queue().oldest() is not None:
-            self._send_something()
-
-    monkeypatch.setattr(HostReplication, "_send_something_now", now, raising=False)
+    monkeypatch.setattr(HostReplication, "_send_something_now", send_now, raising=False)
 
 
 WRITES = st.tuples(st.just("write"), st.integers(0, 1), st.integers(0, 7), st.integers(1, 255))

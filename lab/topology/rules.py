@@ -13,6 +13,7 @@ from lab.topology.lent_rules import lent_findings
 from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
 from lab.topology.peer_rules import peer_findings
+from lab.topology.public_rules import public_findings
 from lab.topology.stack import Protection, Relay
 from lab.topology.stack_rules import stack_findings
 
@@ -46,6 +47,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from bmc_findings(topology)
     yield from lent_findings(topology)
     yield from peer_findings(topology)
+    yield from public_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)

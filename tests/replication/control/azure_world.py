@@ -60,6 +60,8 @@ def following(host: VmwareHost) -> Follower:
 class AzureWorld(World):
     """Both sites of one's own are VMware's, unless a test says otherwise."""
 
+    networks: frozenset[str] | None = None
+
     def __init__(
         self, folder: Path, deadlines: Deadlines = QUICK, *, vmware: tuple[str, ...] = ("primary", "recovery")
     ) -> None:
@@ -93,7 +95,7 @@ class AzureWorld(World):
             state_dir=self.folder / "vault",
             exports_dir=self.folder / "vault" / "exports",
             storage=StorageAccount(self.folder / "none", None, None),
-            region=Region("memory"),
+            region=Region("memory", networks=self.networks),
             settle_s=3600.0,
         )
 

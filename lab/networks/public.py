@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Any, Protocol
+from typing import Any
 
 from lab.networks.bridge import BridgeSwitches, run_ip
 from lab.networks.naming import device_name
@@ -36,16 +36,6 @@ class PublicAddress:
 def gateway_of(card: IPv4Interface) -> IPv4Interface:
     """Return the address of the gateway on a card's network."""
     return IPv4Interface((next(card.network.hosts()), card.network.prefixlen))
-
-
-class PublicAddresses(Protocol):
-    """Gives machines public addresses. Every call is idempotent."""
-
-    def assign(self, machine: str, wanted: PublicAddress) -> None:
-        """Have a public address lead to a machine, instead of one that it had before. Raises NetworkError."""
-
-    def release(self, machine: str) -> None:
-        """Take the public address of a machine away, if it has one. Raises NetworkError."""
 
 
 def render(table: str, wanted: PublicAddress, outside: str, inside: str) -> str:

@@ -43,9 +43,7 @@ def _taken(topology: Topology, azure: Azure) -> dict[IPv4Address, str]:
 def _outside(topology: Topology, azure: Azure, address: IPv4Address, here: Location) -> Iterator[Finding]:
     network = topology.networks.get(azure.route)
     if not isinstance(network, SwitchNetwork) or network.kind != "internet":
-        yield Finding(
-            here, f"a public address is on the internet, and '{azure.route}', by which Azure is reached, is not"
-        )
+        yield Finding(here, f"a public address is on the internet; '{azure.route}', by which Azure is reached, is not")
     elif address not in network.subnet:
         yield Finding(here, f"{address} is outside {network.subnet} of network '{azure.route}'")
 

@@ -89,6 +89,12 @@ def test_no_configuration_server_is_added_to_the_vault_for_hosts(to_azure: Topol
     assert steps[2].document == {"kind": "hyper-v", "machines": ["app1"]}
 
 
+def test_a_public_address_is_on_the_way_to_azure(to_site: Topology, to_azure: Topology) -> None:
+    azure, site = (host_settings(each, "nest", "app1", partial(mac_for, each.name)) for each in (to_azure, to_site))
+    assert azure["azure"]["public"] == {"network": "internet", "address": "203.0.113.51", "prefix": 24}
+    assert "azure" not in site
+
+
 def test_the_networks_of_replicas_are_there_before_anything_is_deployed(to_azure: Topology) -> None:
     assert networks_in_azure(to_azure) == ["azure", "azure-test", "internet"]
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic, PowerState
-from lab.hypervisors.protocols import CloudHypervisor, Conflict, HypervisorError, NotFound
-from lab.networks.protocol import NetworkError
-from lab.networks.public import PublicAddress, PublicAddresses
+from lab.hypervisors.protocols import CloudHypervisor, Conflict, NotFound
+from lab.hypervisors.public import PublicAddress, PublicAddresses
 from lab.replication.vault.exports import Exports
 from lab.replication.vault.storage import BlobSource
 from lab.waiting import Deadline
@@ -72,8 +70,7 @@ class Compute:
             self.hypervisor.define(_spec(order))
             self.hypervisor.power_on(order.name)
             if order.public is not None and self.addresses is not None:
-                with _translated(order.name):
-                    self.addresses.assign(order.name, order.public)
+                self.addresses.assign(order.name, order.public)
         except Exception:
             self.remove(order.name)
             raise
@@ -102,8 +99,7 @@ class Compute:
     def remove(self, name: str) -> None:
         """Remove a machine with its disks and public address, whatever of it there is. Raises HypervisorError."""
         if self.addresses is not None:
-            with _translated(name):
-                self.addresses.release(name)
+            self.addresses.release(name)
         try:
             self.hypervisor.power_off(name)
             self.hypervisor.undefine(name)
@@ -131,14 +127,6 @@ class Compute:
         """Release the hypervisor and end what is served."""
         self.exports.close()
         self.hypervisor.close()
-
-
-@contextmanager
-def _translated(name: str) -> Iterator[None]:
-    try:
-        yield
-    except NetworkError as error:
-        raise HypervisorError(f"public address of {name}: {error}") from error
 
 
 def _disk_id(machine: str, disk: str) -> DiskId:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.hypervisors.protocols import CloudHypervisor
-from lab.networks.bridge import BridgeSwitches
-from lab.networks.naming import tag_of
-from lab.networks.public import NamespaceAddresses, PublicAddresses
+from lab.hypervisors.public import PublicAddresses, public_addresses
 from lab.replication.common.config import BadConfig, Endpoint, read_settings
 from lab.replication.vault.azure_storage import AzureStorage
 
@@ -111,10 +109,8 @@ def open_region(region: Region) -> CloudHypervisor:
 
 
 def public_addresses_of(region: Region) -> PublicAddresses | None:
-    """Return how machines of a region get public addresses, None when its switches have no namespace to do it in."""
-    if region.kind != "libvirt" or not region.uri.endswith("/system"):
-        return None
-    return NamespaceAddresses(BridgeSwitches(tag_of(region.lab, region.store)))
+    """Return how machines of a region get public addresses, None when it has none."""
+    return public_addresses(region.uri, region.lab, region.store) if region.kind == "libvirt" else None
 
 
 def _storage(value: Mapping[str, Any]) -> StorageAccount:

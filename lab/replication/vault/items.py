@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.hypervisors.protocols import NotFound
-from lab.networks.public import PublicAddress
+from lab.hypervisors.public import PublicAddress
 from lab.replication.common.durable import JSON
 from lab.replication.vault.compute import Compute, VmDisk, VmOrder, checked_name
 from lab.replication.vault.ledger import Ledger

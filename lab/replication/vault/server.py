@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from lab.hypervisors.protocols import CloudHypervisor, Conflict, HypervisorError, NotFound
-from lab.networks.public import PublicAddresses
+from lab.hypervisors.public import PublicAddresses
 from lab.replication.common.durable import JSON
 from lab.replication.common.tls import Peer, UnknownPeer, peer_of, server_context
 from lab.replication.vault.compute import Compute

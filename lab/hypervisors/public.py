@@ -1,4 +1,4 @@
-"""Public addresses of machines in a cloud: an ability of a host whose switches are in a network namespace of the lab."""
+"""Public addresses of machines in a cloud, on hosts whose switches are in a network namespace of the lab."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _public(topology: Topology, name: str) -> JSON:
     if replica is None or replica.public_address is None or azure is None:
         return {}
     network = topology.networks[azure.route]
-    prefix = network.subnet.prefixlen  # type: ignore[union-attr] - a rule of the topology
+    prefix = network.subnet.prefixlen  # type: ignore[union-attr]
     return {"public": {"network": azure.route, "address": str(replica.public_address), "prefix": prefix}}
 
 

@@ -11,6 +11,7 @@ from control_stand_ins import DISKS, QUICK, SETTINGS, VmwareHost, World, setting
 
 from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.model import NetworkSource
+from lab.hypervisors.public import PublicAddress
 from lab.replication.changeset import CutTime, Disk, Head, data_frame
 from lab.replication.common.config import Endpoint
 from lab.replication.configuration_server.config import Deadlines
@@ -53,6 +54,19 @@ class Exports:
         self.served.clear()
 
 
+class Addresses:
+    """Public addresses that only are remembered."""
+
+    def __init__(self) -> None:
+        self.assigned: dict[str, PublicAddress] = {}
+
+    def assign(self, machine, wanted):
+        self.assigned[machine] = wanted
+
+    def release(self, machine):
+        self.assigned.pop(machine, None)
+
+
 def following(host: VmwareHost) -> Follower:
     return Follower(lambda: host, retry_seconds=0.05)
 
@@ -80,6 +94,7 @@ class AzureWorld(World):
 
     def before_start(self) -> None:
         self.storage, self.cloud, self.exports = self.open_storage(), MemoryHypervisor(), Exports()
+        self.addresses = Addresses()
         self.vault = self._start_vault()
         self.config = replace(self.config, vault=Endpoint("127.0.0.1", self.vault.port))
 
@@ -100,7 +115,7 @@ class AzureWorld(World):
         )
 
         async def started() -> VaultServer:
-            server = VaultServer(config, self.storage, self.cloud, self.exports)
+            server = VaultServer(config, self.storage, self.cloud, self.exports, self.addresses)
             await server.start()
             return server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lab.topology.facts import PACKAGE_OF_TOOL, Acceleration, Facts, libvirt_lacks, tool_lacks
+from lab.topology.facts import PACKAGE_OF_TOOL, Acceleration, Facts, libvirt_lacks, netboot_lacks, tool_lacks
 
 LEAST_DISK = 20 * 2**30
 LEAST_MEMORY = 4 * 2**30
@@ -42,6 +42,7 @@ def judge(facts: Facts) -> list[Check]:
         ),
         _amount("disk", facts.disk_free_bytes, LEAST_DISK, f"{_gib(facts.disk_free_bytes)} free in {facts.disk_path}"),
         _rights(facts),
+        *(Check("network boot", Grade.WARNING, lack.what, lack.cure) for lack in netboot_lacks(facts)),
     ]
 
 
@@ -51,9 +52,10 @@ def healthy(checks: list[Check]) -> bool:
 
 
 def _tools(facts: Facts) -> list[Check]:
-    if not facts.missing_tools:
+    lacks = tool_lacks(facts)
+    if not lacks:
         return [Check("tools", Grade.OK, f"all {len(PACKAGE_OF_TOOL)} programs are installed")]
-    return [Check("tools", Grade.PROBLEM, lack.what, lack.cure) for lack in tool_lacks(facts)]
+    return [Check("tools", Grade.PROBLEM, lack.what, lack.cure) for lack in lacks]
 
 
 def _libvirt(facts: Facts) -> list[Check]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab.doctor.acceleration import assess
-from lab.topology.facts import PACKAGE_OF_TOOL, Facts, LibvirtFact
+from lab.topology.facts import PACKAGE_OF_NETBOOT, PACKAGE_OF_TOOL, Facts, LibvirtFact
 
 SYSTEM = "qemu:///system"
 SESSION = "qemu:///session"
@@ -32,10 +32,15 @@ def gather(cache_dir: Path, uris: Iterable[str] | None = None) -> Facts:
         disk_free_bytes=shutil.disk_usage(place).free,
         acceleration=assess(cache_dir, kernel, initrd),
         libvirt=tuple(ask_libvirt(uri) for uri in asked),
-        missing_tools=frozenset(tool for tool in PACKAGE_OF_TOOL if shutil.which(tool, path=PROGRAM_PATH) is None),
+        missing_tools=frozenset(tool for tool in (*PACKAGE_OF_TOOL, *PACKAGE_OF_NETBOOT) if not _is_there(tool)),
         systemd=Path("/run/systemd/system").is_dir(),
         root=root,
     )
+
+
+def _is_there(tool: str) -> bool:
+    """Whether a program is on the path, or a file where it is expected."""
+    return Path(tool).is_file() if tool.startswith("/") else shutil.which(tool, path=PROGRAM_PATH) is not None
 
 
 KERNELS = ("vmlinuz-*", "*.vmlinuz", "images/*.vmlinuz")

@@ -58,10 +58,11 @@ class NetworkSource:
 
 @dataclass(frozen=True)
 class Nic:
-    """A network card on a lab switch; ``mac`` is lower case with colons."""
+    """A network card on a lab switch; ``mac`` is lower case with colons. ``boots``: it can boot the machine (PXE)."""
 
     network: str
     mac: str
+    boots: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The boot medium of a physical machine: an ISO that installs an image, for BIOS, without anybody at the keyboard."""
+"""The boot medium of a physical machine: an ISO that installs an image, for BIOS, without anybody at the keyboard.
+
+``netboot`` has the same for a machine that boots over a network.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ from lab.images.tools import run_tool
 
 SCRIPT = Path(__file__).parent / "installer" / "lab-install"
 TOKEN_FILE = "/etc/lab-installed"  # noqa: S105 - the name of a file
-DONE, REFUSED = "lab-install: done", "lab-install: refused:"
-"""What the installer says on the console at its end."""
+STARTED, DONE, REFUSED = "lab-install: started", "lab-install: done", "lab-install: refused:"
+"""What the installer says on the console at its start and at its end."""
 DRIVE_MODULES = ("ata_piix", "ahci", "xhci_pci", "ehci_pci", "usb_storage", "sr_mod", "isofs")
 """What a drive may be behind: ATA, or USB as a real BMC has it. A kernel without one of them is taken as it is."""
 GRUB_MODULES = ("biosdisk", "iso9660", "linux", "normal", "configfile", "serial", "terminal", "boot")
@@ -40,6 +43,7 @@ boot
 """
 LIBRARIES = ("libz.so.1", "liblz4.so.1")
 """Of zstd; the initramfs has the others."""
+TLS_LIBRARIES = ("libssl.so.3", "libcrypto.so.3")
 LIBRARY_FOLDER = "/usr/lib/x86_64-linux-gnu"
 SERIAL = re.compile(r"[!-~]{1,64}")
 
@@ -64,6 +68,20 @@ class Installation:
     token: str
 
 
+@dataclass(frozen=True)
+class Fetching:
+    """Where an installer that was booted over a network fetches the image and the identity from.
+
+    ``image``: a URL, over HTTP: its digest is known. ``identity_at``: HOST:PORT, where TLS is spoken with the
+    certificate ``trusted`` (PEM) and no other; ``once``: what the identity is given for, a single time.
+    """
+
+    image: str
+    identity_at: str
+    once: str
+    trusted: str
+
+
 def write_medium(installation: Installation, image: Image, stream: ImageStream, path: Path) -> None:
     """Write the ISO; it holds the machine's private host key, so only its owner may read it.
 
@@ -81,7 +99,7 @@ def write_medium(installation: Installation, image: Image, stream: ImageStream, 
               "-p", "/boot/grub", *GRUB_MODULES])  # fmt: skip
         (tree / "token").write_text(f"{installation.token}\n", encoding="ascii")
         (tree / "identity.tar").write_bytes(tar_of(identity_files(installation.identity)))
-        _write_installer(installation, image, stream, Path(folder) / "installer", tree / "installer")
+        write_installer(installation, image, stream, tree / "installer")
         parts = {"vmlinuz": image.kernel, "initrd": image.initrd, "image.zst": stream.path}
         run_tool(
             ["genisoimage", "-quiet", "-R", "-J", "-V", "LABINSTALL", "-b", "boot/grub/eltorito.img",
@@ -90,15 +108,18 @@ def write_medium(installation: Installation, image: Image, stream: ImageStream, 
         )  # fmt: skip
 
 
-def settings_text(installation: Installation, stream: ImageStream) -> dict[str, str]:
+def settings_text(installation: Installation, stream: ImageStream, fetching: Fetching | None = None) -> dict[str, str]:
     """Return the installer's files of settings, by name. Raises ValueError for a serial number that none can be."""
     for disk in installation.disks:
         if not SERIAL.fullmatch(disk.serial):
             raise ValueError(f"{disk.serial!r} is no serial number of a disk")
     values = {"TOKEN": installation.token, "DIGEST": stream.digest, "IMAGE_BYTES": str(stream.image_bytes)}
+    if fetching is not None:
+        values |= {"IMAGE_URL": fetching.image, "IDENTITY_AT": fetching.identity_at, "ONCE": fetching.once}
     return {
         "settings": "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()),
         "disks": "".join(f"{disk.serial} {disk.least_bytes}\n" for disk in installation.disks),
+        **({} if fetching is None else {"trusted.pem": fetching.trusted}),
     }
 
 
@@ -133,8 +154,26 @@ def _module_name(path: str) -> str:
     return path.rsplit("/", 1)[-1].split(".", 1)[0].replace("-", "_")
 
 
-def _write_installer(installation: Installation, image: Image, stream: ImageStream, work: Path, target: Path) -> None:
-    """Write the archive that is unpacked over the recipe's own initramfs: script, settings, modules, zstd."""
+def write_installer(
+    installation: Installation, image: Image, stream: ImageStream, target: Path, fetching: Fetching | None = None
+) -> None:
+    """Write the archive that is unpacked over the recipe's own initramfs: script, settings, modules, programs.
+
+    Raises:
+        LabError: a tool failed, or the image has not what the installer needs.
+        ValueError: a serial number with characters that none has.
+    """
+    with tempfile.TemporaryDirectory(prefix="installer-") as folder:
+        work = Path(folder)
+        _fill_installer(installation, image, stream, work, fetching)
+        names = "\n".join(str(path.relative_to(work)) for path in sorted(work.rglob("*")))
+        pack = ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"]
+        target.write_bytes(run_tool(pack, given=names.encode(), cwd=work))
+
+
+def _fill_installer(
+    installation: Installation, image: Image, stream: ImageStream, work: Path, fetching: Fetching | None
+) -> None:
     files = ImageFiles(image.disk)
     own = work / "lab-install"
     own.mkdir(parents=True)
@@ -148,15 +187,21 @@ def _write_installer(installation: Installation, image: Image, stream: ImageStre
     for path in ordered:
         files.read(f"{modules}/{path}", own / path)
     (own / "modules.dep").unlink()
-    texts: Mapping[str, str] = {**settings_text(installation, stream), "modules": "".join(f"{p}\n" for p in ordered)}
+    texts: Mapping[str, str] = {
+        **settings_text(installation, stream, fetching),
+        "modules": "".join(f"{p}\n" for p in ordered),
+    }
     for name, text in texts.items():
         (own / name).write_text(text, encoding="ascii")
-    files.read("/usr/bin/zstd", work / "usr/bin/zstd")
-    (work / "usr/bin/zstd").chmod(0o755)
-    for library in LIBRARIES:
+    programs, libraries = ["zstd"], list(LIBRARIES)
+    if fetching is not None:
+        programs.append("openssl")
+        libraries.extend(TLS_LIBRARIES)
+    for program in programs:
+        files.read(f"/usr/bin/{program}", work / "usr/bin" / program)
+        (work / "usr/bin" / program).chmod(0o755)
+    for library in libraries:
         files.read(f"{LIBRARY_FOLDER}/{library}", work / LIBRARY_FOLDER.lstrip("/") / library)
-    names = "\n".join(str(path.relative_to(work)) for path in sorted(work.rglob("*")))
-    target.write_bytes(run_tool(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], given=names.encode(), cwd=work))
 
 
 def _names_in(initrd: Path) -> list[str]:

@@ -1,4 +1,6 @@
-"""Installing a bare machine through its BMC: a boot medium once, then its disk. Whatever fails leaves it off and empty.
+"""Installing a bare machine through its BMC: a boot medium or the network once, then its disk.
+
+Whatever fails leaves it off and its drive empty.
 
 The installer switches the machine off when it is done: off is seen over every BMC, a restart over none.
 """
@@ -59,10 +61,15 @@ class Console:
 
 @dataclass(frozen=True)
 class Signs:
-    """What an installer prints at its end: ``done`` before it switches off, ``refused`` with a reason else."""
+    """What an installer prints: ``started`` first, ``done`` before it switches off, ``refused`` with a reason else.
 
+    ``nothing``: what the firmware prints that has found nothing to boot; "" where it prints nothing there.
+    """
+
+    started: str
     done: str
     refused: str
+    nothing: str = ""
 
 
 class Shell(Protocol):
@@ -75,42 +82,68 @@ class Shell(Protocol):
         """Drop the connection."""
 
 
-def install(bmc: Bmc, medium: str, console: Console, signs: Signs, deadline: Deadline) -> None:
+@dataclass(frozen=True)
+class Patience:
+    """How long an installer may take, in seconds from power-on: until it starts, and until the machine is off."""
+
+    start: float
+    end: float
+
+
+def install(bmc: Bmc, medium: str | None, console: Console, signs: Signs, patience: Patience) -> None:
     """Boot a medium once and wait until the installer has switched the machine off; the drive is empty then.
 
+    ``medium``: its URL, or None to boot over the network.
+
     Raises:
-        NotInstalled: the installer refused, or the machine is on at the deadline or off without having finished.
+        NotInstalled: no installer started, it refused, or the machine stays on or went off without having finished.
         MediaRefused: the medium cannot be inserted or ejected.
         BmcError, DeadlineExceeded: the BMC failed.
     """
     bmc.power_off(Deadline.after(POWER_SECONDS))
     bmc.eject()
     try:
-        bmc.insert(medium)
+        if medium is not None:
+            bmc.insert(medium)
         seen = console.from_now()
         # Inside of the block the choice stays: a real machine needs minutes until it reads it.
-        with booting_from(bmc, BootSource.CD):
+        with booting_from(bmc, BootSource.NETWORK if medium is None else BootSource.CD):
             bmc.power_on(Deadline.after(POWER_SECONDS))
-            _wait_for_installer(bmc, seen, signs, deadline)
+            _wait_for_installer(bmc, seen, signs, patience)
         bmc.eject()
     except BaseException as error:
         _leave_as_found(bmc, error)
         raise
 
 
-def _wait_for_installer(bmc: Bmc, console: Console, signs: Signs, deadline: Deadline) -> None:
+def _wait_for_installer(bmc: Bmc, console: Console, signs: Signs, patience: Patience) -> None:
+    start = Deadline.after(patience.start)
+
     def ended() -> str | None:
-        reason = next((line for line in console.text().splitlines() if signs.refused in line), None)
-        if reason is not None:
-            raise NotInstalled(f"the installer {reason[reason.index(signs.refused) :].split(':', 1)[1].strip()}")
+        _look_at(console, signs, late=start.expired)
         return "off" if bmc.state() is PowerState.OFF else None
 
     try:
-        wait_until(ended, deadline, "installed machine that is off", every=LOOK_SECONDS)
+        wait_until(ended, Deadline.after(patience.end), "installed machine that is off", every=LOOK_SECONDS)
     except DeadlineExceeded as error:
         raise NotInstalled(f"{error}\n{console.quote()}") from error
     if console.record is not None and signs.done not in console.text():
         raise NotInstalled(f"the machine went off before its installer was done\n{console.quote()}")
+
+
+def _look_at(console: Console, signs: Signs, *, late: bool) -> None:
+    """Raise NotInstalled when the console shows that there will be no end; ``late``: the installer should be there."""
+    text = console.text()
+    reason = next((line for line in text.splitlines() if signs.refused in line), None)
+    if reason is not None:
+        raise NotInstalled(f"the installer {reason[reason.index(signs.refused) :].split(':', 1)[1].strip()}")
+    if console.record is None or signs.started in text:
+        return
+    if signs.nothing and signs.nothing in text:
+        raise NotInstalled(f"the machine found nothing to boot\n{console.quote()}")
+    if late:
+        message = "the machine started no installer: it boots something else, an old disk perhaps, or nothing"
+        raise NotInstalled(f"{message}\n{console.quote()}")
 
 
 def _leave_as_found(bmc: Bmc, error: BaseException) -> None:

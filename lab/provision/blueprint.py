@@ -99,7 +99,11 @@ def _address(topology: Topology, interface: Interface) -> IPv4Interface | None:
 
 def _nics(topology: Topology, name: str, machine: Machine) -> tuple[Nic, ...]:
     return tuple(
-        Nic(interface.network, mac_for(topology.name, name, interface.network))
+        Nic(
+            interface.network,
+            mac_for(topology.name, name, interface.network),
+            boots=topology.booted_over.get(name) == interface.network,
+        )
         for interface in machine.interfaces
         if isinstance(topology.networks[interface.network], SwitchNetwork)
     )

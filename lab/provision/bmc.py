@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab.emulators.bmc.ipmi import CIPHER_SUITE
 from lab.errors import LabError
 from lab.hypervisors.model import PowerState
 from lab.hypervisors.trust import Trust
@@ -46,7 +47,10 @@ def _with_power_by_ipmi(bmc: Bmc, access: PhysicalAccess, password: str) -> Bmc:
     if access.ipmi_port is None:
         return bmc
     host = urlsplit(access.endpoint).hostname or ""
-    return PoweredByIpmi(IpmiPower(IpmiTarget(host, access.user, password, access.ipmi_port, allowed=True)), bmc)
+    # An emulated BMC's suite is known; a real one is asked.
+    suite = CIPHER_SUITE if access.uri else None
+    target = IpmiTarget(host, access.user, password, access.ipmi_port, allowed=True, cipher_suite=suite)
+    return PoweredByIpmi(IpmiPower(target), bmc)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[s
 
 def _made(topology: Topology) -> list[Machine]:
     """Return the machines that get an image."""
-    return [machine for machine in topology.machines.values() if machine.provision is None]
+    return [machine for name, machine in topology.machines.items() if name not in topology.lent]
 
 
 def _own_image(path: Path) -> Path:

@@ -15,9 +15,10 @@ from lab.images.identity import SshKey
 from lab.provision.blueprint import Blueprint
 from lab.provision.board import Board
 from lab.provision.home import Home, LabFolder
-from lab.provision.install import Media, Source, install_machine
+from lab.provision.install import OverMedia, Source, install_machine
 from lab.provision.lab import Lab
 from lab.provision.media import served
+from lab.provision.netboot import serving_netboot
 from lab.provision.processes import spawn
 from lab.provision.stand_in import make_stand_in, media_of
 from lab.provision.state import LabState, save_state
@@ -56,12 +57,17 @@ def installing(
         yield {}
         return
     cache, folder = ImageCache(home.images), media_of(lab.folder)
-    with ThreadPoolExecutor(len(plans), thread_name_prefix="install") as pool, served(folder) as url:
+    with (
+        served(folder) as url,
+        serving_netboot(lab.topology, lab.folder) as over_network,
+        ThreadPoolExecutor(len(plans), thread_name_prefix="install") as pool,
+    ):
         jobs: dict[Future[None], str] = {}
         for plan in plans:
             image = images[plan.image, plan.disk_sizes[plan.spec.disks[0].disk]]
-            source, media = Source(image, cache.stream(image)), Media(folder, url)
-            jobs[pool.submit(install_machine, lab, plan, keys[plan.name], source, media=media, board=board)] = plan.name
+            source = Source(image, cache.stream(image))
+            way = over_network.get(plan.name) or OverMedia(plan.name, folder, url)
+            jobs[pool.submit(install_machine, lab, plan, keys[plan.name], source, way=way, board=board)] = plan.name
         yield jobs
     argv = [sys.executable, "-m", "lab.provision.lease_keeper", "--lab", lab.folder.name]
     spawn(lab.folder, "lease-keeper", [*argv, "--folder", str(lab.folder.path)], os.environ)

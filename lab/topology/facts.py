@@ -71,6 +71,14 @@ PACKAGE_OF_TOOL = {
 }
 
 
+PACKAGE_OF_NETBOOT = {
+    "dnsmasq": "dnsmasq-base",
+    "/usr/lib/ipxe/undionly.kpxe": "ipxe",
+    "/usr/lib/ipxe/qemu/efi-virtio.rom": "ipxe-qemu",
+}
+"""What is needed only where machines are installed over a network: a program, or a file by its path."""
+
+
 def libvirt_cure(*, systemd: bool) -> str:
     """Return the command that makes libvirt answer."""
     return "systemctl start libvirtd" if systemd else "libvirtd -d && virtlogd -d"
@@ -78,10 +86,18 @@ def libvirt_cure(*, systemd: bool) -> str:
 
 def tool_lacks(facts: Facts) -> list[Lack]:
     """Return a lack for each program that is not installed."""
-    return [
-        Lack(f"{tool} is not installed", f"apt-get install --no-install-recommends {PACKAGE_OF_TOOL.get(tool, tool)}")
-        for tool in sorted(facts.missing_tools)
-    ]
+    missing = facts.missing_tools - PACKAGE_OF_NETBOOT.keys()
+    return [_not_installed(tool, PACKAGE_OF_TOOL.get(tool, tool)) for tool in sorted(missing)]
+
+
+def netboot_lacks(facts: Facts) -> list[Lack]:
+    """Return a lack for each thing that is missing to install machines over a network."""
+    missing = sorted(facts.missing_tools & PACKAGE_OF_NETBOOT.keys())
+    return [_not_installed(tool, PACKAGE_OF_NETBOOT[tool]) for tool in missing]
+
+
+def _not_installed(tool: str, package: str) -> Lack:
+    return Lack(f"{tool} is not installed", f"apt-get install --no-install-recommends {package}")
 
 
 def libvirt_lacks(facts: Facts, uris: frozenset[str]) -> list[Lack]:

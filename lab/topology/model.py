@@ -367,11 +367,25 @@ class Existing(Part):
     host_key: str = Field(pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]+$")
 
 
+class NetworkBoot(Part):
+    """A machine behind a BMC is installed over this network (PXE), not from virtual media; the lab alone answers there.
+
+    The machine has a card with an address on it.
+    """
+
+    kind: Literal["network-boot"]
+    network: Name
+
+
+Provision = Annotated[Existing | NetworkBoot, Field(discriminator="kind")]
+
+
 class Machine(Part):
     """A machine; ``memory`` is in bytes. The first disk is booted. ``host``: not that of its site, but this one.
 
-    ``bmc``: it is a physical one, which is no machine of any host. ``provision``: it is there already and only lent;
-    its ``image`` says what it runs and is not put on it.
+    ``bmc``: it is a physical one, which is no machine of any host. ``provision``: how it comes to its system, when it
+    does not get it from its host or from virtual media. One that is there already and only lent keeps its own;
+    ``image`` says which that is.
     """
 
     site: Name
@@ -385,7 +399,7 @@ class Machine(Part):
     interfaces: tuple[Interface, ...] = Field(min_length=1)
     replica: Replica | None = None
     bmc: Bmc | None = None
-    provision: Existing | None = None
+    provision: Provision | None = None
 
 
 class Workload(Part):
@@ -458,7 +472,7 @@ class Topology(Part):
     def every_stand_in(self) -> tuple[StandIn, ...]:
         """The stand-ins that the file names, and emulated hosts and BMCs, which nobody has to remember to name."""
         bare = StandIn(
-            what="bare virtual machine behind an emulated BMC (sushy-tools), installed from its virtual media",
+            what="bare virtual machine behind an emulated BMC (sushy-tools), installed through it",
             stands_in_for="physical server with a BMC",
             machines=tuple(name for name, machine in self.machines.items() if machine.bmc and machine.bmc.emulated),
         )
@@ -490,7 +504,14 @@ class Topology(Part):
     @property
     def lent(self) -> dict[str, Existing]:
         """The machines that are there already, by name."""
-        return {name: machine.provision for name, machine in self.machines.items() if machine.provision is not None}
+        found = {name: machine.provision for name, machine in self.machines.items()}
+        return {name: provision for name, provision in found.items() if isinstance(provision, Existing)}
+
+    @property
+    def booted_over(self) -> dict[str, str]:
+        """The machines that are installed over a network, each with that network."""
+        found = {name: machine.provision for name, machine in self.machines.items()}
+        return {name: provision.network for name, provision in found.items() if isinstance(provision, NetworkBoot)}
 
     def machines_with(self, role: Role) -> dict[str, Machine]:
         """Return the machines that have ``role``, by name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.topology.facts import Acceleration, Facts, Lack, libvirt_lacks, tool_lacks
+from lab.topology.facts import Acceleration, Facts, Lack, libvirt_lacks, netboot_lacks, tool_lacks
 from lab.topology.model import (
     Disk,
     Interface,
@@ -252,6 +252,7 @@ def _managed(topology: Topology, machine: PlannedMachine) -> bool:
 
 def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lack]:
     lacks = tool_lacks(facts)
+    lacks += netboot_lacks(facts) if topology.booted_over else []
     lacks += libvirt_lacks(facts, topology.needed_uris)
     lacks += _physical_lacks(topology)
     if memory + SYSTEM_RESERVE > facts.memory_available_bytes:

@@ -12,6 +12,7 @@ from lab.topology.host_rules import host_findings
 from lab.topology.lent_rules import lent_findings
 from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
 from lab.topology.naming import disk_serial
+from lab.topology.netboot_rules import netboot_findings
 from lab.topology.peer_rules import peer_findings
 from lab.topology.public_rules import public_findings
 from lab.topology.stack import Protection, Relay
@@ -46,6 +47,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from host_findings(topology)
     yield from bmc_findings(topology)
     yield from lent_findings(topology)
+    yield from netboot_findings(topology)
     yield from peer_findings(topology)
     yield from public_findings(topology)
     yield from _console(topology)

@@ -1,8 +1,8 @@
 """What makes a resynchronisation necessary is noticed by itself, named, and mended: power, a full log, a larger disk.
 
-Twelve to eighteen minutes without acceleration: three resynchronisations of all disks, one test failover, and a process
-server that loses its power, after which nothing has to be mended. It begins with a protected machine (after
-suites/failback) and leaves it protected; its data disk is larger afterwards.
+Twelve to eighteen minutes without acceleration: three resynchronisations of all disks, one test failover, and two
+things after which nothing has to be mended, an orderly restart and a process server that loses its power. It begins
+with a protected machine (after suites/failback) and leaves it protected; its data disk is larger afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.provision.blueprint import disk_id
 from lab.stacks.protocol import Event, MachineState, Operation, RecoveryPoint, Stack
-from lab.topology.model import Purpose
+from lab.topology.model import Disk, Purpose
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
@@ -96,12 +96,15 @@ def noticed_and_mended(
     assert before.id in {point.id for point in stack.recovery_points(role.name)}, "a point from before is gone"
 
 
-def assert_equal(stack: Stack, role: Protected, evidence: EvidenceRecorder, name: str) -> None:
-    """Compare the data disk with its replica while nothing changes."""
+def assert_equal(
+    stack: Stack, role: Protected, evidence: EvidenceRecorder, name: str, disk: Disk | None = None
+) -> None:
+    """Compare a disk, else the one with data, with its replica while nothing changes."""
+    disk = disk or role.data_disk
     prepare_digests(role)
-    with frozen(role.machine.ssh, mount_of(role.data_disk)):
+    with frozen(role.machine.ssh, mount_of(disk)):
         point_now(stack, role)
-        source, replica = digests(role, role.data_disk)
+        source, replica = digests(role, disk)
     evidence.attach(name, as_evidence(source, replica))
     assert not source.differing(replica)
 
@@ -122,6 +125,26 @@ def test_lost_power_is_noticed_and_mended(stack: Stack, role: Protected, evidenc
         role.machine.power_on()
         role.machine.wait_ready(Deadline.after(BOOT_SECONDS))
     assert_equal(stack, role, evidence, "digests-after-lost-power.txt")
+
+
+@pytest.mark.requirement("LAB-RECOVERY")
+def test_an_orderly_restart_costs_no_resynchronisation(
+    stack: Stack, role: Protected, evidence: EvidenceRecorder
+) -> None:
+    happenings = Happenings(stack, role.name)
+    new_file(role)
+    role.machine.ssh.reboot(Deadline.after(BOOT_SECONDS))
+    back_ns = int(role.machine.ssh.check("date", "+%s%N"))
+    # The service has to be there again before anybody can ask it for a cut.
+    wait_until(
+        lambda: any(point.begin_ns > back_ns for point in stack.recovery_points(role.name)),
+        Deadline.after(NOTICE_SECONDS),
+        "a recovery point after the restart",
+        every=1,
+    )
+    for disk in role.disks:
+        assert_equal(stack, role, evidence, f"digests-{disk.name}-after-an-orderly-restart.txt", disk)
+    assert not happenings.until_now("resynchronisation-required"), "the record of changes was given up"
 
 
 @pytest.mark.needs_secondary_site

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import boot_sector
 import pytest
 
+from lab.emulators.bmc.ipmi import CIPHER_SUITE
 from lab.emulators.bmc.run import Choices, Serving, serving
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec
 from lab.hypervisors.trust import Trust
@@ -136,9 +137,9 @@ def emulated_by_ipmi(before: Emulated) -> Iterator[EmulatedByIpmi]:
         said, password = json.loads(place.read_text()), (home / "password").read_text().strip()
         trust = Trust(Path(said["certificate"]), pinned=True)
         redfish = Target(said["url"], said["user"], password, trust)
-        yield EmulatedByIpmi(
-            redfish, IpmiTarget("127.0.0.1", said["user"], password, said["ipmi_port"], allowed=True), log
-        )
+        where, user, port = "127.0.0.1", said["user"], said["ipmi_port"]
+        ipmi = IpmiTarget(where, user, password, port, allowed=True, cipher_suite=CIPHER_SUITE)
+        yield EmulatedByIpmi(redfish, ipmi, log)
     finally:
         process.terminate()
         process.wait(30)

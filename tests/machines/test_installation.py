@@ -9,13 +9,13 @@ from sshd_server import Server
 
 from lab.hypervisors.model import PowerState
 from lab.images.identity import new_ssh_key
-from lab.machines.installation import Console, NotInstalled, OldSystem, Signs, install, wait_for_system
+from lab.machines.installation import Console, NotInstalled, OldSystem, Patience, Signs, install, wait_for_system
 from lab.machines.memory_bmc import MemoryBmc
 from lab.machines.power import BootSource, MediaRefused
 from lab.machines.ssh import ConnectionLost, Result, SshTransport, WrongHostKey
 from lab.waiting import Deadline
 
-SIGNS = Signs("installer: done", "installer: refused:")
+SIGNS = Signs("installer: started", "installer: done", "installer: refused:", "nothing to boot")
 MEDIUM = "https://127.0.0.1/medium.iso"
 TOKEN = "a1b2"
 
@@ -50,7 +50,7 @@ def record(tmp_path: Path) -> Path:
 
 
 def run(machine: Machine, seconds: float = 5.0) -> None:
-    install(machine, MEDIUM, Console(machine.record), SIGNS, Deadline.after(seconds))
+    install(machine, MEDIUM, Console(machine.record), SIGNS, Patience(seconds, seconds))
 
 
 def assert_as_found(machine: MemoryBmc) -> None:
@@ -65,6 +65,45 @@ def test_the_medium_is_booted_once_and_gone_afterwards(record: Path) -> None:
     run(machine)
     assert machine.booted == [BootSource.DISK, BootSource.CD]
     assert_as_found(machine)
+
+
+def test_a_machine_boots_the_network_once_and_has_no_medium(record: Path) -> None:
+    class OverNetwork(Machine):
+        def insert(self, url: str) -> None:
+            raise AssertionError(url)
+
+        def _boot(self) -> None:
+            if self._override is BootSource.NETWORK:
+                self.booted.append(BootSource.NETWORK)
+                self._override, self._state = None, PowerState.OFF
+                self._print(self.prints)
+            else:
+                super()._boot()
+
+    machine = OverNetwork(record=record, prints="installer: done")
+    install(machine, None, Console(record), SIGNS, Patience(5, 5))
+    assert machine.booted == [BootSource.NETWORK]
+    assert_as_found(machine)
+
+
+def test_a_machine_that_starts_no_installer_is_not_waited_for_to_the_end(record: Path) -> None:
+    machine = Machine(record=record, goes_off=False, ignores=True)
+    with pytest.raises(NotInstalled, match=r"started no installer: .* an old disk perhaps(?s:.*)old system login:"):
+        install(machine, MEDIUM, Console(record), SIGNS, Patience(0.1, 60))
+    assert_as_found(machine)
+
+
+def test_a_firmware_that_found_nothing_to_boot_is_believed(record: Path) -> None:
+    machine = Machine(record=record, prints="no answer\nnothing to boot", goes_off=False)
+    with pytest.raises(NotInstalled, match=r"the machine found nothing to boot\n(?s:.*)no answer"):
+        install(machine, MEDIUM, Console(record), SIGNS, Patience(60, 60))
+    assert_as_found(machine)
+
+
+def test_an_installer_that_has_started_has_its_time(record: Path) -> None:
+    machine = Machine(record=record, prints="installer: started\nnothing to boot", goes_off=False)
+    with pytest.raises(NotInstalled, match="no installed machine that is off within"):
+        install(machine, MEDIUM, Console(record), SIGNS, Patience(0, 0.5))
 
 
 def test_a_medium_that_an_earlier_run_left_is_replaced(record: Path) -> None:
@@ -126,11 +165,11 @@ def test_what_cannot_be_put_right_is_said_with_the_first_error(record: Path) -> 
 
 def test_a_console_that_nobody_records_is_not_missed(record: Path) -> None:
     machine = Machine(record=record)
-    install(machine, MEDIUM, Console(None), SIGNS, Deadline.after(5))
+    install(machine, MEDIUM, Console(None), SIGNS, Patience(5, 5))
     assert_as_found(machine)
     machine.goes_off = False
     with pytest.raises(NotInstalled, match=r"its console is not recorded"):
-        install(machine, MEDIUM, Console(None), SIGNS, Deadline.after(0.1))
+        install(machine, MEDIUM, Console(None), SIGNS, Patience(0.1, 0.1))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from lab.emulators.bmc.application import Broken, Ignored
 from lab.emulators.common.faults import Fail, Faults
 from lab.errors import BadInput
 from lab.hypervisors.model import PowerState
-from lab.machines.installation import Console, NotInstalled, Signs, install
+from lab.machines.installation import Console, NotInstalled, Patience, Signs, install
 from lab.machines.power import BmcError, BootSource, LoginRefused, MediaRefused
 from lab.machines.redfish import RedfishBmc, connect
 from lab.waiting import Deadline, wait_until
@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-SIGNS = Signs(boot_sector.INSTALLER, "installer: refused:")
+SIGNS = Signs("installer: started", boot_sector.INSTALLER, "installer: refused:")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def faults(emulated_bmc: Emulated) -> Faults:
 
 
 def run(emulated: Emulated, bmc: RedfishBmc, medium: str, seconds: float = 60) -> None:
-    install(bmc, medium, Console(emulated.console), SIGNS, Deadline.after(seconds))
+    install(bmc, medium, Console(emulated.console), SIGNS, Patience(seconds, seconds))
 
 
 def assert_as_found(bmc: RedfishBmc) -> None:

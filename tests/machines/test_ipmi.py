@@ -9,7 +9,7 @@ from bmc_backends import EmulatedByIpmi
 
 from lab.errors import BadInput
 from lab.hypervisors.model import PowerState
-from lab.machines.ipmi import IpmiPower, IpmiTarget
+from lab.machines.ipmi import IpmiPower, IpmiTarget, command
 from lab.machines.power import BmcError
 from lab.machines.serial_over_lan import ConsoleOverLan
 from lab.waiting import Deadline, DeadlineExceeded
@@ -39,6 +39,19 @@ def test_a_console_over_lan_is_refused_by_the_emulated_bmc(target: IpmiTarget, t
     with pytest.raises(BmcError, match=r"no serial console over LAN .* SOL payload (type )?disabled"):
         console.wait_open(90)
     console.close()
+
+
+@pytest.mark.qemu
+def test_a_suite_that_the_bmc_does_not_have_is_refused_and_not_replaced(target: IpmiTarget) -> None:
+    with pytest.raises(BmcError, match="is not what we requested"):
+        IpmiPower(replace(target, cipher_suite=17)).state()
+    assert IpmiPower(replace(target, cipher_suite=None)).state() is IpmiPower(target).state()
+
+
+def test_a_known_suite_is_not_asked_for() -> None:
+    assert "-C" not in command(TARGET, "chassis")
+    line = command(replace(TARGET, cipher_suite=3), "chassis")
+    assert line[line.index("-C") + 1] == "3"
 
 
 def test_ipmi_is_off_unless_asked_for_and_takes_no_options_as_names() -> None:

@@ -1,6 +1,5 @@
 """Bare machines behind emulated BMCs: made, switched, and gone with the lab, also after a crash."""
 
-import io
 import os
 import shutil
 import signal
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from bare_labs import URI, board, left_over, need_libvirt
 
 from lab.errors import LabError
 from lab.hypervisors.libvirt import connect
@@ -18,31 +17,22 @@ from lab.machines.bmc_lease import BmcLease
 from lab.machines.lease_file import Leased
 from lab.provision import processes
 from lab.provision.bmc import LEASE_SECONDS, BmcControl, give_back, opened, power_over_bmc
-from lab.provision.board import ConsoleBoard
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.lease_keeper import renew_all
 from lab.provision.login import ssh_command
 from lab.provision.power import machine_control
-from lab.provision.stand_in import bare_tag, make_stand_in, store_of
+from lab.provision.stand_in import make_stand_in
 from lab.provision.state import LabState, Phase, save_state
 from lab.topology.load import load_topology
 
-URI = "qemu:///system"
 TOPOLOGY = Path(__file__).parents[2] / "topologies" / "physical-bmc.yaml"
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
 def bare_home() -> Iterator[Home]:
-    libvirt = pytest.importorskip("libvirt")
-    from lab.hypervisors.libvirt.session import silence_library
-
-    silence_library()
-    try:
-        libvirt.open(URI).close()
-    except libvirt.libvirtError as error:
-        pytest.skip(f"libvirt does not answer at {URI}: {error}")
+    need_libvirt()
     # Not tmp_path: QEMU's user has to be able to enter the folder.
     folder = Path(tempfile.mkdtemp(prefix="bare-", dir="/var/tmp"))
     folder.chmod(0o711)
@@ -79,21 +69,6 @@ def _made(folder: LabFolder) -> LabState:
     )
     save_state(folder, state)
     return state
-
-
-def board() -> ConsoleBoard:
-    return ConsoleBoard(Console(file=io.StringIO(), force_terminal=False), "lab")
-
-
-def left_over(folder: LabFolder) -> list[str]:
-    """Name what libvirt and the kernel still have of the lab."""
-    found = []
-    for tag in (folder.name, bare_tag(folder.name)):
-        hypervisor = connect(URI, tag, store_of(folder), "tcg")
-        found += [machine.name for machine in hypervisor.machines()] + [disk.id.name for disk in hypervisor.disks()]
-        found += hypervisor.switches.leftovers()
-        hypervisor.close()
-    return found + [process.name for process in processes.recorded(folder) if process.alive]
 
 
 def test_only_the_bmc_switches_the_machine(bare: tuple[LabFolder, LabState], bare_home: Home) -> None:

@@ -51,7 +51,7 @@ def in_networks(name: str, **values: Any) -> Any:
         (in_provision(host_key="AAAA"), "machines.app1.provision.host_key"),
         (in_provision(user="somebody"), "machines.app1.provision.user"),
         (in_provision(address="-oProxyCommand=x"), "machines.app1.provision.address"),
-        (in_provision(kind="new"), "machines.app1.provision.kind"),
+        (in_provision(kind="new"), "machines.app1.provision: input tag 'new'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_place(tmp_path: Path, change: Any, message: str) -> None:

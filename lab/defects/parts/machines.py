@@ -33,7 +33,7 @@ MACHINES: tuple[Defect, ...] = (
         Part.MOBILITY,
         "a write log is read from the page cache, which does not know what the kernel wrote below it",
         ("LAB-WRITE-ORDER",),
-        (Edit("mobility.dm_capture", "                    _drop_cached_pages(descriptor)\n", ""),),
+        (Edit("mobility.dm_capture", "                    drop_cached_pages(descriptor)\n", ""),),
         needs_machines=True,
     ),
     Defect(

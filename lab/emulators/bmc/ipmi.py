@@ -19,6 +19,8 @@ MOST_PASSWORD = 20
 """Bytes of a password in IPMI 2.0."""
 ON, BUSY, NOT_NOW = 1, 0xC0, 0xD5
 """virtualbmc's word for a machine that is on, and IPMI's codes for "later perhaps" and "not in this state"."""
+CIPHER_SUITE = 3
+"""The only one that virtualbmc has (HMAC-SHA1 and AES)."""
 CONSOLE = "no serial over LAN: the console is libvirt's file"
 """What clients have to know: virtualbmc answers the activation of that payload with "disabled"."""
 

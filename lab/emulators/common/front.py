@@ -10,24 +10,34 @@ import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any, Self
 
 from lab.emulators.common.certificate import make_certificate
 
 log = logging.getLogger(__name__)
+LOOPBACK = "127.0.0.1"
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 8 << 20
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Answers in threads. Over TLS the handshake is the handler's: one idle client must not block the others."""
+    """Answers in threads. Over TLS the handshake is the handler's: one idle client must not block the others.
+
+    ``address``: another one than loopback's, inside of a namespace of the lab.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(("127.0.0.1", port), handler)
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler], address: str = LOOPBACK) -> None:
+        super().__init__((address, port), handler)
+
+    def server_bind(self) -> None:
+        """Bind, and ask no name service who that is: there is none in a namespace of the lab."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def protect(self, certificate: Path, key: Path) -> None:
         """Speak TLS with this certificate from now on."""

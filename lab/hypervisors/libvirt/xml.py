@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.hypervisors.model import MachineSpec
+from lab.hypervisors.model import MachineSpec, Nic
 from lab.hypervisors.translated import LEFT_OUT, TRANSLATION_CACHE_MIB, possible_processors
 from lab.networks.protocol import BridgeWiring, StreamWiring, TapWiring, Wiring
 
@@ -63,6 +63,9 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     _child(domain, "vcpu", str(possible_processors(spec.cpus) if translated else spec.cpus), current=str(spec.cpus))
     system = _child(domain, "os")
     _child(system, "type", "hvm", arch="x86_64", machine="pc")
+    if any(nic.boots for nic in spec.nics):
+        # Why nothing is booted over a network, only the firmware says.
+        _child(system, "bios", useserial="yes")
     features = _child(domain, "features")
     _child(features, "acpi")
     if translated:
@@ -171,9 +174,9 @@ def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> Non
         devices.append(disk_element(file, target, boot=position == 0))
     for nic, wiring in zip(spec.nics, placement.wiring, strict=True):
         if isinstance(wiring, TapWiring):
-            _interface(devices, nic.mac, "ethernet", "target", dev=wiring.device)
+            _interface(devices, nic, "ethernet", "target", dev=wiring.device)
         elif isinstance(wiring, BridgeWiring):
-            _interface(devices, nic.mac, "bridge", "source", bridge=wiring.bridge)
+            _interface(devices, nic, "bridge", "source", bridge=wiring.bridge)
     serial = _child(devices, "serial", type="file")
     _child(serial, "source", path=str(placement.console), append="on")
     _child(serial, "target", port="0")
@@ -183,12 +186,13 @@ def _devices(domain: ET.Element, spec: MachineSpec, placement: Placement) -> Non
     _child(entropy, "backend", "/dev/urandom", model="random")
 
 
-def _interface(devices: ET.Element, mac: str, kind: str, end: str, **what: str) -> None:
+def _interface(devices: ET.Element, nic: Nic, kind: str, end: str, **what: str) -> None:
     interface = _child(devices, "interface", type=kind)
-    _child(interface, "mac", address=mac)
+    _child(interface, "mac", address=nic.mac)
     _child(interface, end, **what)
     _child(interface, "model", type="virtio")
-    _child(interface, "rom", enabled="no")
+    if not nic.boots:
+        _child(interface, "rom", enabled="no")
 
 
 def _command_line(domain: ET.Element, spec: MachineSpec, placement: Placement) -> None:

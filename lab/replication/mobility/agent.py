@@ -22,7 +22,7 @@ from lab.replication.mobility.hooks import FOLDER
 from lab.replication.mobility.networks import DIRECTORY, write_replica_networks
 from lab.replication.mobility.replicator import Replicator
 from lab.replication.mobility.schedule import Schedule
-from lab.replication.mobility.session import Order, Session, SessionFile, load_session
+from lab.replication.mobility.session import STEADY, Order, Session, SessionFile, load_session
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,9 @@ class MobilityAgent:
         self._leave_group()
         if self._replicator is not None:
             self._replicator.close()
+        session = load_session(self._session_path)
+        # What is captured while disks are still being copied is dropped anyway, and so is what nobody replicates.
+        self._capture.close(goes_on=session is not None and session.phase == STEADY)
 
     def start_replication(self, arguments: JSON) -> JSON:
         """Replicate in a stream; one that runs already goes on, by the new order; another one is given up."""

@@ -99,7 +99,7 @@ class Capture(Protocol):
     def generation(self) -> str:
         """Return a name for the unbroken record: equal names mean that no write was missed in between.
 
-        It survives restarts of the service and changes whenever the record was broken.
+        It survives restarts of the service and orderly ones of the machine, and changes whenever the record was broken.
         """
 
     def restart(self) -> Cut:
@@ -146,3 +146,6 @@ class LoggingCapture(Capture, Protocol):
 
     def fullness(self) -> float:
         """Return how full the fullest change log in use is, from 0 to 1. Raises ChangeLogGap, OSError."""
+
+    def close(self, *, goes_on: bool) -> None:
+        """Stop using the disks; writes are recorded on below. ``goes_on``: also over an orderly restart."""

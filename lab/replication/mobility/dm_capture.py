@@ -7,10 +7,11 @@ with the other log area, suspends every disk (the instant), and resumes them; th
 from __future__ import annotations
 
 import ctypes
-import fcntl
+import logging
 import os
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -22,23 +23,17 @@ from lab.replication.common.durable import read_json, write_json
 from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut, DeviceReader
 from lab.replication.mobility.device_mapper import DeviceMapper, Target
 from lab.replication.mobility.guardian import Guardian
+from lab.replication.mobility.log_contents import content_of, copy_log, drop_cached_pages, joined
+from lab.replication.mobility.orderly_end import OrderlyEnd, Record, forget_ending, goes_on, note_ending, read_ended
 from lab.replication.mobility.rendezvous import ALONE, Rendezvous
-from lab.replication.mobility.write_log import (
-    DISCARD,
-    SECTOR,
-    BrokenLog,
-    Survivor,
-    read_entries,
-    read_part,
-    survivors,
-)
+from lab.replication.mobility.write_log import SECTOR, BrokenLog, Survivor, read_entries, survivors
+
+log = logging.getLogger(__name__)
 
 MAPPER = Path("/dev/mapper")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 AREAS = ("a", "b")
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
-_BLKFLSBUF = 0x1261
-_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,13 +59,16 @@ class DmCapture:
     """Implements ``capture.Capture`` with the mappings that the boot script made."""
 
     def __init__(self, names: Sequence[str], state_dir: Path) -> None:
+        forget_ending()
         self._mapper = DeviceMapper()
         self._mappings = [_mapping(self._mapper, index, name) for index, name in enumerate(names)]
         self._state_file = state_dir / "capture.json"
         self._spill_dir = state_dir
         self._closed: dict[str, list[str]] = {mapping.name: [] for mapping in self._mappings}
         self._guessed = False
-        self._generation = BOOT_ID.read_text(encoding="ascii").strip()
+        self._swapping = threading.Lock()
+        self._ended = False
+        self._boot = self._generation = BOOT_ID.read_text(encoding="ascii").strip()
         self._threads = ThreadPoolExecutor(len(names), thread_name_prefix="resume")
         self._guardian = Guardian([mapping.name for mapping in self._mappings])
         _lock_memory()
@@ -85,7 +83,7 @@ class DmCapture:
         return {mapping.disk.index: _sectors(mapping.source) * SECTOR for mapping in self._mappings}
 
     def generation(self) -> str:
-        """Return the boot id: every boot begins new logs, so what the old ones still held is not known to be whole."""
+        """Return the id of the boot that began the record: one that ends without notice breaks it."""
         return self._generation
 
     def restart(self) -> Cut:
@@ -125,7 +123,7 @@ class DmCapture:
                 for path in self._closed[mapping.name]:
                     descriptor = os.open(path, os.O_RDONLY)
                     stack.callback(os.close, descriptor)
-                    _drop_cached_pages(descriptor)
+                    drop_cached_pages(descriptor)
                     entries += read_entries(descriptor)
                 device = os.open(mapping.disk.device, os.O_RDONLY)
                 stack.callback(os.close, device)
@@ -135,7 +133,7 @@ class DmCapture:
 
     def _contents(self, parts: list[Survivor], device: int) -> Iterator[tuple[int, bytes]]:
         for part in parts:
-            content, known = _content(part, device)
+            content, known = content_of(part, device)
             self._guessed = self._guessed or not known
             yield part.offset, content
 
@@ -153,13 +151,32 @@ class DmCapture:
         """Open the disk itself, past the page cache."""
         return DeviceReader(os.open(disk.device, os.O_RDONLY | os.O_DIRECT), disk.size)
 
-    def close(self) -> None:
-        """Stop using the disks; capture goes on below."""
-        self._guardian.close()
-        self._threads.shutdown()
-        self._mapper.close()
+    def close(self, *, goes_on: bool) -> None:
+        """Stop using the disks; capture goes on below, and after an orderly restart too if ``goes_on``."""
+        with self._swapping:
+            self._ended = True
+            if goes_on:
+                self._note_ending()
+            self._guardian.close()
+            self._threads.shutdown()
+            self._mapper.close()
+
+    def _note_ending(self) -> None:
+        try:
+            # The next boot logs to the areas that are not in use now.
+            for mapping in self._mappings:
+                self._spill(mapping)
+            note_ending(OrderlyEnd(self._boot, self._present_record().areas), self._change_log())
+        except (ChangeLogGap, OSError) as error:
+            log.warning("after a restart the disks will be compared: %s", error)
 
     def _swap(self, rendezvous: Rendezvous = ALONE, *, freeze: bool = False) -> Cut:
+        with self._swapping:
+            if self._ended:
+                raise OSError("the capture has ended: nobody would resume the disks")
+            return self._swap_logs(rendezvous, freeze=freeze)
+
+    def _swap_logs(self, rendezvous: Rendezvous, *, freeze: bool) -> Cut:
         before = {mapping.name: self._active(mapping) for mapping in self._mappings}
         for mapping in self._mappings:
             other = AREAS[1 - AREAS.index(before[mapping.name])]
@@ -197,7 +214,10 @@ class DmCapture:
             if not path.startswith(str(MAPPER)):
                 continue
             target = self._spill_dir / f"{mapping.name}-{time.time_ns()}.log"
-            _copy_log(Path(path), target)
+            try:
+                copy_log(Path(path), target)
+            except BrokenLog as error:
+                raise ChangeLogGap(mapping.disk.name, str(error)) from error
             closed[position] = str(target)
         self._save()
 
@@ -209,23 +229,40 @@ class DmCapture:
             paths.clear()
         self._save()
 
+    def _change_log(self) -> Path:
+        """Return the disk that all log areas are on."""
+        parameters = self._mapper.table(self._mappings[0].area(AREAS[0]).name).parameters
+        return _device(parameters.split()[0])
+
     def _save(self) -> None:
-        active = {mapping.name: self._active(mapping) for mapping in self._mappings}
-        write_json(self._state_file, {"generation": self._generation, "active": active, "closed": self._closed})
+        write_json(
+            self._state_file, {"generation": self._generation, "closed": self._closed, **vars(self._present_record())}
+        )
+
+    def _present_record(self) -> Record:
+        return Record(
+            self._boot,
+            {mapping.name: self._active(mapping) for mapping in self._mappings},
+            {mapping.name: mapping.sectors for mapping in self._mappings},
+        )
 
     def _recover(self) -> None:
-        """Take up after a restart of the service; a swap whose record was lost shows in the live table."""
+        """Take up after a restart of the service, or of the machine; what was swapped since shows in the live table."""
         state = read_json(self._state_file)
-        if state is None or state["generation"] != self._generation:
-            self._save()
-            return
-        closed: Mapping[str, list[str]] = state["closed"]
+        # Earlier releases did not store the boot.
+        if state is not None and "boot" in state:
+            before = Record(state["boot"], state["areas"], state["sectors"])
+            if goes_on(before, self._present_record(), read_ended()):
+                self._generation = state["generation"]
+                self._take_up(before, state["closed"])
+        self._save()
+
+    def _take_up(self, before: Record, closed: Mapping[str, Sequence[str]]) -> None:
         for mapping in self._mappings:
             self._closed[mapping.name] = list(closed.get(mapping.name, []))
-            recorded = state["active"].get(mapping.name)
+            recorded = before.areas.get(mapping.name)
             if recorded is not None and recorded != self._active(mapping):
                 self._closed[mapping.name].append(str(mapping.area(recorded)))
-        self._save()
 
 
 def open_capture(config: ServiceConfig) -> DmCapture:
@@ -241,72 +278,18 @@ def _mapping(mapper: DeviceMapper, index: int, disk_name: str) -> _Mapping:
     if target.kind != "log-writes":
         raise ChangeLogGap(disk_name, "the disk is not captured: the machine has no change-log disk")
     source = target.parameters.split()[0]
-    major_minor = Path(f"/sys/dev/block/{source}").resolve().name
-    device = Path("/dev") / major_minor
-    return _Mapping(CapturedDisk(index, disk_name, device, target.sectors * SECTOR), name, source, target.sectors)
+    disk = CapturedDisk(index, disk_name, _device(source), target.sectors * SECTOR)
+    return _Mapping(disk, name, source, target.sectors)
+
+
+def _device(number: str) -> Path:
+    """Return the block device of a number, given as major:minor."""
+    return Path("/dev") / Path(f"/sys/dev/block/{number}").resolve().name
 
 
 def _sectors(source: str) -> int:
     """Return the present size of a block device, given as major:minor, in sectors of 512 bytes."""
     return int(Path(f"/sys/dev/block/{source}/size").read_text(encoding="ascii"))
-
-
-def _content(part: Survivor, device: int) -> tuple[bytes, bool]:
-    """Return the bytes of a part, and whether they are known to be right; where the log cannot tell, the disk does.
-
-    A discarded range has no content of its own until it is written again, so what the disk holds now is right. If the
-    disk holds neither of two writes whose order is open, a later one has followed: it is in the next log.
-    """
-    if part.entry.flags & DISCARD:
-        return os.pread(device, part.length, part.offset), True
-    data = read_part(part)
-    if not part.rivals:
-        return data, True
-    _drop_cached_pages(device)
-    present = os.pread(device, part.length, part.offset)
-    if present == data:
-        return data, True
-    merged = bytearray(data)
-    for rival in part.rivals:
-        start = max(part.offset, rival.offset)
-        end = min(part.offset + part.length, rival.offset + rival.length)
-        merged[start - part.offset : end - part.offset] = read_part(Survivor(rival, start, end - start))
-    return (bytes(merged), True) if present == merged else (data, False)
-
-
-def joined(parts: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Join neighbours up to a MiB: every piece costs time on its way that has nothing to do with its size."""
-    start, pieces, length = 0, list[bytes](), 0
-    for offset, data in parts:
-        if pieces and (offset != start + length or length + len(data) > _COPY_BYTES):
-            yield start, b"".join(pieces)
-            pieces, length = [], 0
-        if not pieces:
-            start = offset
-        pieces.append(data)
-        length += len(data)
-    if pieces:
-        yield start, b"".join(pieces)
-
-
-def _copy_log(source: Path, target: Path) -> None:
-    with source.open("rb", buffering=0) as log, target.open("wb", buffering=0) as copy:
-        _drop_cached_pages(log.fileno())
-        entries = read_entries(log.fileno())
-        remaining = max((entry.position + entry.length for entry in entries), default=0) + _COPY_BYTES
-        log.seek(0)
-        while remaining > 0 and (data := log.read(min(_COPY_BYTES, remaining))):
-            copy.write(data)
-            remaining -= len(data)
-        os.fsync(copy.fileno())
-
-
-def _drop_cached_pages(descriptor: int) -> None:
-    """Forget cached pages: the mapping writes to the device below them."""
-    try:
-        fcntl.ioctl(descriptor, _BLKFLSBUF, 0)
-    except OSError:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _device_number(path: Path) -> str:

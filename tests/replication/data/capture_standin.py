@@ -112,6 +112,9 @@ class FileCapture:
         log = self._disks.directory / f"log-{number:08}"
         return log.stat().st_size / self._log_bytes if log.exists() else 0.0
 
+    def close(self, *, goes_on: bool) -> None:
+        """Files stay as they are, whatever is to go on."""
+
     def drain(self, cut: Cut, disk: CapturedDisk) -> Iterator[tuple[int, bytes]]:
         sectors: dict[int, bytes] = {}
         for log in self._logs_of(cut):

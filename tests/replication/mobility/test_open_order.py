@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.replication.mobility.dm_capture import _content, joined
+from lab.replication.mobility.log_contents import content_of, joined
 from lab.replication.mobility.write_log import FUA, Entry, Survivor, survivors
 
 BLOCK = 4096
@@ -45,7 +45,7 @@ def test_the_disk_decides(log: int, tmp_path: Path, on_disk: bytes, expected: tu
     disk.write_bytes(on_disk)
     device = os.open(disk, os.O_RDONLY)
     try:
-        assert _content(conflict(log), device) == expected
+        assert content_of(conflict(log), device) == expected
     finally:
         os.close(device)
 
@@ -53,7 +53,7 @@ def test_the_disk_decides(log: int, tmp_path: Path, on_disk: bytes, expected: tu
 def test_writes_in_a_known_order_do_not_ask_the_disk(log: int) -> None:
     (part,) = survivors([Entry(0, BLOCK, 0, log, BLOCK), Entry(0, BLOCK, FUA, log, 0)])
     assert not part.rivals
-    assert _content(part, -1) == (FORCED, True)
+    assert content_of(part, -1) == (FORCED, True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4)), max_size=30))

@@ -2,6 +2,7 @@
 # file system as usual. Without a change-log disk (on a replica) the mappings are plain, so the names are the same.
 # /mobility/disks: NAME SERIAL A_START A_SECTORS B_START; /mobility/change-log: SERIAL SPOOL_START SPOOL_SECTORS
 # (sectors on the change-log disk).
+# A record of an orderly end (../orderly_end.py) says which log areas were in use; the others are used now.
 
 mobility_device()
 {
@@ -48,6 +49,20 @@ mobility_partitions()
 	done
 }
 
+# Believed once, and not at all if it cannot be taken away: after a loss of power it must not be found again.
+mobility_take_record()
+{
+	mobility_ended=$(dd if="$1" bs=4096 skip=1 count=1 2>/dev/null | tr -d '\000' | head -n 1)
+	case "$mobility_ended" in
+		"recovery-mobility "*) ;;
+		*) mobility_ended= ;;
+	esac
+	if [ -n "$mobility_ended" ]; then
+		dd if=/dev/zero of="$1" bs=4096 seek=1 count=1 conv=notrunc,fsync 2>/dev/null || mobility_ended=
+	fi
+	echo "$mobility_ended" > /run/recovery-mobility.ended
+}
+
 mobility_map_disk()
 {
 	mobility_disk=$(mobility_wait "$2") || return 0
@@ -55,7 +70,12 @@ mobility_map_disk()
 	if [ -n "$mobility_log" ]; then
 		mobility_create "mobility-$1-log-a" "0 $4 linear $mobility_log $3"
 		mobility_create "mobility-$1-log-b" "0 $4 linear $mobility_log $5"
-		mobility_create "mobility-$1" "0 $mobility_size log-writes $mobility_disk $(mobility_number "mobility-$1-log-a")"
+		case " $mobility_ended " in
+			*" mobility-$1=a "*) mobility_area=b ;;
+			*) mobility_area=a ;;
+		esac
+		mobility_create "mobility-$1" \
+			"0 $mobility_size log-writes $mobility_disk $(mobility_number "mobility-$1-log-$mobility_area")"
 	else
 		mobility_create "mobility-$1" "0 $mobility_size linear $mobility_disk 0"
 	fi
@@ -71,6 +91,7 @@ mobility_map()
 	mobility_wait "$mobility_first" >/dev/null
 	mobility_log=$(mobility_device "$mobility_log_serial") || mobility_log=
 	if [ -n "$mobility_log" ]; then
+		mobility_take_record "$mobility_log"
 		mobility_create mobility-spool "0 $mobility_spool_sectors linear $mobility_log $mobility_spool_start"
 	fi
 	resolve_device "$ROOT"

@@ -20,6 +20,8 @@ from lab.replication.mobility.boot.layout import Layout, divide
 
 BOOT = Path("/boot")
 HOOK = Path("/etc/initramfs/post-update.d/recovery-mobility")
+ENDING_HOOK = Path("/usr/lib/systemd/system-shutdown/recovery-mobility")
+"""What systemd runs last in a shutdown (systemd-shutdown(8))."""
 STATE = Path("/etc/recovery/capture.json")
 DMSETUP_HOOK = Path("/usr/share/initramfs-tools/hooks/dmsetup")
 CHANGE_LOG_NAME = "mobility/change-log"
@@ -64,10 +66,15 @@ def prepare(disks: Sequence[tuple[str, str]], change_log_serial: str) -> Layout:
         STATE, json.dumps({"disks": list(disks), "change_log": change_log_serial, "sizes": sizes}).encode()
     )
     install(archive(files), initramfs(platform.release()))
-    HOOK.parent.mkdir(parents=True, exist_ok=True)
-    HOOK.write_text(HOOK_TEXT, encoding="utf-8")
-    HOOK.chmod(0o755)
+    _write_program(HOOK, HOOK_TEXT)
+    _write_program(ENDING_HOOK, (Path(__file__).parent / "ending.sh").read_text(encoding="utf-8"))
     return layout
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
 
 
 def sizes_of_first_time(state: Path, disks: Sequence[tuple[str, str]], change_log_serial: str) -> list[int] | None:
@@ -81,9 +88,10 @@ def sizes_of_first_time(state: Path, disks: Sequence[tuple[str, str]], change_lo
     return sizes
 
 
-def remove(hook: Path = HOOK, state: Path = STATE, boot: Path = BOOT) -> None:
+def remove(hook: Path = HOOK, state: Path = STATE, boot: Path = BOOT, ending_hook: Path = ENDING_HOOK) -> None:
     """Make the next boot an ordinary one, of whichever kernel. Idempotent."""
     hook.unlink(missing_ok=True)
+    ending_hook.unlink(missing_ok=True)
     state.unlink(missing_ok=True)
     for image in sorted(boot.glob("initrd.img-*")):
         found = image.read_bytes()

@@ -27,7 +27,8 @@ class Level(StrEnum):
 class Requirement(BaseModel):
     """One rule. ``source``: lines of the specification; ``adopted_by``: scenarios that took it over by decision C12.
 
-    ``of_servers``: it is about agents and servers, so a stack that has none cannot keep it.
+    ``of_servers``: it is about agents and servers, so a stack that has none cannot keep it. ``not_tested``: why no test
+    carries it, in plain words; whoever writes one takes that away.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +39,7 @@ class Requirement(BaseModel):
     scenarios: tuple[Scenario, ...] = Field(min_length=1)
     adopted_by: tuple[Scenario, ...] = ()
     of_servers: bool = False
+    not_tested: str = ""
 
     def source_for(self, scenario: Scenario) -> str:
         """Return where the rule comes from, honest about rules that the specification has for others only."""

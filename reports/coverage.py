@@ -12,7 +12,10 @@ from lab.topology.model import Scenario
 
 @dataclass(frozen=True)
 class Covered:
-    """One rule. ``tests`` are node ids; ``last`` is its status in the last run, None when it was not in one."""
+    """One rule. ``tests`` are node ids; ``last`` is its status in the last run, None when it was not in one.
+
+    ``not_tested``: why there are none.
+    """
 
     id: str
     subject: str
@@ -23,6 +26,7 @@ class Covered:
     adopted_by: tuple[Scenario, ...]
     tests: tuple[str, ...]
     last: str | None
+    not_tested: str = ""
 
     @property
     def hole(self) -> bool:
@@ -70,4 +74,5 @@ def _covered(
         adopted_by=item.adopted_by,
         tests=tuple(tests),
         last=last,
+        not_tested=item.not_tested,
     )

@@ -159,6 +159,7 @@ def _requirement(
         in_scope=in_scope,
         tests=tuple(dict.fromkeys(test.nodeid for test in mine)),
         evidence=tuple(dict.fromkeys(item.sha256 for test in mine for item in test.evidence)),
+        not_tested=item.not_tested,
     )
 
 

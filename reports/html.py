@@ -106,9 +106,11 @@ def deviations(requirements: Sequence[RequirementResult]) -> list[RequirementRes
 def why_not_run(certificate: Certificate) -> dict[str, list[str]]:
     """Return, for every rule that was not run, why the tests that carry it were left out; nothing where none does.
 
-    Where no test could say anything, because of what the stack is, that is the only reason.
+    Where no test could say anything, because of what the stack is, that is the only reason. Where none was written, it
+    is what the catalogue says.
     """
-    found: dict[str, list[str]] = {row.id: [] for row in certificate.requirements if row.status is Status.NOT_RUN}
+    not_run = [row for row in certificate.requirements if row.status is Status.NOT_RUN]
+    found: dict[str, list[str]] = {row.id: [row.not_tested] if row.not_tested else [] for row in not_run}
     for test in certificate.left_out:
         for rule in found.keys() & set(test.requirements):
             if not test.nodeid:

@@ -61,6 +61,7 @@ class RequirementResult:
     """One line of the matrix. ``in_scope``: the rule belongs to the scenario of the run.
 
     ``lines`` of the specification; ``adopted``: it has the rule for other scenarios only; ``source`` says both.
+    ``not_tested``: why no test carries it.
     """
 
     id: str
@@ -76,6 +77,7 @@ class RequirementResult:
     evidence: tuple[str, ...]
     proven_by: tuple[str, ...] | None = None
     """Seeded defects that tests of this rule have noticed; None: no result for this build of the stack is known."""
+    not_tested: str = ""
 
     @property
     def unproven(self) -> bool:

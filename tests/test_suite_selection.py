@@ -121,7 +121,7 @@ def test_a_public_address_is_a_card_on_the_internet(edited) -> None:
     with_one = edited(azure, azure + "        - {network: internet, address: 203.0.113.51}\n", AZURE)
     assert why_not(Item("needs_public_address"), with_one, {}) is None
     assert public_address(with_one, "app1") == "203.0.113.51"
-    assert "no replica has a card" in (why_not(Item("needs_public_address"), edited(), {}) or "")
+    assert "no replica has an address" in (why_not(Item("needs_public_address"), edited(), {}) or "")
 
 
 def test_the_kind_of_the_route_decides(edited) -> None:

@@ -90,7 +90,8 @@ def _show(rows: Sequence[Covered]) -> None:
     table = plain_table("id", "level", "rule", "source", "scenarios", "tests", "last run")
     for row in rows:
         cells = (row.id, row.level.value, row.rule, row.source, " ".join(row.scenarios))
-        table.add_row(*cells, _by_suite(row.tests) or "[red]no test[/]", _LAST.get(row.last, row.last))
+        tests = _by_suite(row.tests) or f"[red]no test[/] {row.not_tested}".strip()
+        table.add_row(*cells, tests, _LAST.get(row.last, row.last))
     terminal().print(table)
 
 

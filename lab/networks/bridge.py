@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 
 from lab.networks.naming import device_name, namespace_name
 from lab.networks.protocol import NetworkError, TapWiring
@@ -75,6 +75,19 @@ class BridgeSwitches:
         known = {item["local"] for link in shown for item in link.get("addr_info", ())}
         if str(address.ip) not in known:
             run_ip("-n", self.namespace, "address", "add", str(address), "dev", bridge)
+
+    def answer_no_more(self, address: IPv4Address) -> None:
+        """Take an address of the namespace away, on whichever network it is."""
+        shown = json.loads(run_ip("-n", self.namespace, "-j", "address", "show") or "[]")
+        for link in shown:
+            for item in link.get("addr_info", ()):
+                if item["local"] == str(address):
+                    place = f"{address}/{item['prefixlen']}"
+                    run_ip("-n", self.namespace, "address", "delete", place, "dev", link["ifname"])
+
+    def device(self, network: str) -> str:
+        """Return the bridge of a network."""
+        return self._bridge(network)
 
     def wire(self, network: str, machine: str) -> TapWiring:
         """Return the tap that libvirt makes for this card."""

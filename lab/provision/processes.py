@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,19 @@ def kill_and_start_again(folder: LabFolder, name: str) -> tuple[LabProcess, LabP
         LabError: it does not run.
         DeadlineExceeded: it does not end.
     """
+    with killed(folder, name) as old:
+        pass
+    return old, next(process for process in recorded(folder) if process.name == name)
+
+
+@contextmanager
+def killed(folder: LabFolder, name: str) -> Iterator[LabProcess]:
+    """Have a recorded process dead inside the block, which gets the old one; then start it as it was started before.
+
+    Raises:
+        LabError: it does not run.
+        DeadlineExceeded: it does not end.
+    """
     old = next((process for process in recorded(folder) if process.name == name and process.alive), None)
     if old is None:
         raise LabError(f"process {name} of lab {folder.name} does not run")
@@ -68,7 +81,10 @@ def kill_and_start_again(folder: LabFolder, name: str) -> tuple[LabProcess, LabP
     environment = dict(word.split("=", 1) for word in _words(kernel / "environ") if "=" in word)
     os.kill(old.pid, signal.SIGKILL)
     wait_until(lambda: not old.alive, Deadline.after(END_SECONDS), f"end of {name}")
-    return old, spawn(folder, name, argv, environment)
+    try:
+        yield old
+    finally:
+        spawn(folder, name, argv, environment)
 
 
 def _words(path: Path) -> list[str]:

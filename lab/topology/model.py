@@ -285,12 +285,15 @@ class Replica(Part):
     """The network cards of the replica after failover, and of its copy in a test failover.
 
     ``failback_interfaces``: of the new VMware machine as which a physical one comes back (seed L90); it takes the
-    place of the machine that was, so it may have its addresses.
+    place of the machine that was, so it may have its addresses. ``public_address``: on the internet, by which Azure is
+    reached; it leads to the first of ``interfaces`` (seed L109). It is for machines that are replicated from their
+    host, which know nothing of it; others have a card on that network.
     """
 
     interfaces: tuple[Interface, ...] = Field(min_length=1)
     test_interfaces: tuple[Interface, ...] = ()
     failback_interfaces: tuple[Interface, ...] = ()
+    public_address: IPv4Address | None = None
 
 
 class Ipmi(Part):

@@ -14,6 +14,7 @@ from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topol
 from lab.topology.naming import disk_serial
 from lab.topology.netboot_rules import netboot_findings
 from lab.topology.peer_rules import peer_findings
+from lab.topology.public_rules import public_findings
 from lab.topology.stack import Protection, Relay
 from lab.topology.stack_rules import stack_findings
 
@@ -48,6 +49,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from lent_findings(topology)
     yield from netboot_findings(topology)
     yield from peer_findings(topology)
+    yield from public_findings(topology)
     yield from _console(topology)
     for name, protection in topology.stack.protect.items():
         yield from _protection(topology, name, protection)

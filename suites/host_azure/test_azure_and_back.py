@@ -25,10 +25,12 @@ from fixtures.host_proofs import (
     stop_application,
     write_on_replica,
 )
+from fixtures.needs import public_address
 from fixtures.stacks import REPLICATION_SECONDS, SSH_PORT, Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
+from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
 from lab.topology.model import Role, Topology
@@ -56,6 +58,22 @@ def test_hosts_go_to_azure_by_themselves_and_listen_for_nobody(
     assert not [name for name in images(primary_role.host.ssh) if "replica" in name]
     done = stack.steps_done()
     assert set(done) >= {"vault", "goal", "servers", "policy"}
+
+
+def answers_the_internet(role: Protected) -> bool:
+    """Return whether somebody answers at the public address of a replica, called by who is on the internet only."""
+    topology = role.lab.topology
+    (caller,) = topology.machines_with(Role.CONFIGURATION_SERVER)
+    address = public_address(topology, role.name)
+    if address is None:
+        pytest.fail(f"the replica that has a public address has to be that of {role.name}")
+    return call(role.lab.machine(caller).ssh, address, SSH_PORT, plain=True).tcp
+
+
+@pytest.mark.needs_public_address
+@pytest.mark.requirement("H2A-FO-PIP")
+def test_nobody_answers_at_the_public_address_before(primary_role: Protected) -> None:
+    assert not answers_the_internet(primary_role)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +118,16 @@ def test_after_the_commit_the_replica_is_the_workload(proven: Proven, stack: Sta
         stack.start(primary_role.name, Operation.REPROTECT)
 
 
+@pytest.mark.needs_public_address
+@pytest.mark.requirement("H2A-FO-PIP", "H2A-FO-VISIBLE")
+def test_the_workload_answers_at_its_public_address(proven: Proven, primary_role: Protected) -> None:
+    """Azure translates it; the machine itself knows nothing of it, because nothing is installed in it."""
+    assert proven.proof.parts
+    assert answers_the_internet(primary_role)
+    address = public_address(primary_role.lab.topology, primary_role.name)
+    assert str(address) not in primary_role.replica.ssh.check("ip", "-4", "-br", "address")
+
+
 @pytest.fixture(scope="module")
 def back(proven: Proven, stack: Stack, primary_role: Protected, workloads: dict[str, Workload]) -> Back:
     """The replica writes an epoch of its own; then the planned failover back to the same machine."""
@@ -129,6 +157,8 @@ def test_after_the_commit_there_is_nothing_in_azure_and_protection_is_enabled_ag
     primary_role.lab.forget(f"{primary_role.name}-replica")
     machines = {machine.name for machine in primary_role.lab.hypervisor.machines()}
     assert f"{primary_role.name}-replica" not in machines
+    if public_address(primary_role.lab.topology, primary_role.name) is not None:
+        assert not answers_the_internet(primary_role), "its public address outlives the replica"
     stack.run(primary_role.name, Operation.ENABLE, Deadline.after(COMMIT_SECONDS))
     stack.wait_state(primary_role.name, MachineState.PROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
     workload = workloads[primary_role.name]

@@ -6,20 +6,14 @@ first of all subjects, when nothing is installed yet; on a lab that is up it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
+from fixtures.disguise import disguised
 from fixtures.stacks import INSTALL_SECONDS, Protected
-from lab.machines.ssh import SshTransport
 from lab.stacks.protocol import JobFailed, Operation, Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
-UNSUPPORTED = 'ID=sles\nVERSION_ID="11.4"\nPRETTY_NAME="SUSE Linux Enterprise Server 11 SP4"\n'
-DISGUISE = "/run/lab-os-release"
-OS_RELEASE = "/usr/lib/os-release"
 pytestmark = pytest.mark.needs_support_matrix
 
 REFUSAL_SECONDS = 300.0
@@ -29,18 +23,6 @@ FOOTPRINT = (
     "-printf '%p %s %T@ %C@\\n' 2>/dev/null | sort"
 )
 """Everything that an installation changes: its folders, the unit, the initramfs, its work folder, a restart."""
-
-
-@contextmanager
-def disguised(ssh: SshTransport) -> Iterator[None]:
-    """Have a machine say inside the block that it is another system; nothing on its disks changes."""
-    ssh.put(UNSUPPORTED.encode(), DISGUISE, mode=0o644)
-    ssh.check("mount", "--bind", DISGUISE, OS_RELEASE)
-    try:
-        yield
-    finally:
-        ssh.check("umount", OS_RELEASE)
-        ssh.check("rm", DISGUISE)
 
 
 @pytest.mark.requirement("GEN-P2S-OS", "GEN-P2A-OS", "GEN-V2S-HOST", "V2S-PS-PUSH", "LAB-REFUSAL")

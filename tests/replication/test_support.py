@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.replication.support.facts import PROBE, SystemFacts, facts_of_this_machine, parse_os_release, read_probe
-from lab.replication.support.matrix import AZURE, GIB, SECONDARY_SITE, UnknownMatrix, load_matrix
+from lab.replication.support.matrix import (
+    AZURE,
+    GIB,
+    HYPER_V_GUEST,
+    HYPER_V_HOST,
+    SECONDARY_SITE,
+    UnknownMatrix,
+    load_matrix,
+)
 
 GOOD = SystemFacts("debian", "12", "6.1.0-13-amd64", "x86_64", "bios")
 OS_RELEASE = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -63,8 +71,30 @@ def test_the_matrix_of_a_secondary_site_is_not_that_of_azure():
     assert "at most 16" in str(site.refusal_of_disks(many))
 
 
+@pytest.mark.requirement("GEN-H2A-HOST")
+def test_of_a_machine_with_nothing_in_it_system_and_hardware_count_and_no_kernel():
+    for target in (HYPER_V_GUEST, AZURE, SECONDARY_SITE):
+        matrix = load_matrix(target)
+        assert matrix.refusal_of_guest_system("debian", "12") is None
+        assert "version '11' of debian" in str(matrix.refusal_of_guest_system("debian", "11"))
+        assert matrix.refusal_of_hardware("x86_64", "bios") is None
+        assert "firmware 'uefi'" in str(matrix.refusal_of_hardware("x86_64", "uefi"))
+
+
+@pytest.mark.requirement("GEN-H2A-HOST")
+def test_a_host_may_boot_by_uefi_and_has_to_be_one_of_the_matrix():
+    hosts = load_matrix(HYPER_V_HOST)
+    for change, named in (
+        ({"firmware": "uefi"}, None),
+        ({"version": "11"}, "version '11'"),
+        ({"kernel": "5.10"}, "5.10"),
+    ):
+        refusal = hosts.refusal_of(SystemFacts.from_json({**GOOD.to_json(), **change}))
+        assert (refusal is None) if named is None else (named in str(refusal))
+
+
 def test_an_unknown_target_names_those_that_there_are():
-    with pytest.raises(UnknownMatrix, match="azure, secondary-site"):
+    with pytest.raises(UnknownMatrix, match="azure, hyper-v-guest, hyper-v-host, secondary-site"):
         load_matrix("../secondary-site")
 
 

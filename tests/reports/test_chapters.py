@@ -140,6 +140,12 @@ def test_a_pdf_is_made_and_fetches_nothing() -> None:
     assert pdf_of("<p>text</p>") == pdf_of("<p>text</p>")
 
 
+def test_the_certificate_says_why_nobody_has_written_a_test_of_a_rule() -> None:
+    events = [an_event(EventKind.RUN_STARTED, scenario="H2S"), a_test("good", "passed", "H2S-AUTH-CERT")]
+    (reason,) = why_not_run(fold(events, CATALOGUE))["H2S-AUTH-KRB"]
+    assert "certificate only" in reason
+
+
 LACKS = {"recovery points": "it keeps <one> state"}
 LEFT_OUT = [
     {

@@ -9,7 +9,7 @@ import pytest
 
 from lab.errors import BadInput
 from lab.replication.configuration_server.settings import parse_settings
-from lab.stacks.reference.azure import setup_steps
+from lab.stacks.reference.azure import networks_in_azure, setup_steps
 from lab.stacks.reference.hosts import host_settings, management_documents, policy_of_host, provider_config
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
@@ -57,6 +57,7 @@ def test_settings_are_those_that_the_orchestrator_accepts(to_site: Topology, to_
         assert settings.host is not None
         assert settings.host.guest == "nest.app1"
         assert settings.host.start_at_ns == 0
+        assert settings.host.system == ("debian", "12")
 
 
 def test_each_host_is_called_where_the_other_one_reaches_it(to_site: Topology) -> None:
@@ -86,6 +87,16 @@ def test_no_configuration_server_is_added_to_the_vault_for_hosts(to_azure: Topol
     steps = setup_steps(to_azure)
     assert [step.kind for step in steps] == ["vault", "goal", "servers", "policy"]
     assert steps[2].document == {"kind": "hyper-v", "machines": ["app1"]}
+
+
+def test_a_public_address_is_on_the_way_to_azure(to_site: Topology, to_azure: Topology) -> None:
+    azure, site = (host_settings(each, "nest", "app1", partial(mac_for, each.name)) for each in (to_azure, to_site))
+    assert azure["azure"]["public"] == {"network": "internet", "address": "203.0.113.51", "prefix": 24}
+    assert "azure" not in site
+
+
+def test_the_networks_of_replicas_are_there_before_anything_is_deployed(to_azure: Topology) -> None:
+    assert networks_in_azure(to_azure) == ["azure", "azure-test", "internet"]
 
 
 def test_a_host_that_nobody_manages_has_no_policy(to_site: Topology) -> None:

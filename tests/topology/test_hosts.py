@@ -133,6 +133,40 @@ def test_what_makes_no_sense_is_refused_with_its_place(tmp_path, change, message
     assert message in str(refused.value)
 
 
+def public(address):
+    def change(document):
+        document["machines"]["app1"]["replica"]["public_address"] = address
+
+    return change
+
+
+def at_the_gateway(document):
+    for cards in ("interfaces", "test_interfaces", "failback_interfaces"):
+        document["machines"]["app1"]["replica"][cards][0]["address"] = "10.10.0.1"
+    document["machines"]["app1"]["interfaces"][1]["address"] = "10.10.0.1"
+
+
+def by_expressroute(document):
+    document["networks"]["internet"]["kind"] = "expressroute"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (TO_AZURE, public("203.0.114.1"), "outside 203.0.113.0/24"),
+        (TO_AZURE, public("203.0.113.31"), "belongs to hv1 already"),
+        (TO_AZURE, public("203.0.113.10"), "belongs to the vault already"),
+        (TO_AZURE, at_the_gateway, "10.10.0.1 on 'azure' is the gateway's"),
+        (TO_AZURE, by_expressroute, "a public address is on the internet"),
+        (TO_SITE, public("203.0.113.51"), "from their host to Azure"),
+    ],
+)
+def test_a_public_address_that_cannot_be_is_refused(tmp_path, name, change, message):
+    with pytest.raises(BadInput) as refused:
+        load_topology(changed(tmp_path, name, change))
+    assert message in str(refused.value)
+
+
 def no_site(document):
     document["stack"]["hyper_v_sites"] = {}
 

@@ -13,6 +13,7 @@ from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import Session
 from lab.replication.configuration_server.settings import ProtectedDisk, Server
+from lab.replication.support.facts import SystemFacts
 
 OFF = "off"
 
@@ -87,6 +88,10 @@ class HostCalls:
     async def describe(self, host: Server, machine: str) -> dict[str, Any]:
         """Return what a machine of a host is."""
         return await self._call(host, "describe-machine", {"machine": machine}, None)
+
+    async def describe_host(self, host: Server) -> SystemFacts:
+        """Return what a host runs on now; what it does not say is unknown. Raises JobError."""
+        return SystemFacts.from_json((await self._call(host, "describe-host", {}, None)).get("system") or {})
 
     async def power(self, host: Server, machine: str, action: str) -> str:
         """Switch a machine of a host; return its state."""

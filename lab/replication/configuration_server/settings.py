@@ -87,12 +87,14 @@ class HostSettings:
     """A machine that is replicated from its host (seed L99, L167): by which host, and when the first copy may begin.
 
     ``guest`` is what it is called there, None: as here. ``start_at_ns`` is in nanoseconds of the hosts' clocks, 0 for
-    at once.
+    at once. ``system`` is what the operator says runs in it, ``ID`` and ``VERSION_ID`` of os-release(5): nothing of
+    ours is inside that could look. None: nobody said.
     """
 
     source: Server
     guest: str | None = None
     start_at_ns: int = 0
+    system: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,25 @@ class RecoveryHost:
 
 
 @dataclass(frozen=True)
+class PublicCard:
+    """A public address on a network of Azure, which leads to the replica's first card with an address (seed L109)."""
+
+    network: str
+    address: str
+    prefix: int
+
+
+@dataclass(frozen=True)
 class AzureSettings:
     """Azure: through which server added to the vault the machine is known, and what it is there.
 
-    A public address of its replica is a card like any other, on a network of kind ``internet``.
+    A public address of its replica is a card like any other, on a network of kind ``internet``. Of a machine that is
+    replicated from its host nothing changes the network configuration: there it is ``public``, which Azure translates.
     """
 
     server: str
     source: str
+    public: PublicCard | None = None
 
 
 @dataclass(frozen=True)
@@ -266,10 +279,16 @@ def _host(reader: Reader) -> HostSettings:
     if reader.has("azure") == reader.has("recovery_host"):
         raise BadRequest("settings: one of 'azure' and 'recovery_host' is expected with 'host'")
     inner = reader.inner("host")
-    inner.only("name", "address", "guest", "start_at_ns")
+    inner.only("name", "address", "guest", "start_at_ns", "system")
     start = inner.integer("start_at_ns", 0, MOST_NS) if inner.has("start_at_ns") else 0
     server = Server(inner.name("name"), inner.address("address") if inner.has("address") else None)
-    return HostSettings(server, inner.text("guest") if inner.has("guest") else None, start)
+    guest = inner.text("guest") if inner.has("guest") else None
+    return HostSettings(server, guest, start, _system(inner.inner("system")) if inner.has("system") else None)
+
+
+def _system(reader: Reader) -> tuple[str, str]:
+    reader.only("id", "version")
+    return reader.text("id"), reader.text("version")
 
 
 def _target(reader: Reader) -> SiteSettings | AzureSettings | RecoveryHost:
@@ -283,13 +302,20 @@ def _target(reader: Reader) -> SiteSettings | AzureSettings | RecoveryHost:
         if reader.has(key):
             raise BadRequest(f"settings.{key}: is for a secondary site; this machine goes to 'azure'")
     inner = reader.inner("azure")
-    inner.only("server", "source")
+    inner.only("server", "source", "public")
     source = inner.text("source")
     if source not in SOURCES:
         raise BadRequest(f"settings.azure.source: one of {', '.join(SOURCES)} is expected, not {source!r}")
     if reader.has("host") != (source == HYPER_V):
         raise BadRequest("settings.azure.source: 'hyper-v' goes with 'host', and nothing else does")
-    return AzureSettings(inner.name("server"), source)
+    if inner.has("public") and source != HYPER_V:
+        raise BadRequest("settings.azure.public: is for 'hyper-v'; another machine has a card on that network")
+    return AzureSettings(inner.name("server"), source, _public(inner.inner("public")) if inner.has("public") else None)
+
+
+def _public(reader: Reader) -> PublicCard:
+    reader.only("network", "address", "prefix")
+    return PublicCard(reader.name("network"), reader.address("address"), reader.integer("prefix", 1, 32))
 
 
 def _failback(reader: Reader) -> Failback:

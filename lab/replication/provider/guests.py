@@ -17,6 +17,7 @@ import libvirt
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.provider.domains import TAG, Guest, guest_xml
+from lab.replication.support.facts import BIOS, UEFI, UNKNOWN
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 SHUTDOWN_S = 180.0
@@ -65,7 +66,10 @@ class Guests:
         self._consoles = consoles
 
     def describe(self, name: str) -> JSON:
-        """Return ``{state, cpus, memory_mib, disks: [{serial, path, size}]}``, or ``{state: "missing"}``."""
+        """Return what a machine is, or ``{state: "missing"}``.
+
+        ``{state, cpus, memory_mib, architecture, firmware, disks: [{serial, path, size}]}``, sizes in bytes.
+        """
         domain = self._find(name)
         if domain is None:
             return {"state": "missing"}
@@ -77,7 +81,8 @@ class Guests:
             path = source.get("file") if source is not None else None
             if path is not None and disk.findtext("serial"):
                 disks.append({"serial": disk.findtext("serial"), "path": path, "size": domain.blockInfo(path)[0]})
-        return {"state": self._state(domain), "cpus": info[3], "memory_mib": info[1] // 1024, "disks": disks}
+        shape = {"state": self._state(domain), "cpus": info[3], "memory_mib": info[1] // 1024}
+        return {**shape, **hardware_of(document), "disks": disks}
 
     def power(self, name: str, action: str) -> JSON:
         """Switch a machine ``on`` or ``off``, ``resume`` it, or ``shutdown``: by its button, at last by the power.
@@ -164,6 +169,18 @@ def _cut_power(domain: Any) -> None:
     with suppress(libvirt.libvirtError):
         if domain.isActive():
             domain.destroy()
+
+
+def hardware_of(document: ET.Element) -> dict[str, str]:
+    """Return ``architecture`` and ``firmware`` of a machine, as a support matrix names them. Pure."""
+    system, kind = document.find("os"), document.find("os/type")
+    firmware = system is not None and (
+        system.get("firmware") == "efi" or system.find("loader[@type='pflash']") is not None
+    )
+    return {
+        "architecture": kind.get("arch", UNKNOWN) if kind is not None else UNKNOWN,
+        "firmware": UEFI if firmware else BIOS,
+    }
 
 
 def _document(domain: Any) -> ET.Element:

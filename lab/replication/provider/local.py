@@ -15,6 +15,7 @@ from lab.replication.provider.guests import Guests
 from lab.replication.provider.images import ImageFolders
 from lab.replication.provider.pulling import Puller
 from lab.replication.provider.qemu_nbd import ImageDisk
+from lab.replication.support.facts import facts_of_this_machine
 
 VAULT_S = 180.0
 
@@ -40,6 +41,7 @@ class LocalMachines:
             "remove-machine": self.remove_machine,
             "pull-disks": self.pull_disks,
             "start-guest": self.start_guest,
+            "describe-host": lambda _: {"system": facts_of_this_machine().to_json()},
             "describe-machine": lambda a: self._guests.describe(str(a["machine"])),
             "power": lambda a: self._guests.power(str(a["machine"]), str(a["action"])),
         }

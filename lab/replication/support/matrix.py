@@ -14,6 +14,8 @@ from lab.replication.support.facts import SystemFacts
 FOLDER = Path(__file__).parent
 SECONDARY_SITE = "secondary-site"
 AZURE = "azure"
+HYPER_V_HOST, HYPER_V_GUEST = "hyper-v-host", "hyper-v-guest"
+"""What a provider runs on and what may run inside: guests have to be in the matrix of their target too (seed L39)."""
 UNSUPPORTED_SYSTEM = "unsupported-system"
 """The type of the error that names what was found and what is supported."""
 GIB = 1 << 30
@@ -44,10 +46,15 @@ class Matrix:
 
     def refusal_of(self, facts: SystemFacts) -> str | None:
         """Return why a machine with these facts is not protected, or None: what was found, what is supported."""
-        problems = list(self._problems(facts))
-        if not problems:
-            return None
-        return f"{'; '.join(problems)} (found: {facts}; supported for target {self.target}: {self})"
+        return self._told(self._problems(facts), str(facts))
+
+    def refusal_of_guest_system(self, system: str, version: str) -> str | None:
+        """Return why a machine with this system is not protected when nothing is installed in it, or None."""
+        return self._told(self._system_problems(system, version), f"{system} {version}")
+
+    def refusal_of_hardware(self, architecture: str, firmware: str) -> str | None:
+        """Return why a machine of which only the hardware is known is not protected, or None."""
+        return self._told(self._hardware_problems(architecture, firmware), f"{architecture}, {firmware}")
 
     def refusal_of_disks(self, sizes: Sequence[int]) -> str | None:
         """Return why a machine with disks of these sizes (bytes) is not protected, or None."""
@@ -59,18 +66,28 @@ class Matrix:
             return f"a disk of {largest / GIB:.1f} GiB, {limit}"
         return None
 
+    def _told(self, problems: Iterator[str], found: str) -> str | None:
+        told = "; ".join(problems)
+        return f"{told} (found: {found}; supported for target {self.target}: {self})" if told else None
+
     def _problems(self, facts: SystemFacts) -> Iterator[str]:
-        versions = self.systems.get(facts.system)
-        if versions is None:
-            yield f"system {facts.system!r} is not supported"
-        elif facts.version not in versions:
-            yield f"version {facts.version!r} of {facts.system} is not supported"
+        yield from self._system_problems(facts.system, facts.version)
         if _numbers(facts.kernel) < _numbers(self.least_kernel):
             yield f"kernel {facts.kernel!r} is older than {self.least_kernel}"
-        if facts.architecture not in self.architectures:
-            yield f"architecture {facts.architecture!r} is not supported"
-        if facts.firmware not in self.firmware:
-            yield f"firmware {facts.firmware!r} is not supported"
+        yield from self._hardware_problems(facts.architecture, facts.firmware)
+
+    def _system_problems(self, system: str, version: str) -> Iterator[str]:
+        versions = self.systems.get(system)
+        if versions is None:
+            yield f"system {system!r} is not supported"
+        elif version not in versions:
+            yield f"version {version!r} of {system} is not supported"
+
+    def _hardware_problems(self, architecture: str, firmware: str) -> Iterator[str]:
+        if architecture not in self.architectures:
+            yield f"architecture {architecture!r} is not supported"
+        if firmware not in self.firmware:
+            yield f"firmware {firmware!r} is not supported"
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.hypervisors.protocols import HypervisorError
 from lab.replication.common.config import BadConfig
 from lab.replication.common.serving import serve_until_signalled
-from lab.replication.vault.config import VaultConfig, load_vault_config, open_region, open_storage
+from lab.replication.vault.config import VaultConfig, load_vault_config, open_region, open_storage, public_addresses_of
 from lab.replication.vault.exports import NbdServers
 from lab.replication.vault.server import VaultServer
 
@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 async def _serve(config: VaultConfig) -> None:
     def build() -> VaultServer:
         exports = NbdServers(config.exports_dir)
-        return VaultServer(config, open_storage(config.storage), open_region(config.region), exports)
+        addresses = public_addresses_of(config.region)
+        return VaultServer(config, open_storage(config.storage), open_region(config.region), exports, addresses)
 
     address = config.listen.address
     await serve_until_signalled(build, lambda port: log.info("vault %s serves on %s:%d", config.name, address, port))

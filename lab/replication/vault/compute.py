@@ -10,6 +10,7 @@ from typing import Any
 
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic, PowerState
 from lab.hypervisors.protocols import CloudHypervisor, Conflict, NotFound
+from lab.hypervisors.public import PublicAddress, PublicAddresses
 from lab.replication.vault.exports import Exports
 from lab.replication.vault.storage import BlobSource
 from lab.waiting import Deadline
@@ -38,17 +39,24 @@ class VmOrder:
     disks: tuple[VmDisk, ...]
     cards: tuple[tuple[str, str], ...]
     management_mac: str | None
+    public: PublicAddress | None = None
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Makes and removes machines whose names say that they are replicas; blocking, and idempotent."""
+    """Makes and removes machines whose names say that they are replicas; blocking, and idempotent.
+
+    Without ``addresses`` the region has no public ones.
+    """
 
     hypervisor: CloudHypervisor
     exports: Exports
+    addresses: PublicAddresses | None = None
 
     def create(self, order: VmOrder) -> None:
         """Make a machine and switch it on; one of that name is removed first. Raises HypervisorError."""
+        if order.public is not None and self.addresses is None:
+            raise Conflict(f"{order.name}: there are no public addresses in this region")
         self.remove(order.name)
         sources = {disk.name: disk.source for disk in order.disks if disk.source is not None}
         served = self.exports.serve(order.name, sources)
@@ -61,6 +69,8 @@ class Compute:
                     self.hypervisor.create_overlay(made, served[disk.name], disk.size)
             self.hypervisor.define(_spec(order))
             self.hypervisor.power_on(order.name)
+            if order.public is not None and self.addresses is not None:
+                self.addresses.assign(order.name, order.public)
         except Exception:
             self.remove(order.name)
             raise
@@ -87,7 +97,9 @@ class Compute:
             self.hypervisor.shut_down(name, Deadline.after(SHUTDOWN_S))
 
     def remove(self, name: str) -> None:
-        """Remove a machine with its disks, whatever of it there is. Raises HypervisorError."""
+        """Remove a machine with its disks and public address, whatever of it there is. Raises HypervisorError."""
+        if self.addresses is not None:
+            self.addresses.release(name)
         try:
             self.hypervisor.power_off(name)
             self.hypervisor.undefine(name)

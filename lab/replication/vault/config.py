@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.hypervisors.protocols import CloudHypervisor
+from lab.hypervisors.public import PublicAddresses, public_addresses
 from lab.replication.common.config import BadConfig, Endpoint, read_settings
 from lab.replication.vault.azure_storage import AzureStorage
 
@@ -30,13 +31,17 @@ class StorageAccount:
 
 @dataclass(frozen=True)
 class Region:
-    """The hypervisor on which machines in Azure run."""
+    """The hypervisor on which machines in Azure run.
+
+    ``networks`` are those that were set up there before (seed L96), None when nobody says which.
+    """
 
     kind: Literal["libvirt", "memory"]
     uri: str = ""
     lab: str = ""
     store: Path = Path()
     acceleration: str = "tcg"
+    networks: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,11 @@ def open_region(region: Region) -> CloudHypervisor:
     return MemoryHypervisor()
 
 
+def public_addresses_of(region: Region) -> PublicAddresses | None:
+    """Return how machines of a region get public addresses, None when it has none."""
+    return public_addresses(region.uri, region.lab, region.store) if region.kind == "libvirt" else None
+
+
 def _storage(value: Mapping[str, Any]) -> StorageAccount:
     ca_file, public = value.get("ca_file"), value.get("public_url")
     return StorageAccount(
@@ -113,9 +123,10 @@ def _storage(value: Mapping[str, Any]) -> StorageAccount:
 
 
 def _region(value: Mapping[str, Any]) -> Region:
+    networks = frozenset(str(name) for name in value["networks"]) if value.get("networks") is not None else None
     if value["kind"] == "memory":
-        return Region("memory")
+        return Region("memory", networks=networks)
     if value["kind"] != "libvirt":
         raise ValueError(f"unknown region {value['kind']!r}; known are 'libvirt' and 'memory'")
     acceleration = str(value.get("acceleration", "tcg"))
-    return Region("libvirt", str(value["uri"]), str(value["lab"]), Path(value["store"]), acceleration)
+    return Region("libvirt", str(value["uri"]), str(value["lab"]), Path(value["store"]), acceleration, networks)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
 from lab.hypervisors.protocols import NotFound
+from lab.hypervisors.public import PublicAddress
 from lab.replication.common.durable import JSON
 from lab.replication.vault.compute import Compute, VmDisk, VmOrder, checked_name
 from lab.replication.vault.ledger import Ledger
@@ -175,4 +177,13 @@ def _order(name: str, value: JSON, sources: Mapping[str, Any]) -> VmOrder:
     if log is not None:
         disks.append(VmDisk("change-log", str(log["serial"]), int(log["size"]), None))
     cards = tuple((str(nic["network"]), str(nic["mac"])) for nic in value["nics"])
-    return VmOrder(name, int(value["cpus"]), int(value["memory_mib"]), tuple(disks), cards, value.get("management_mac"))
+    cpus, memory_mib = int(value["cpus"]), int(value["memory_mib"])
+    return VmOrder(name, cpus, memory_mib, tuple(disks), cards, value.get("management_mac"), _public(value))
+
+
+def _public(value: JSON) -> PublicAddress | None:
+    wanted = value.get("public")
+    if wanted is None:
+        return None
+    public, private = (IPv4Interface(wanted[key]) for key in ("public", "private"))
+    return PublicAddress(str(wanted["outside"]), public, str(wanted["inside"]), private)

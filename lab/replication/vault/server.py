@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from lab.hypervisors.protocols import CloudHypervisor, Conflict, HypervisorError, NotFound
+from lab.hypervisors.public import PublicAddresses
 from lab.replication.common.durable import JSON
 from lab.replication.common.tls import Peer, UnknownPeer, peer_of, server_context
 from lab.replication.vault.compute import Compute
@@ -56,11 +57,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class VaultServer:
     """A running vault; ``start`` and ``close`` once each, inside an event loop."""
 
-    def __init__(self, config: VaultConfig, storage: Storage, hypervisor: CloudHypervisor, exports: Exports) -> None:
+    def __init__(
+        self,
+        config: VaultConfig,
+        storage: Storage,
+        hypervisor: CloudHypervisor,
+        exports: Exports,
+        addresses: PublicAddresses | None = None,
+    ) -> None:
         self._config = config
         self._storage = storage
         self._ledger = Ledger(config.state_dir / "vault.db")
-        self._compute = Compute(hypervisor, exports)
+        self._compute = Compute(hypervisor, exports, addresses)
         self._items = Items(
             config.state_dir / "streams",
             storage,
@@ -158,6 +166,7 @@ class VaultServer:
                 raise NotFound(f"{server} was not added to the vault (seed L51)")
             if value.pop("policy") not in policies:
                 raise NotFound(f"the vault has no such policy; known are {', '.join(policies)}")
+            self._require_networks(value.pop("networks", []))
             return self._items.enable({**value, "stream": stream})
 
         return await _threaded(enable)
@@ -228,6 +237,13 @@ class VaultServer:
                 return web.json_response({"events": found})
             # The writers are threads; looking is cheaper than waking this loop from each.
             await asyncio.sleep(LOOK_S)
+
+    def _require_networks(self, wanted: Collection[str]) -> None:
+        """Refuse replicas on a network that nobody has set up (seed L96): a failover would be too late to find out."""
+        there = self._config.region.networks
+        absent = sorted(set(wanted) - there) if there is not None else []
+        if there is not None and absent:
+            raise NotFound(f"there is no network {', '.join(absent)} in Azure; set up are {', '.join(sorted(there))}")
 
     def _require(self, step: Step, *, also: set[Step] | None = None) -> None:
         require_before(step, {**self._ledger.setup(), **{each: {} for each in also or set()}}, known_here=HERE)

@@ -74,8 +74,17 @@ def vault_config(lab: Lab, azure: Azure, storage: StorageFiles, port: int, folde
             "lab": lab.folder.name,
             "store": str(lab.folder.path.parent),
             "acceleration": lab.state.acceleration,
+            "networks": networks_in_azure(lab.topology),
         },
     }
+
+
+def networks_in_azure(topology: Topology) -> list[str]:
+    """Return the networks that replicas of the topology have cards on: whoever prepares Azure makes them (seed L96)."""
+    replicas = [topology.machines[name].replica for name in topology.stack.protected]
+    cards = [card for each in replicas if each is not None for card in (*each.interfaces, *each.test_interfaces)]
+    outside = {topology.azure.route} if topology.azure is not None else set()
+    return sorted({card.network for card in cards if card.address is not None} | outside)
 
 
 def setup_steps(topology: Topology) -> list[SetupStep]:

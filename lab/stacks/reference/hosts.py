@@ -12,7 +12,7 @@ from lab.provision.nested import networks_inside
 from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import ETC, JSON, STATE, management_endpoint
 from lab.stacks.reference.settings import MacOf, protected_disks, server_name
-from lab.topology.model import Interface, Machine, ManagementNetwork, Replica, Role, Topology
+from lab.topology.model import Interface, Machine, ManagementNetwork, RecipeImage, Replica, Role, Topology
 from lab.topology.stack import Cloud, HostProtection, HyperVSite
 
 PROVIDER = "provider"
@@ -90,10 +90,11 @@ def host_settings(topology: Topology, lab: str, name: str, mac_of: MacOf) -> dic
         "name": host,
         "guest": domain_name(lab, name),
         "start_at_ns": time.time_ns() + int(start * 1e9) if start else 0,
+        **system_inside(topology, machine),
     }
     return {
         "policy": policy_of_host(topology, host),
-        **_sides(topology, host, source, protection),
+        **_sides(topology, name, host, source, protection),
         "disks": protected_disks(machine),
         "cpus": machine.cpus,
         "memory_mib": machine.memory // 2**20,
@@ -101,11 +102,31 @@ def host_settings(topology: Topology, lab: str, name: str, mac_of: MacOf) -> dic
     }
 
 
-def _sides(topology: Topology, host: str, source: JSON, protection: HostProtection) -> JSON:
+def system_inside(topology: Topology, machine: Machine) -> JSON:
+    """What an operator says who asks for protection: nothing of the stack is in the machine. Own images say nothing."""
+    image = topology.images[machine.image]
+    system, version, *_ = (*image.recipe.split("-"), "") if isinstance(image, RecipeImage) else ("", "")
+    if not version:
+        return {}
+    return {"system": {"id": system, "version": version}}
+
+
+def _public(topology: Topology, name: str) -> JSON:
+    """Return the public address of a replica, on the network by which Azure is reached."""
+    replica, azure = topology.machines[name].replica, topology.azure
+    if replica is None or replica.public_address is None or azure is None:
+        return {}
+    network = topology.networks[azure.route]
+    prefix = network.subnet.prefixlen  # type: ignore[union-attr]
+    return {"public": {"network": azure.route, "address": str(replica.public_address), "prefix": prefix}}
+
+
+def _sides(topology: Topology, name: str, host: str, source: JSON, protection: HostProtection) -> JSON:
     """Each side by the address at which the other one calls."""
     recovery = protection.recovery_host
     if recovery is None:
-        return {"host": source, "azure": {"server": server_name(topology), "source": HYPER_V}}
+        azure = {"server": server_name(topology), "source": HYPER_V, **_public(topology, name)}
+        return {"host": source, "azure": azure}
     here, there = (topology.machines[each].interfaces for each in (host, recovery))
     return {
         "host": {**source, "address": address_towards(topology, there, host)},

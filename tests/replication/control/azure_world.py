@@ -11,6 +11,7 @@ from control_stand_ins import DISKS, QUICK, SETTINGS, VmwareHost, World, setting
 
 from lab.hypervisors.memory import MemoryHypervisor
 from lab.hypervisors.model import NetworkSource
+from lab.hypervisors.public import PublicAddress
 from lab.replication.changeset import CutTime, Disk, Head, data_frame
 from lab.replication.common.config import Endpoint
 from lab.replication.configuration_server.config import Deadlines
@@ -53,12 +54,27 @@ class Exports:
         self.served.clear()
 
 
+class Addresses:
+    """Public addresses that only are remembered."""
+
+    def __init__(self) -> None:
+        self.assigned: dict[str, PublicAddress] = {}
+
+    def assign(self, machine, wanted):
+        self.assigned[machine] = wanted
+
+    def release(self, machine):
+        self.assigned.pop(machine, None)
+
+
 def following(host: VmwareHost) -> Follower:
     return Follower(lambda: host, retry_seconds=0.05)
 
 
 class AzureWorld(World):
     """Both sites of one's own are VMware's, unless a test says otherwise."""
+
+    networks: frozenset[str] | None = None
 
     def __init__(
         self, folder: Path, deadlines: Deadlines = QUICK, *, vmware: tuple[str, ...] = ("primary", "recovery")
@@ -78,6 +94,7 @@ class AzureWorld(World):
 
     def before_start(self) -> None:
         self.storage, self.cloud, self.exports = self.open_storage(), MemoryHypervisor(), Exports()
+        self.addresses = Addresses()
         self.vault = self._start_vault()
         self.config = replace(self.config, vault=Endpoint("127.0.0.1", self.vault.port))
 
@@ -93,12 +110,12 @@ class AzureWorld(World):
             state_dir=self.folder / "vault",
             exports_dir=self.folder / "vault" / "exports",
             storage=StorageAccount(self.folder / "none", None, None),
-            region=Region("memory"),
+            region=Region("memory", networks=self.networks),
             settle_s=3600.0,
         )
 
         async def started() -> VaultServer:
-            server = VaultServer(config, self.storage, self.cloud, self.exports)
+            server = VaultServer(config, self.storage, self.cloud, self.exports, self.addresses)
             await server.start()
             return server
 

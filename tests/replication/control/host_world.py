@@ -14,13 +14,18 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from control_stand_ins import PASSPHRASE, World
 from provider_host import MIB, SERIALS, SIZES, URI, digest, domain_document, free_port, qemu_io
+from provider_stand_in import SYSTEM
 
 from lab.replication.common.config import ServiceConfig
 from lab.replication.common.identity import ensure_identity
 from lab.replication.configuration_server.config import Deadlines
+from lab.replication.configuration_server.host_calls import HostCalls
+from lab.replication.configuration_server.settings import Server
+from lab.replication.support.facts import SystemFacts
 from lab.stacks.protocol import MachineState, MachineStatus
 from lab.waiting import Deadline
 
@@ -29,12 +34,19 @@ PATIENT = Deadlines(delivery=20, command=60, drain=60, roll=90, shutdown=30, las
 ADDRESSES = {"hv1": "127.0.0.1", "hv2": "127.0.0.2"}
 
 
+async def _of_the_matrix(calls: HostCalls, host: Server) -> SystemFacts:
+    return SystemFacts.from_json(SYSTEM)
+
+
 class HostWorld:
     hosts: tuple[str, ...] = ("hv1", "hv2")
 
     def __init__(self, folder: Path) -> None:
         import libvirt
 
+        # Providers run on whatever system this is, and it need not be one of the matrix.
+        self.supported = mock.patch.object(HostCalls, "describe_host", _of_the_matrix)
+        self.supported.start()
         self.world = self.open_world(folder)
         self.connection = libvirt.open(URI)
         self.machine = f"life-{os.getpid()}"
@@ -154,6 +166,7 @@ class HostWorld:
     def close(self) -> None:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            stack.callback(self.supported.stop)
             stack.callback(self.world.close)
             stack.callback(self.connection.close)
             stack.callback(self._forget_domains)

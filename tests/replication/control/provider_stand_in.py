@@ -7,6 +7,12 @@ from contextlib import suppress
 
 from lab.replication.common.control import ControlUnavailable
 
+SYSTEM = {"system": "debian", "version": "12", "kernel": "6.1.0", "architecture": "x86_64", "firmware": "bios"}
+"""A host of the matrix."""
+HARDWARE = {"state": "on", "architecture": "x86_64", "firmware": "bios"}
+DESCRIBED = {"describe-host": lambda _: {"system": SYSTEM}, "describe-machine": lambda _: HARDWARE}
+"""What a host and a machine of the matrices say of themselves."""
+
 
 class Host:
     """Machines and replica disks by name; ``receiver`` is the host that keeps the replicas of this one."""
@@ -19,6 +25,7 @@ class Host:
         self.receiver: Host = self
         self.provider = world.add("provider", name)
         self.provider.answers |= {
+            **DESCRIBED,
             "power": self.power,
             "start-machine": self.start_machine,
             "start-guest": self.start_guest,

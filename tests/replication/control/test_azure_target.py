@@ -50,6 +50,27 @@ def test_a_step_that_is_too_early_is_refused_and_changes_nothing(world):
     assert world.stack.machine("app1").state is MachineState.INITIAL_REPLICATION
 
 
+@pytest.mark.requirement("H2A-PREP")
+def test_a_replica_needs_networks_that_were_set_up_in_azure_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(AzureWorld, "networks", frozenset({"recovery", "bubble"}))
+    world = AzureWorld(tmp_path)
+    try:
+        world.add_single_server()
+        world.configure_azure()
+        cards = [{**card, "network": "nowhere"} for card in azure_settings("app1")["test_nics"]]
+        world.configure_azure(test_nics=cards)
+        world.set_up(*STEPS)
+        with pytest.raises(JobFailed, match="no network nowhere in Azure; set up are bubble, recovery"):
+            world.do("enable")
+        assert world.storage._now.blobs == {}
+        assert world.stack.machine("app1").state is MachineState.ENABLING_FAILED
+        world.configure_azure()
+        world.do("enable")
+        assert world.stack.machine("app1").state is MachineState.INITIAL_REPLICATION
+    finally:
+        world.close()
+
+
 @pytest.mark.requirement("V2A-VAULT-ADD", "V2A-POLICY-APPLIES")
 def test_the_server_of_a_machine_has_to_be_in_the_vault(world):
     world.add_single_server()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from control_stand_ins import DISKS, POLICY, World, soon
+from provider_stand_in import DESCRIBED, HARDWARE, SYSTEM
 
 from lab.stacks.protocol import InvalidRequest, MachineState, OperationRefused, StackError
 
@@ -29,6 +30,7 @@ def hosts(tmp_path):
     world = World(tmp_path)
     for name in ("hv1", "hv2"):
         host = world.add("provider", name)
+        host.answers |= DESCRIBED
         host.answers["create-replica-disks"] = lambda a: {
             "disks": [{"index": disk["index"], "place": f"/images/{disk['name']}"} for disk in a["disks"]]
         }
@@ -98,7 +100,7 @@ def test_a_frequency_that_hosts_do_not_have_is_refused(hosts):
 def test_enable_tells_both_hosts_what_they_need(hosts):
     set_up(hosts)
     hosts.do("enable")
-    assert hosts.hv2.names() == ["create-replica-disks", "open-stream"]
+    assert hosts.hv2.names() == ["describe-host", "create-replica-disks", "open-stream"]
     opened = hosts.hv2.last("open-stream")
     assert [disk["serial"] for disk in opened["disks"]] == ["/images/system", "/images/data"]
     assert (opened["process_server"], opened["data_port"], opened["fresh"]) == ("hv1", 9444, True)
@@ -110,6 +112,56 @@ def test_enable_tells_both_hosts_what_they_need(hosts):
         hosts.point(hosts.hv1, 1)  # points are told by who keeps the replica
     hosts.point(hosts.hv2, 1)
     assert hosts.wait(MachineState.PROTECTED).health.status == "healthy"
+
+
+UNSUPPORTED = {**SYSTEM, "system": "sles", "version": "11.4"}
+
+
+@pytest.mark.requirement("GEN-H2A-HOST")
+@pytest.mark.parametrize("which", ["hv1", "hv2"])
+def test_a_host_that_is_not_supported_is_refused_before_anything_is_made(hosts, which):
+    set_up(hosts)
+    getattr(hosts, which).answers["describe-host"] = lambda _: {"system": UNSUPPORTED}
+    with pytest.raises(StackError, match=f"host {which}: system 'sles' is not supported"):
+        hosts.do("enable")
+    assert not {"create-replica-disks", "start-replication"} & {*hosts.hv1.names(), *hosts.hv2.names()}
+    getattr(hosts, which).answers |= DESCRIBED
+    hosts.do("enable")
+    assert hosts.hv2.told("create-replica-disks")
+
+
+@pytest.mark.requirement("GEN-H2A-HOST")
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"state": "missing"}, "hv1 has no machine lab.app1"),
+        ({**HARDWARE, "firmware": "uefi"}, "firmware 'uefi' is not supported"),
+        ({**HARDWARE, "architecture": "aarch64"}, "architecture 'aarch64' is not supported"),
+        ({"state": "on"}, "'unknown' is not supported"),
+    ],
+)
+def test_a_machine_whose_hardware_is_not_supported_is_refused(hosts, found, message):
+    set_up(hosts)
+    hosts.stack.put_machine("app1", host_settings(host={"name": "hv1", "guest": "lab.app1"}))
+    hosts.hv1.answers["describe-machine"] = lambda _: found
+    with pytest.raises(StackError, match=message):
+        hosts.do("enable")
+    assert hosts.hv1.last("describe-machine") == {"machine": "lab.app1"}
+    assert "create-replica-disks" not in hosts.hv2.names()
+
+
+@pytest.mark.requirement("GEN-H2A-HOST")
+def test_a_system_that_is_not_supported_inside_of_a_machine_is_refused(hosts):
+    set_up(hosts)
+    host = {"name": "hv1", "system": {"id": "sles", "version": "11.4"}}
+    hosts.stack.put_machine("app1", host_settings(host=host))
+    refusal = refused(hosts.do, "enable")
+    assert refusal.reason == "unsupported-system"
+    assert "sles 11.4" in str(refusal), "what was found is not named"
+    assert "debian 12" in str(refusal), "what is supported is not named"
+    assert hosts.hv1.commands == hosts.hv2.commands == []
+    hosts.stack.put_machine("app1", host_settings(host={**host, "system": {"id": "debian", "version": "12"}}))
+    hosts.do("enable")
 
 
 @pytest.mark.requirement("H2S-IR", "H2A-IR")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from provider_host import MIB, SOURCE, TARGET, URI, Pair
 
+from lab.replication.support.facts import facts_of_this_machine
 from lab.waiting import Deadline, wait_until
 
 
@@ -120,7 +121,9 @@ def test_a_machine_of_an_older_point_is_made_and_removed_while_replication_goes_
     more = {"purpose": "test-failover", "cpus": 1, "memory_mib": 64, "nics": []}
     point = old["recovery_point"]
     pair.control.value(TARGET, "start-machine", **machine, **more, recovery_point=point, paused=True)
-    assert pair.control.value(TARGET, "describe-machine", machine=name)["state"] == "paused"
+    made = pair.control.value(TARGET, "describe-machine", machine=name)
+    assert (made["state"], made["architecture"], made["firmware"]) == ("paused", "x86_64", "bios")
+    assert pair.control.value(TARGET, "describe-host") == {"system": facts_of_this_machine().to_json()}
     copies = sorted((pair.folder / "replicas").glob("*-copy.qcow2"))
     assert sorted(pair.digest(path) for path in copies) == sorted(before)
     refused = pair.control.order(TARGET, "remove-machine", **{**machine, "guest": pair.machine})

@@ -12,6 +12,7 @@ from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
+from lab.replication.configuration_server.procedures.host_support import require_guest, require_host
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import FORWARD, Session, new_stream_id
@@ -71,6 +72,7 @@ class Enable:
         """Begin with nothing: what an earlier attempt left must not be taken for replicated data."""
         workshop, settings = self.workshop, machine.settings
         await find_in_inventory(workshop, machine, steps)
+        await look_at_hosts(workshop, machine, steps)
         policy = workshop.machines.policy(settings.policy)
         await discard_sessions(workshop, machine, steps)
         target = workshop.targets.of_machine(machine)
@@ -185,6 +187,18 @@ async def find_in_inventory(workshop: Workshop, machine: Machine, steps: Steps) 
     if machine.settings.vmware is not None:
         async with steps.step("find-in-inventory"):
             await require_on_esxi(workshop.fabrics, machine)
+
+
+async def look_at_hosts(workshop: Workshop, machine: Machine, steps: Steps) -> None:
+    """Refuse a machine of a host, or a recovery host, that is not supported (seed L39); others have no host."""
+    host, recovery = machine.settings.host, machine.settings.recovery_host
+    if host is None:
+        return
+    calls, target = workshop.calls.hosts, workshop.targets.of_machine(machine).matrix
+    async with steps.step("look-at-hosts"):
+        for server in (host.source, *([recovery] if recovery is not None else [])):
+            await require_host(calls, server)
+        await require_guest(calls, machine, host, target)
 
 
 async def tell_agent(workshop: Workshop, machine: Machine, session: Session, policy: Policy) -> None:

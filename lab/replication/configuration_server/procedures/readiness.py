@@ -13,6 +13,7 @@ from lab.replication.configuration_server.errors import BadRequest, OperationRef
 from lab.replication.configuration_server.fabric_client import Fabrics
 from lab.replication.configuration_server.host_setup import HostSetup
 from lab.replication.configuration_server.machines import Machine, MachineTable
+from lab.replication.configuration_server.procedures.host_support import refusal_of_guest
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
 from lab.replication.configuration_server.settings import VMWARE, AzureSettings, HostSettings, Server
@@ -120,13 +121,17 @@ class Readiness:
         return (settings.failback_fabric,)
 
     def supported(self, machine: Machine, operation: Operation, matrix: Matrix) -> None:
-        """Require a machine of the support matrix, as far as its agent has said what it is (seed L126, L127).
+        """Require a machine of the support matrix, as far as somebody has said what it is (seed L39, L126, L127).
+
+        Its agent says it; of a machine that is replicated from its host, whoever asks for protection.
 
         Raises:
             OperationRefused: its system or its disks are not supported.
         """
         facts = self.registry.system(machine.agent)
         problem = None if facts is None else matrix.refusal_of(facts)
+        if problem is None and machine.settings.host is not None:
+            problem = refusal_of_guest(machine.settings.host, matrix)
         problem = problem or matrix.refusal_of_disks([disk.size for disk in machine.settings.disks])
         if problem is not None:
             raise refusal(machine, operation, f"{machine.name}: {problem}", reason=UNSUPPORTED_SYSTEM)

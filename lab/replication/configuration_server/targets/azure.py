@@ -58,7 +58,7 @@ class AzureTarget:
         complete = session.with_disks(disks)
         self.sessions.update(complete)
         async with steps.step("enable-in-vault"):
-            await self._put(complete, policy, _azure(machine).server, machine.settings.policy)
+            await self._put(complete, policy, machine)
         return complete
 
     async def reopen(self, session: Session, policy: Policy) -> None:
@@ -112,8 +112,14 @@ class AzureTarget:
     async def delete_replica(self, machine: Machine) -> None:
         """Do nothing: the blobs of a stream go when it is closed."""
 
-    async def _put(self, session: Session, policy: Policy, server: str, policy_name: str) -> None:
-        known = {"server": server, "policy": policy_name}
+    async def _put(self, session: Session, policy: Policy, machine: Machine) -> None:
+        settings = machine.settings
+        cards = (*settings.replica_nics, *settings.test_nics)
+        known = {
+            "server": _azure(machine).server,
+            "policy": settings.policy,
+            "networks": sorted({*(card.network for card in cards if card.address is not None), *_outside(machine)}),
+        }
         await self.vault.enable(session.stream, {**_described(session), **policy.retention.to_json(), **known})
 
 
@@ -126,6 +132,27 @@ def _azure(machine: Machine) -> AzureSettings:
     if machine.settings.azure is None:
         raise JobError("no-azure", f"{machine.name} is not replicated to Azure")
     return machine.settings.azure
+
+
+def _outside(machine: Machine) -> list[str]:
+    public = _azure(machine).public
+    return [public.network] if public is not None else []
+
+
+def _public(order: Order) -> dict[str, Any]:
+    """Return where a replica is called from outside; a test copy is not."""
+    public = _azure(order.machine).public
+    inside = next((card for card in order.cards if card.address is not None), None)
+    if public is None or inside is None or order.kind == "test":
+        return {}
+    return {
+        "public": {
+            "outside": public.network,
+            "public": f"{public.address}/{public.prefix}",
+            "inside": inside.network,
+            "private": f"{inside.address}/{inside.prefix}",
+        }
+    }
 
 
 def _document(order: Order, point: Point) -> dict[str, Any]:
@@ -142,4 +169,5 @@ def _document(order: Order, point: Point) -> dict[str, Any]:
         "change_log": None if log is None else {"size": log.size, "serial": log.serial},
         "nics": [{"network": card.network, "mac": card.mac} for card in cards if card.address is not None],
         "management_mac": next((card.mac for card in cards if card.address is None), None),
+        **_public(order),
     }

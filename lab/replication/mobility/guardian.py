@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -47,6 +48,9 @@ class Guardian:
 
 
 def _guard(reader: int, names: Sequence[str]) -> None:
+    # A service that is told to stop may be in the middle of a cut: its end shows at the pipe.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     mapper = DeviceMapper()
     ctypes.CDLL(None).mlockall(_MCL_CURRENT)
     cutting = False

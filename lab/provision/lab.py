@@ -128,7 +128,7 @@ class Lab:
         """Return a machine; a replica carries the host key of the machine whose data it has (``identity_of``).
 
         Raises:
-            LabError: no such machine.
+            LabError: no such machine, or nobody knows its host key.
         """
         if name in self._known:
             return self._known[name]
@@ -138,7 +138,10 @@ class Lab:
             raise LabError(
                 f"lab {self.folder.name} has no machine {name}; there are: {', '.join(self.names())}"
             ) from error
-        login = Login("root", self.folder.login_key, self.state.host_keys[identity_of or name])
+        host_key = self.state.host_keys.get(identity_of or name)
+        if host_key is None:
+            raise LabError(f"lab {self.folder.name} has no host key of {identity_of or name}, which {name} should show")
+        login = Login("root", self.folder.login_key, host_key)
         machine = LabMachine(name, SshTransport(name, endpoint, login), self.control(name))
         self._known[name] = machine
         return machine

@@ -11,7 +11,7 @@ from lab.provision.home import Home
 from lab.provision.state import LabState, LentAccess, PhysicalAccess, load_state
 from lab.provision.up import open_hypervisor
 
-SUFFIXES = ("-replica", "-test")
+SUFFIXES = ("-replica", "-test", "-failback")
 
 
 def ssh_command(home: Home, lab: str, machine: str, command: Sequence[str]) -> list[str]:
@@ -47,7 +47,7 @@ def _endpoint(state: LabState, home: Home, machine: str) -> Endpoint:
 
 
 def origin_of(machine: str) -> str:
-    """Return the machine whose disks a replica or test copy came from, and whose host key it therefore shows."""
+    """Return the machine whose disks a replica, a test copy or what came back has, and whose host key it shows."""
     for suffix in SUFFIXES:
         machine = machine.removesuffix(suffix)
     return machine

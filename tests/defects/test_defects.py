@@ -89,6 +89,12 @@ def test_an_alarm_on_the_clean_stack_is_counted_in_every_run() -> None:
     assert orders[0].files == PROBES[ONE.part], "probes that nothing is held against say nothing about it"
 
 
+def test_no_probe_is_held_against_nothing() -> None:
+    named = {file for files in PROBES.values() for file in files} | {IMAGE_PROBES}
+    assert {path.name for path in FOLDER.glob("test_*.py")} <= named
+    assert all((FOLDER / file).exists() for file in named)
+
+
 def test_probes_that_can_prove_nothing_more_are_left_out() -> None:
     def asked(name: str, *rules: str) -> bool | None:
         marks = [SimpleNamespace(args=rules)]

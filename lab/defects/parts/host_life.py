@@ -211,8 +211,8 @@ TO_AZURE: tuple[Defect, ...] = (
         ("H2A-FO-VISIBLE", "H2A-TFO", "H2A-UFO"),
         (
             "vault.compute",
-            "            self.hypervisor.power_on(order.name)\n        except",
-            "            pass\n        except",
+            "            self.hypervisor.power_on(order.name)\n            if",
+            "            if",
         ),
     ),
     _hosts(

@@ -184,4 +184,22 @@ MOBILITY: tuple[Defect, ...] = (
             "self._read(disk, [*range(0, disk.size, CHUNK)], CHUNK)",
         ),
     ),
+    _defect(
+        "record-of-any-boot-believed",
+        "whatever record of an orderly end is found is believed, that of an older boot too",
+        ("LAB-RECOVERY", "LAB-RESYNC"),
+        ("mobility.orderly_end", "ended == OrderlyEnd(before.boot, before.areas)", "ended is not None"),
+    ),
+    _defect(
+        "log-written-over-believed",
+        "a log that the new boot writes to is taken for what the last one left",
+        ("LAB-RECOVERY", "LAB-RESYNC"),
+        ("mobility.orderly_end", " and moved and ", " and "),
+    ),
+    _defect(
+        "every-restart-breaks-the-record",
+        "an orderly restart costs a resynchronisation",
+        ("LAB-RECOVERY",),
+        ("mobility.orderly_end", "    if title != TITLE or not boot", "    if title == TITLE or not boot"),
+    ),
 )

@@ -79,7 +79,11 @@ DEPLOYMENT: tuple[Defect, ...] = (
         "enabled-without-a-look",
         "protection does not ask whether any host has the VMware machine",
         ("GEN-V2A-HOST",),
-        (_PROTECT, "        await find_in_inventory(workshop, machine, steps)\n        await look", "        await look"),
+        (
+            _PROTECT,
+            "        await find_in_inventory(workshop, machine, steps)\n        await look",
+            "        await look",
+        ),
     ),
     _around(
         "console-shows-no-machines",

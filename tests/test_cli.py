@@ -96,7 +96,7 @@ def test_requirements(lab, tmp_path: Path) -> None:
     assert "V2A-PORT-9443" in out
     assert "adopted by decision C12" in " ".join(out.split())
     assert "H2A-PREP" not in out
-    assert "no test" in lab("requirements", "--scenario", "H2A", "--out", str(tmp_path))[1]
+    assert "no test" in lab("requirements", "--scenario", "H2S", "--out", str(tmp_path))[1]
     assert re.search(r"recovery_plans \d", " ".join(out.split()))
 
 
@@ -113,8 +113,9 @@ def test_requirements_for_programs_with_holes_and_the_last_run(lab, tmp_path: Pa
         "suites/recovery_plans/test_plan_runs.py::test_groups_start_one_after_the_other" in rows["V2A-FO-RP"]["tests"]
     )
     assert (rows["V2A-UFO"]["last"], rows["V2A-UFO"]["hole"]) == ("fail", False)
-    assert (rows["H2A-PREP"]["tests"], rows["H2A-PREP"]["hole"], rows["H2A-PREP"]["last"]) == ([], True, None)
-    _, holes, _ = lab("requirements", "--json", "--holes", "--scenario", "H2A", "--out", str(tmp_path))
+    hole = rows["H2S-AUTH-KRB"]
+    assert (hole["tests"], hole["hole"], hole["last"]) == ([], True, None)
+    _, holes, _ = lab("requirements", "--json", "--holes", "--scenario", "H2S", "--out", str(tmp_path))
     assert {row["hole"] for row in json.loads(holes)} == {True}
     (latest / "certificate.json").write_text("{")
     assert lab("requirements", "--out", str(tmp_path))[0] == 2

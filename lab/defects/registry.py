@@ -40,7 +40,7 @@ DEFECTS: tuple[Defect, ...] = (
 _DATA = ("test_data_path.py", "test_doors.py")
 PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
     {
-        Part.MOBILITY: ("test_restart.py", *_DATA),
+        Part.MOBILITY: ("test_orderly_restart.py", *_DATA),
         Part.PROCESS_SERVER: _DATA,
         Part.MASTER_TARGET: _DATA,
         Part.WIRE: _DATA,

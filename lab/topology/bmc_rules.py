@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location
-from lab.topology.model import LibvirtHost, Machine, RecipeImage, Role, Topology
+from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Role, Topology
 
 HOLDERS = frozenset({Role.PROTECTED})
 """What a physical machine can be: only what is protected is there already, all else is made by the lab."""
@@ -44,9 +44,14 @@ def _machine(topology: Topology, name: str, machine: Machine) -> Iterator[Findin
         message = f"{name} has a BMC and is installed: its image has to be one that the lab builds ({{recipe: NAME}})"
         yield Finding((*here, "image"), message)
     yield from no_way_back_to_itself(topology, name, "has a BMC")
-    host = topology.hosts.get(topology.sites[machine.site].host) if machine.site in topology.sites else None
+    host = host_of_site(topology, machine)
     if machine.bmc is not None and machine.bmc.emulated and host is not None and not isinstance(host, LibvirtHost):
         yield Finding((*here, "bmc"), f"an emulated BMC needs a site on libvirt, not on '{host.kind}'")
+
+
+def host_of_site(topology: Topology, machine: Machine) -> Host | None:
+    """Return the host of a machine's site, None where the file names a site or host that it has not."""
+    return topology.hosts.get(topology.sites[machine.site].host) if machine.site in topology.sites else None
 
 
 def no_way_back_to_itself(topology: Topology, name: str, why: str) -> Iterator[Finding]:

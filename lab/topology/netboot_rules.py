@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+from lab.topology.bmc_rules import host_of_site
 from lab.topology.findings import Finding, Location, dangling
 from lab.topology.model import LibvirtHost, Machine, SwitchNetwork, Topology
 
@@ -36,7 +37,7 @@ def _network(topology: Topology, name: str, key: str) -> Iterator[Finding]:
     if not any(card.network == key and card.address is not None for card in machine.interfaces):
         yield Finding(here, f"{name} needs a card with an address on '{key}' to boot over it")
     yield from _others(topology, key, network, here)
-    host = topology.hosts.get(topology.sites[machine.site].host) if machine.site in topology.sites else None
+    host = host_of_site(topology, machine)
     if isinstance(host, LibvirtHost) and not host.uri.endswith("/system"):
         yield Finding(here, "a boot server needs switches of the kernel: the host has to have the uri qemu:///system")
 

@@ -249,9 +249,8 @@ class DmCapture:
     def _recover(self) -> None:
         """Take up after a restart of the service, or of the machine; what was swapped since shows in the live table."""
         state = read_json(self._state_file)
-        # Earlier releases did not store the boot.
-        if state is not None and "boot" in state:
-            before = Record(state["boot"], state["areas"], state["sectors"])
+        if state is not None:
+            before = Record.from_json(state)
             if goes_on(before, self._present_record(), read_ended()):
                 self._generation = state["generation"]
                 self._take_up(before, state["closed"])

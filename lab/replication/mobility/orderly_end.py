@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from lab.replication.common.durable import write_atomically
 
@@ -40,6 +41,12 @@ class Record:
     boot: str
     areas: Mapping[str, str]
     sectors: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return what the service stored; earlier releases began a generation with each boot, and knew no sizes."""
+        areas = value["areas"] if "areas" in value else value["active"]
+        return cls(value.get("boot", value["generation"]), areas, value.get("sectors", {}))
 
 
 def goes_on(before: Record, now: Record, ended: OrderlyEnd | None) -> bool:

@@ -76,6 +76,17 @@ def test_the_record_goes_on_after_an_orderly_end_alone(now: Record, ended: Order
     assert goes_on(BEFORE, now, ended) is expected
 
 
+def test_what_an_earlier_release_stored_goes_on_in_the_same_boot_alone() -> None:
+    before = Record.from_json({"generation": "b1", "active": {"data": "a", "system": "b"}, "closed": {}})
+    assert goes_on(before, BEFORE, None)
+    assert before.areas == BEFORE.areas
+    assert not goes_on(before, AFTER, OrderlyEnd("b1", BEFORE.areas))
+
+
+def test_what_is_stored_is_read_again() -> None:
+    assert Record.from_json({"generation": "b0", "closed": {}, **vars(BEFORE)}) == BEFORE
+
+
 class Machine:
     """The two scripts on a machine whose devices are files."""
 

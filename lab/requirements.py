@@ -28,7 +28,7 @@ class Requirement(BaseModel):
     """One rule. ``source``: lines of the specification; ``adopted_by``: scenarios that took it over by decision C12.
 
     ``of_servers``: it is about agents and servers, so a stack that has none cannot keep it. ``not_tested``: why no test
-    carries it, in plain words; whoever writes one takes that away.
+    carries it, in plain words; whoever writes one takes that away. ``no_defect``: why no defect of the stack can break it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +40,7 @@ class Requirement(BaseModel):
     adopted_by: tuple[Scenario, ...] = ()
     of_servers: bool = False
     not_tested: str = ""
+    no_defect: str = ""
 
     def source_for(self, scenario: Scenario) -> str:
         """Return where the rule comes from, honest about rules that the specification has for others only."""
@@ -67,6 +68,11 @@ class Catalogue(BaseModel):
     def by_id(self) -> dict[str, Requirement]:
         """Every requirement by its id."""
         return {item.id: item for subject in self.subjects for item in subject.requirements}
+
+    @cached_property
+    def beyond_defects(self) -> dict[str, str]:
+        """Every id, with why no defect of the stack can break its rule; empty where one can."""
+        return {name: item.no_defect for name, item in self.by_id.items()}
 
     def for_scenario(self, scenario: Scenario) -> list[Requirement]:
         """Return what a stack has to fulfil in ``scenario``."""

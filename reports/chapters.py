@@ -102,6 +102,14 @@ def proven(events: Iterable[Event]) -> Proven | None:
     return None
 
 
+def why_unproven(events: Iterable[Event]) -> Mapping[str, str]:
+    """Return why rules are unproven, by id; results of before this was said have nothing."""
+    for event in _of(events, EventKind.SENSITIVITY):
+        found: Mapping[str, str] = event.data.get("why_unproven", {})
+        return found
+    return {}
+
+
 def _of(events: Iterable[Event], kind: EventKind) -> Iterator[Event]:
     return (event for event in events if event.kind is kind)
 

@@ -51,7 +51,9 @@ def fold(events: Sequence[Event], catalogue: Catalogue, problems: Iterable[str] 
     reasons = (*_failures(tests), *_gaps(events, tests, scenario), *problems)
     verdict = _verdict(tests, reasons)
     sensitivity = chapters.sensitivity(events)
-    requirements = tuple(_requirements(catalogue, scenario, tests, chapters.proven(events)))
+    known = _requirements(catalogue, scenario, tests, chapters.proven(events))
+    why = chapters.why_unproven(events)
+    requirements = tuple(replace(item, why_unproven=why.get(item.id, "")) for item in known)
     return Certificate(
         verdict=verdict,
         reasons=reasons,

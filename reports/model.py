@@ -61,7 +61,7 @@ class RequirementResult:
     """One line of the matrix. ``in_scope``: the rule belongs to the scenario of the run.
 
     ``lines`` of the specification; ``adopted``: it has the rule for other scenarios only; ``source`` says both.
-    ``not_tested``: why no test carries it.
+    ``not_tested``: why no test carries it. ``why_unproven``: why no seeded defect has shown that its tests notice one.
     """
 
     id: str
@@ -78,6 +78,7 @@ class RequirementResult:
     proven_by: tuple[str, ...] | None = None
     """Seeded defects that tests of this rule have noticed; None: no result for this build of the stack is known."""
     not_tested: str = ""
+    why_unproven: str = ""
 
     @property
     def unproven(self) -> bool:

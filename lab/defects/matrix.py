@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.defects.model import Defect
 from lab.defects.probing import Probed
+from lab.defects.unproven import why_unproven
 
 FORMAT = 1
 
@@ -71,17 +72,25 @@ class Matrix:
         """Return the rules of which no test ever failed because a defect broke them."""
         return [name for name in requirements if name not in self.proven]
 
-    def to_json(self, requirements: Iterable[str], stack_digest: str, how: str) -> dict[str, Any]:
-        """Return the document that certificates are made with; ``how`` says what had to notice the defects."""
+    def to_json(self, requirements: Mapping[str, str], stack_digest: str, how: str) -> dict[str, Any]:
+        """Return the document that certificates are made with.
+
+        Args:
+            requirements: all ids, each with why no defect can break its rule, or nothing.
+            stack_digest: the build.
+            how: what had to notice the defects.
+        """
+        rows = [row.to_json() for row in self.rows]
         return {
             "format": FORMAT,
             "stack": stack_digest,
             "how": how,
             "clean": {"runs": self.clean_runs, "false_alarms": dict(self.false_alarms)},
-            "defects": [row.to_json() for row in self.rows],
+            "defects": rows,
             "tests": list(self.tests),
             "proven": {name: list(found) for name, found in sorted(self.proven.items())},
             "unproven": self.unproven(requirements),
+            "why_unproven": why_unproven(self.unproven(requirements), rows, requirements),
             "passed": self.passed,
             "cpu_seconds": round(self.cpu_seconds, 1),
         }

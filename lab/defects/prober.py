@@ -18,10 +18,9 @@ from lab.defects.model import Defect
 from lab.defects.patching import ROOT, patch_imports
 from lab.defects.patience import patience
 from lab.defects.probing import Order, Probed
+from lab.defects.registry import FOLDER, IMAGE_PROBES
 from lab.defects.registry import defect as find_defect
 
-FOLDER = ROOT / "tests" / "probes"
-IMAGE_PROBES = "oracle_image.py"
 TEST_SECONDS = 90
 """On an idle computer, like the next."""
 IMAGE_SECONDS = 300
@@ -34,6 +33,8 @@ _PR_SET_PDEATHSIG = 1
 def run(order: Order, answers: Connection) -> None:
     """Do an order in this process, which ends with it whatever threads a broken stack has left behind."""
     die_with_parent()
+    # Ctrl-C is for the command: half of the results of a defect would look like all of them.
+    os.setpgid(0, 0)
     scratch = tempfile.mkdtemp(prefix="recovery-lab-probes-")
     try:
         answers.send(_probed(order, Path(scratch)))

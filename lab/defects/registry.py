@@ -14,10 +14,12 @@ from lab.defects.parts.machines import MACHINES
 from lab.defects.parts.management import MANAGEMENT
 from lab.defects.parts.master_target import MASTER_TARGET
 from lab.defects.parts.mobility import MOBILITY
+from lab.defects.parts.placement import PLACEMENT
 from lab.defects.parts.rounds import GROUP
 from lab.defects.parts.servers import PROCESS_SERVER
 from lab.defects.parts.targets import AZURE, HOSTS, SURROUNDINGS
 from lab.defects.parts.wire import WIRE
+from lab.defects.patching import ROOT
 from lab.errors import BadInput
 
 DEFECTS: tuple[Defect, ...] = (
@@ -35,25 +37,29 @@ DEFECTS: tuple[Defect, ...] = (
     *PROVIDER,
     *SURROUNDINGS,
     *DEPLOYMENT,
+    *PLACEMENT,
     *MACHINES,
 )
+FOLDER = ROOT / "tests" / "probes"
+IMAGE_PROBES = "oracle_image.py"
 _DATA = ("test_data_path.py", "test_doors.py")
 PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
     {
-        Part.MOBILITY: ("test_orderly_restart.py", *_DATA),
+        Part.MOBILITY: ("test_orderly_restart.py", *_DATA, "test_agent.py"),
         Part.PROCESS_SERVER: _DATA,
         Part.MASTER_TARGET: _DATA,
         Part.WIRE: _DATA,
         Part.GROUP: ("test_rounds.py",),
-        Part.CONFIGURATION_SERVER: ("test_control.py", "test_deployment.py"),
+        Part.CONFIGURATION_SERVER: ("test_control.py", "test_deployment.py", "test_places.py"),
         # The stack's own tests of these are quick already, and carry the rules.
-        Part.AZURE: ("../replication/control/test_azure_target.py",),
+        Part.AZURE: ("../replication/control/test_azure_target.py", "test_azure_ways.py"),
         Part.HOSTS: (
             "../replication/control/test_host_rules.py",
             "test_host_machines.py",
             "test_host_machines_in_azure.py",
+            "../replication/control/test_public_address.py",
         ),
-        Part.PROVIDER: ("test_host_capture.py",),
+        Part.PROVIDER: ("test_host_capture.py", "test_vmm_provider.py"),
         Part.SURROUNDINGS: (
             "../replication/control/test_management_console.py",
             "../replication/control/test_discovery.py",

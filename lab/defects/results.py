@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from lab.defects.unproven import why_unproven
 
 Document = Mapping[str, Any]
 
 
-def merged(known: Document | None, fresh: Document, requirements: Iterable[str]) -> dict[str, Any]:
+def merged(known: Document | None, fresh: Document, requirements: Mapping[str, str]) -> dict[str, Any]:
     """Return what is known after another result.
 
     A result of the same kind (``how``) replaces the clean runs of that kind. A defect was noticed if either noticed it.
@@ -17,7 +19,7 @@ def merged(known: Document | None, fresh: Document, requirements: Iterable[str])
     Args:
         known: the document until now, None when there is none.
         fresh: the new one, as ``Matrix.to_json`` makes it.
-        requirements: all ids, for the rules that stay unproven.
+        requirements: all ids, each with why no defect can break its rule, or nothing.
     """
     mine = {fresh["how"]: fresh["clean"]}
     fits = known is not None and all(known.get(key) == fresh[key] for key in ("format", "stack"))
@@ -33,6 +35,7 @@ def merged(known: Document | None, fresh: Document, requirements: Iterable[str])
             proven.setdefault(rule, []).append(row["name"])
     alarms = {test: what for clean in clean_by.values() for test, what in clean["false_alarms"].items()}
     survivors = [row for row in rows if row["ran"] and not row["caught"] and not row["equivalent"]]
+    unproven = [rule for rule in requirements if rule not in proven]
     return {
         **fresh,
         "how": "; ".join(clean_by),
@@ -41,7 +44,8 @@ def merged(known: Document | None, fresh: Document, requirements: Iterable[str])
         "defects": rows,
         "tests": list(dict.fromkeys([*known["tests"], *fresh["tests"]])),
         "proven": dict(sorted(proven.items())),
-        "unproven": [rule for rule in requirements if rule not in proven],
+        "unproven": unproven,
+        "why_unproven": why_unproven(unproven, rows, requirements),
         "passed": not alarms and not survivors,
         "cpu_seconds": round(known["cpu_seconds"] + fresh["cpu_seconds"], 1),
     }

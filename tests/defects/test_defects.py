@@ -18,10 +18,11 @@ from lab.defects.matrix import judge
 from lab.defects.model import Defect, Edit, Part, PatchDoesNotApply
 from lab.defects.patching import changed_sources, copy_with, source_file
 from lab.defects.patience import patience
-from lab.defects.prober import FOLDER, IMAGE_PROBES, Recorder
+from lab.defects.prober import Recorder
 from lab.defects.probing import Probed, orders_for
-from lab.defects.registry import DEFECTS, PROBES, defect
+from lab.defects.registry import DEFECTS, FOLDER, IMAGE_PROBES, PROBES, defect
 from lab.defects.results import merged
+from lab.defects.unproven import why_unproven
 from lab.errors import BadInput, LabError
 from lab.requirements import load_catalogue
 from lab.runs import stack_build
@@ -39,6 +40,29 @@ def test_a_defect_fits_and_compiles(item: Defect) -> None:
     known = load_catalogue().by_id
     assert item.requirements
     assert set(item.requirements) <= set(known)
+
+
+def test_every_rule_has_a_defect_or_says_why_none_can_break_it() -> None:
+    named = {rule for item in DEFECTS for rule in item.requirements}
+    said = load_catalogue().beyond_defects
+    assert [rule for rule in said if rule not in named and not said[rule]] == [], "a defect, or a reason"
+    assert [rule for rule in named if said[rule]] == [], "there is a defect now"
+
+
+def test_a_rule_that_is_unproven_says_why() -> None:
+    def row(name: str, *, ran: bool = False, equivalent: bool = False, machines: bool = False) -> dict[str, Any]:
+        said = {"name": name, "requirements": ["R"], "ran": ran, "equivalent": equivalent}
+        return {**said, "needs_machines": machines}
+
+    def why(*rows: dict[str, Any], no_defect: str = "") -> str:
+        return why_unproven(["R"], rows, {"R": no_defect})["R"]
+
+    assert why(no_defect="nobody decides it") == "nobody decides it"
+    assert why() == "no defect breaks it"
+    assert why(row("a", machines=True), row("b", machines=True)) == "a, b: needs a lab, on which it was not tried"
+    assert why(row("a", machines=True), row("b")) == "a, b: not tried"
+    assert why(row("a", ran=True), row("b")) == "no test that carries it noticed a"
+    assert why(row("a", ran=True, equivalent=True)) == "nobody could notice a: it is equivalent"
 
 
 def test_there_are_enough_of_them_over_all_parts() -> None:
@@ -199,7 +223,7 @@ def test_a_defect_that_no_test_of_a_topology_could_notice_needs_no_machine() -> 
 def document(how: str, *probed: Probed, stack: str = "build") -> dict[str, object]:
     rules = {"t": ONE.requirements}
     found = judge([ONE], [Probed(None, {"t": ""}, rules), *probed])
-    return found.to_json(["LAB-RPO", "LAB-RTO", "V2S-DELTA"], stack, how)
+    return found.to_json(dict.fromkeys(["LAB-RPO", "LAB-RTO", "V2S-DELTA"], ""), stack, how)
 
 
 def test_what_parts_and_labs_showed_is_put_together() -> None:
@@ -208,18 +232,19 @@ def test_what_parts_and_labs_showed_is_put_together() -> None:
     lab = document("a lab", Probed("one", {"t": "lost"}, rules))
     assert (fast["passed"], lab["passed"]) == (False, True)
     for first, second in ((fast, lab), (lab, fast)):
-        both = merged(merged(None, first, []), second, ["LAB-RPO", "LAB-RTO"])
+        both = merged(merged(None, first, {}), second, {"LAB-RPO": "", "LAB-RTO": "nobody can"})
         assert (both["passed"], both["clean"]["runs"], both["unproven"]) == (True, 2, ["LAB-RTO"])
+        assert both["why_unproven"] == {"LAB-RTO": "nobody can"}
         assert [row["by"] for row in both["defects"]] == [["t"]]
         assert both["how"] == f"{first['how']}; {second['how']}"
-        assert merged(both, second, [])["clean"]["runs"] == 2, "the same again counts once"
+        assert merged(both, second, {})["clean"]["runs"] == 2, "the same again counts once"
 
 
 def test_what_was_not_run_this_time_stays_known_and_another_build_forgets() -> None:
     lab = document("a lab", Probed("one", {"t": "lost"}, {"t": ("LAB-RPO",)}))
     not_run = document("parts")
-    assert merged(lab, not_run, [])["defects"][0]["caught"]
-    other = merged(lab, document("parts", stack="another"), [])
+    assert merged(lab, not_run, {})["defects"][0]["caught"]
+    other = merged(lab, document("parts", stack="another"), {})
     assert (other["defects"][0]["ran"], other["how"], other["proven"]) == (False, "parts", {})
 
 

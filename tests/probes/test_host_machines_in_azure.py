@@ -97,6 +97,36 @@ def test_without_a_vault_nothing_is_protected(branch):
     assert branch.one.provider.commands == []
 
 
+@pytest.mark.requirement("H2A-VMM-SRC")
+def test_with_a_vmm_server_the_source_is_a_cloud(branch):
+    branch.stack.call("PUT", "/v1/fabrics/vmm1", {"kind": "vmm"})
+    branch.add_vault()
+    assert branch.refused("enable") == "not-set-up", "its host is in no cloud yet"
+    cloud = {"fabric": "vmm1", "capability_profile": "hyper-v", "hosts": ["hv1"], "policy": "hosts"}
+    branch.stack.call("PUT", "/v1/clouds/cloud1", cloud)
+    branch.do("enable")
+    assert set(branch.one.provider.last("start-replication")) >= {"storage"}
+
+
+@pytest.mark.requirement("H2A-INST-BOTH")
+def test_a_host_without_a_provider_protects_nothing(branch):
+    branch.stack.call("PUT", "/v1/fabrics/site1", {"kind": "hyper-v-site", "hosts": ["hv9"], "policy": "hosts"})
+    branch.add_vault()
+    azure = {"server": "site1", "source": "hyper-v"}
+    settings = host_settings(policy="hosts", host={"name": "hv9"}, recovery_host=None, azure=azure, disks=SMALL)
+    branch.stack.put_machine("app1", settings)
+    with pytest.raises(OperationRefused, match="provider-hv9 is not registered"):
+        branch.stack.start("app1", "enable")
+
+
+@pytest.mark.requirement("H2A-NOAGENT")
+def test_nothing_is_installed_in_a_machine_of_a_host(protected):
+    with pytest.raises(OperationRefused) as caught:
+        protected.stack.start("app1", "push-install")
+    assert caught.value.reason == "not-supported"
+    assert {component.kind for component in protected.stack.components()} == {"provider"}
+
+
 @pytest.mark.requirement("H2A-TFO", "LAB-TFO-ISOLATION")
 def test_a_test_failover_leaves_nothing_in_azure(protected):
     protected.do("test-failover")

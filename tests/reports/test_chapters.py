@@ -27,6 +27,7 @@ FOUND = {
         {"name": "m", "part": "group", "requirements": ["LAB-RTO"], "ran": False, "caught": False, "equivalent": False},
     ],
     "proven": {"LAB-RPO": ["n"]},
+    "why_unproven": {"LAB-RTO": "m: needs a lab, on which it was not tried"},
 }
 STEPS = [
     {"name": "drain", "state": "done", "started_ns": 5 * 10**9, "ended_ns": 7 * 10**9},
@@ -77,6 +78,8 @@ def test_a_rule_is_proven_unproven_or_not_known(certificate: Certificate) -> Non
     by_id = {item.id: item for item in certificate.requirements}
     assert by_id["LAB-RPO"].proven_by == ("n",)
     assert (by_id["LAB-RTO"].unproven, by_id["LAB-RPO"].unproven) == (True, False)
+    assert FOUND["why_unproven"]["LAB-RTO"] == by_id["LAB-RTO"].why_unproven
+    assert f"<td>{by_id['LAB-RTO'].why_unproven}</td>" in render(certificate)
     without = fold(a_run(a_test("good", "passed", "LAB-RPO")), CATALOGUE)
     assert without.requirements[0].proven_by is None
     assert not without.requirements[0].unproven

@@ -28,7 +28,8 @@ class Requirement(BaseModel):
     """One rule. ``source``: lines of the specification; ``adopted_by``: scenarios that took it over by decision C12.
 
     ``of_servers``: it is about agents and servers, so a stack that has none cannot keep it. ``not_tested``: why no test
-    carries it, in plain words; whoever writes one takes that away. ``no_defect``: why no defect of the stack can break it.
+    carries it, in plain words; whoever writes one takes that away. ``no_defect``: why no defect of the stack can
+    break it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

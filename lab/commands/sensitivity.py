@@ -130,9 +130,7 @@ def _in_words(probed: Probed) -> str:
     return f"{probed.defect}: " + ("equivalent: every image is the oracle's" if probed.equivalent else "NOT NOTICED")
 
 
-def _fast(
-    kept: _Kept, chosen: Sequence[Defect], clean: int, exhaustive: bool, workers: int | None
-) -> list[Probed]:
+def _fast(kept: _Kept, chosen: Sequence[Defect], clean: int, exhaustive: bool, workers: int | None) -> list[Probed]:
     from lab.defects.basis import of_probes
     from lab.defects.probing import orders_for, probe
 

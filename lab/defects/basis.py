@@ -1,4 +1,4 @@
-"""What a result rests on, besides the build of the stack: the defect, how it was tried, and the tests that had to notice.
+"""What a result rests on, besides the build of the stack: the defect, how it was tried, the tests that had to notice.
 
 ``lab sensitivity --resume`` takes a result for what an order would show only while all of this is the same.
 """

@@ -17,7 +17,9 @@ def why_unproven(rules: Iterable[str], rows: Sequence[Row], no_defect: Mapping[s
         rows: all defects.
         no_defect: id to why no defect can break it, empty where one can.
     """
-    return {rule: no_defect.get(rule) or _of_defects([row for row in rows if rule in row["requirements"]]) for rule in rules}
+    return {
+        rule: no_defect.get(rule) or _of_defects([row for row in rows if rule in row["requirements"]]) for rule in rules
+    }
 
 
 def _of_defects(rows: Sequence[Row]) -> str:
@@ -29,7 +31,9 @@ def _of_defects(rows: Sequence[Row]) -> str:
     untried = [row for row in rows if not row["ran"]]
     if not untried:
         return f"nobody could notice {_names(rows)}: it is equivalent"
-    machines = "needs a lab, on which it was not tried" if all(row["needs_machines"] for row in untried) else "not tried"
+    machines = (
+        "needs a lab, on which it was not tried" if all(row["needs_machines"] for row in untried) else "not tried"
+    )
     return f"{_names(untried)}: {machines}"
 
 

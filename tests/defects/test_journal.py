@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from lab.defects.journal import FILE, Journal, split
 from lab.defects.lab_runs import LabOrder
 from lab.defects.patience import patience
 from lab.defects.probing import Order, Probed
-from lab.defects.registry import FOLDER, PROBES, defect
+from lab.defects.registry import PROBES, defect
 from lab.waiting import Deadline, wait_until
 
 ROOT = Path(__file__).parents[2]

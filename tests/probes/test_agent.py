@@ -23,6 +23,7 @@ def agent(path):
     """The service that takes commands, on a machine with one disk."""
     path.create([MIB], b"x" * 4096)
     config = path.stack.config_of(AGENT)
+    config.state_dir.mkdir()
     made = MobilityAgent(config, path.heard, lambda _: FileCapture(path.stack.disks))
     made.start()
     yield made

@@ -186,7 +186,11 @@ _FROM_HOSTS: tuple[Defect, ...] = (
         "public-address-forgotten",
         "a replica does not get the public address that is wanted",
         ("H2A-FO-PIP",),
-        ("vault.compute", "                self.addresses.assign(order.name, order.public)\n", "                pass\n"),
+        (
+            "vault.compute",
+            "                self.addresses.assign(order.name, order.public)\n",
+            "                pass\n",
+        ),
     ),
     _provider(
         "vmm-server-needs-a-hypervisor",

@@ -134,9 +134,7 @@ def test_a_host_that_is_not_supported_is_refused_before_anything_is_made(hosts, 
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        pytest.param(
-            {"state": "missing"}, "hv1 has no machine lab.app1", marks=pytest.mark.requirement("H2S-VM-ONE")
-        ),
+        pytest.param({"state": "missing"}, "hv1 has no machine lab.app1", marks=pytest.mark.requirement("H2S-VM-ONE")),
         ({**HARDWARE, "firmware": "uefi"}, "firmware 'uefi' is not supported"),
         ({**HARDWARE, "architecture": "aarch64"}, "architecture 'aarch64' is not supported"),
         ({"state": "on"}, "'unknown' is not supported"),

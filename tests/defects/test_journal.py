@@ -16,9 +16,10 @@ import pytest
 from lab.defects import basis
 from lab.defects.journal import FILE, Journal, split
 from lab.defects.lab_runs import LabOrder
+from lab.defects.model import Part
 from lab.defects.patience import patience
 from lab.defects.probing import Order, Probed
-from lab.defects.registry import PROBES, defect
+from lab.defects.registry import PROBES
 from lab.waiting import Deadline, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def test_only_as_many_runs_are_left_out_as_there_are_results() -> None:
 def test_a_result_rests_on_the_defect_and_on_all_files_of_its_probes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    order = Order("late-member-shares-anyway", PROBES[defect("member-holds-too-long").part])
+    order = Order("late-member-shares-anyway", PROBES[Part.GROUP])
     files = {path.relative_to(ROOT / "tests").as_posix() for path in basis.files_behind(order.files)}
     imported = "replication/data/test_group_rounds.py"
     assert {"probes/test_rounds.py", imported, "probes/conftest.py", "conftest.py"} <= files

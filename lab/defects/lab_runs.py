@@ -24,6 +24,7 @@ from lab.defects.model import Defect
 from lab.defects.patching import copy_with
 from lab.defects.probing import Probed
 from lab.errors import LabError
+from lab.interrupts import Terminated
 
 RUN_SECONDS = 4 * 3600.0
 COLLECT_SECONDS = 600.0
@@ -105,8 +106,10 @@ def _ended(command: Sequence[str], folder: Path, environment: Mapping[str, str])
     with subprocess.Popen(command, cwd=folder, env=environment) as child:
         try:
             return child.wait(RUN_SECONDS)
-        except KeyboardInterrupt:
-            # The terminal has told it too.
+        except KeyboardInterrupt as end:
+            # The terminal has told it too, but SIGTERM came here alone.
+            if isinstance(end, Terminated):
+                child.terminate()
             child.wait(END_SECONDS)
             raise
         except subprocess.TimeoutExpired as error:

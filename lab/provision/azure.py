@@ -17,7 +17,8 @@ from lab.networks.naming import namespace_name
 from lab.networks.protocol import NetworkError
 from lab.provision.lab import Lab
 from lab.provision.processes import LabProcess, spawn
-from lab.topology.model import Azure, SwitchNetwork
+from lab.topology.azure import Azure
+from lab.topology.networks import SwitchNetwork
 from lab.waiting import Deadline, wait_until
 
 HTTPS = 443

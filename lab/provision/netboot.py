@@ -25,9 +25,10 @@ from lab.provision import processes
 from lab.provision.home import LabFolder
 from lab.provision.install import Source
 from lab.provision.netboot_server import ServerFolder
-from lab.topology.model import SwitchNetwork, Topology
+from lab.topology.model import Topology
 from lab.topology.naming import mac_for
 from lab.topology.netboot_rules import boot_server_address
+from lab.topology.networks import SwitchNetwork
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 PREFIX = "netboot-"

@@ -20,7 +20,7 @@ from lab.provision.azure import AZURITE, storage_files
 from lab.provision.lab import Lab
 from lab.provision.processes import kill_and_start_again
 from lab.stacks.protocol import MachineState, RecoveryPoint, Stack
-from lab.topology.model import Disk
+from lab.topology.machines import Disk
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

@@ -13,7 +13,8 @@ from lab.oracle.findings import Rule, Verdict
 from lab.oracle.judge import Claim
 from lab.provision.lab import LabMachine
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -13,7 +13,8 @@ from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
 from lab.stacks.protocol import MachineState, Operation, Stack
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -33,7 +33,8 @@ from lab.measure.disks import send_digest_tool
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

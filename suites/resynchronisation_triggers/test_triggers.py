@@ -18,7 +18,7 @@ from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.provision.blueprint import disk_id
 from lab.stacks.protocol import Event, MachineState, Operation, RecoveryPoint, Stack
-from lab.topology.model import Disk, Purpose
+from lab.topology.machines import Disk, Purpose
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

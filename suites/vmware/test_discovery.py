@@ -19,7 +19,8 @@ from lab.hypervisors.routed import driver_of_kind
 from lab.provision.esxi import as_reader, open_esxi
 from lab.provision.lab import Lab
 from lab.stacks.protocol import Discovered, JobFailed, Operation, SiteInventory, Stack
-from lab.topology.model import EsxiHost, Topology
+from lab.topology.hosts import EsxiHost
+from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

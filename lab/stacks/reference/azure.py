@@ -15,7 +15,8 @@ from lab.provision.processes import spawn
 from lab.stacks.protocol import SetupStep
 from lab.stacks.reference.components import JSON, configuration_server_name
 from lab.stacks.reference.settings import policy_document, server_name
-from lab.topology.model import Azure, Topology
+from lab.topology.azure import Azure
+from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 
 VAULT_SECONDS = 60.0

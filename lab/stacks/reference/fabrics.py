@@ -22,7 +22,7 @@ from lab.stacks.reference.components import (
     configuration_server_name,
     fabric_config,
 )
-from lab.topology.model import HypervHost, LibvirtHost
+from lab.topology.hosts import HypervHost, LibvirtHost
 from lab.waiting import Deadline, wait_until
 
 FABRIC_SECONDS = 30.0

@@ -12,7 +12,8 @@ from fixtures.host_proofs import Back, judge_at_home, write_on_replica
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
-from lab.stacks.protocol import MachineState, Operation, Stack
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.topology.machines import Role
 from lab.topology.model import Topology
 from lab.waiting import Deadline

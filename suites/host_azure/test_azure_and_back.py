@@ -32,7 +32,9 @@ from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.topology.machines import Role
 from lab.topology.model import Topology
 from lab.waiting import Deadline

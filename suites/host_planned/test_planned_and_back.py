@@ -30,8 +30,10 @@ from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder

@@ -12,7 +12,9 @@ from fixtures.host_proofs import Back, judge_at_home, write_on_replica
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -19,7 +19,8 @@ from lab.errors import BadInput
 from lab.machines.ssh import SshTransport
 from lab.measure.peers import call
 from lab.provision.lab import Lab, LabMachine
-from lab.stacks.protocol import Operation, Stack
+from lab.stacks.machines import Operation
+from lab.stacks.protocol import Stack
 from lab.topology.azure import Azure
 from lab.topology.load import load_topology
 from lab.topology.machines import Role

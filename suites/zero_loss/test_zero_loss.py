@@ -30,7 +30,9 @@ from lab.oracle.findings import Verdict
 from lab.oracle.judge import Claim, find_frontiers
 from lab.provision.blueprint import disk_id
 from lab.provision.lab import LabMachine
-from lab.stacks.protocol import Job, JobState, MachineState, Operation, Stack
+from lab.stacks.jobs import Job, JobState
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.topology.naming import disk_serial
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder

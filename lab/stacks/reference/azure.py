@@ -12,7 +12,7 @@ from lab.provision.azure import StorageFiles, relay_into, start_storage
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.provision.processes import spawn
-from lab.stacks.protocol import SetupStep
+from lab.stacks.deployment import SetupStep
 from lab.stacks.reference.components import JSON, configuration_server_name
 from lab.stacks.reference.settings import policy_document, server_name
 from lab.topology.azure import Azure

@@ -13,7 +13,7 @@ from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.parsing import Reader
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
-from lab.replication.configuration_server.settings import MOST_BYTES, MOST_DISKS
+from lab.replication.configuration_server.settings_document import MOST_BYTES, MOST_DISKS
 from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.states import State, settled
 from lab.replication.retention import CRASH_CONSISTENT

@@ -17,7 +17,8 @@ from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import Session
-from lab.replication.configuration_server.settings import Server, parse_settings
+from lab.replication.configuration_server.settings import Server
+from lab.replication.configuration_server.settings_document import parse_settings
 from lab.replication.configuration_server.states import Operation
 
 

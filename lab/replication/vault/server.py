@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from aiohttp import web
 from lab.hypervisors.protocols import CloudHypervisor, Conflict, HypervisorError, NotFound
 from lab.hypervisors.public import PublicAddresses
 from lab.replication.common.durable import JSON
+from lab.replication.common.signals import Signal
 from lab.replication.common.tls import Peer, UnknownPeer, peer_of, server_context
 from lab.replication.vault.compute import Compute
 from lab.replication.vault.config import VaultConfig
@@ -35,7 +37,6 @@ READABLE = "/v1/exports/"
 """What the provider of a host may read, of the machine that comes back to it and of no other."""
 MOST_BODY = 1 << 20
 LONGEST_WAIT_S = 30.0
-LOOK_S = 0.2
 MERGE_S = 900.0
 HERE = tuple(step for step in Step if step is not Step.MOBILITY)
 STATUS: Mapping[type[Exception], tuple[int, str]] = {
@@ -67,7 +68,9 @@ class VaultServer:
     ) -> None:
         self._config = config
         self._storage = storage
-        self._ledger = Ledger(config.state_dir / "vault.db")
+        self._news = Signal()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ledger = Ledger(config.state_dir / "vault.db", self._announce)
         self._compute = Compute(hypervisor, exports, addresses)
         self._items = Items(
             config.state_dir / "streams",
@@ -92,6 +95,7 @@ class VaultServer:
         Raises:
             OSError: the port is taken.
         """
+        self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._items.start)
         await self._runner.setup()
         context = server_context(self._config.identity_dir, require_client=True)
@@ -101,6 +105,7 @@ class VaultServer:
     async def close(self) -> None:
         """Stop serving, merging, and what machines read."""
         self._closing = True
+        self._news.notify()
         await self._runner.cleanup()
         await asyncio.to_thread(self._items.close)
         await asyncio.to_thread(self._compute.close)
@@ -232,11 +237,17 @@ class VaultServer:
         loop = asyncio.get_running_loop()
         end = loop.time() + min(float(request.query.get("wait", 0)), LONGEST_WAIT_S)
         while True:
+            coming = self._news.coming()
             found = await asyncio.to_thread(self._ledger.events, after)
             if found or self._closing or loop.time() >= end:
                 return web.json_response({"events": found})
-            # The writers are threads; looking is cheaper than waking this loop from each.
-            await asyncio.sleep(LOOK_S)
+            await self._news.wait(end - loop.time(), coming)
+
+    def _announce(self) -> None:
+        """Wake who waits for events; threads add them."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                self._loop.call_soon_threadsafe(self._news.notify)
 
     def _require_networks(self, wanted: Collection[str]) -> None:
         """Refuse replicas on a network that nobody has set up (seed L96): a failover would be too late to find out."""

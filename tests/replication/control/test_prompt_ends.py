@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 from azure_world import AzureWorld
 
-from lab.defects.patience import patience
 from lab.replication.configuration_server import vault_follower
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.vault_follower import VaultFollower
@@ -99,6 +98,6 @@ async def test_a_follower_that_pauses_ends_at_once(monkeypatch) -> None:
     follower.start()
     pausing = asyncio.create_task(follower._pause(3600.0))
     await vault.called.wait()
-    async with asyncio.timeout(20 * patience()):
+    async with asyncio.timeout(20):
         await follower.stop()
         await pausing

@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+from lab.logs import last_characters
 from lab.provision.azure import StorageFiles, relay_into, start_storage
 from lab.provision.board import Board
 from lab.provision.lab import Lab
@@ -49,7 +50,7 @@ def start_azure(lab: Lab, board: Board, azure: Azure, vault_port: int) -> None:
         lambda: _listens(vault_port),
         Deadline.after(VAULT_SECONDS),
         "vault",
-        explain=lambda: log.read_text(errors="replace")[-1000:],
+        explain=lambda: last_characters(log),
     )
     relay_into(lab, azure.route, azure.vault_address, vault_port)
     board.step("azure vault", "ready")

@@ -18,16 +18,16 @@ from lab.replication.changeset import Head
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
-from lab.replication.mobility.capture import ChangeLogGap, Cut, LoggingCapture
+from lab.replication.mobility.capture import Cut, LoggingCapture
 from lab.replication.mobility.copier import Copier
 from lab.replication.mobility.group.member import Meeting
 from lab.replication.mobility.hooks import FOLDER, quiet
-from lab.replication.mobility.hrl import ChangesLost, SpoolFull, cause_of
+from lab.replication.mobility.losses import LOST, cause_of
 from lab.replication.mobility.record import Record
 from lab.replication.mobility.schedule import Schedule
 from lab.replication.mobility.session import COPY, STEADY, Session, SessionFile
 from lab.replication.mobility.telling import Telling
-from lab.replication.mobility.uplink import Interrupted, Uplink, UploadRejected
+from lab.replication.mobility.uplink import Interrupted, Uplink
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ CUT_TRIES = 5
 RETRY_S = 2.0
 FULL_ENOUGH = 0.5
 """A log that is so full is cut before its time: what is written while it is read out needs room in the other one."""
-LOST = (ChangeLogGap, SpoolFull, ChangesLost, UploadRejected)
 
 
 class Replicator:

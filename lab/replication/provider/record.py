@@ -12,8 +12,10 @@ from pathlib import Path
 
 from lab.replication.changeset import Disk
 from lab.replication.mobility.capture import CapturedDisk, Cut
-from lab.replication.mobility.hrl import HrlPlaces, HrlQueue, SpoolFull
+from lab.replication.mobility.hrl import HrlQueue
+from lab.replication.mobility.hrl_files import HrlPlaces
 from lab.replication.mobility.keeper import Keeper, Label
+from lab.replication.mobility.losses import SpoolFull
 from lab.replication.mobility.session import CHECKSUM, STEADY, SessionFile
 from lab.replication.mobility.telling import Telling
 from lab.replication.mobility.uplink import Interrupted

@@ -18,13 +18,14 @@ from lab.replication.changeset import Head
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.outbox import Outbox
-from lab.replication.mobility.capture import ChangeLogGap, Cut
+from lab.replication.mobility.capture import Cut
 from lab.replication.mobility.copier import Copier
-from lab.replication.mobility.hrl import ChangesLost, HrlQueue, SpoolFull, cause_of
+from lab.replication.mobility.hrl import HrlQueue
+from lab.replication.mobility.losses import LOST, cause_of
 from lab.replication.mobility.schedule import Schedule
 from lab.replication.mobility.session import COPY, STEADY, SessionFile
 from lab.replication.mobility.telling import Telling
-from lab.replication.mobility.uplink import Interrupted, UploadRejected
+from lab.replication.mobility.uplink import Interrupted
 from lab.replication.provider.capture import CheckpointCapture
 from lab.replication.provider.order import Destination, HostSession
 from lab.replication.provider.outlets import HostOutlet, Interruption
@@ -35,7 +36,6 @@ from lab.waiting import Deadline, wait_until
 
 log = logging.getLogger(__name__)
 
-LOST = (ChangeLogGap, SpoolFull, ChangesLost, UploadRejected)
 STOP_S = 60.0
 IDLE_S = 5.0
 OK = "ok"

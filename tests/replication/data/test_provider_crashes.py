@@ -19,11 +19,12 @@ from lab.replication.common.durable import read_json, write_json
 from lab.replication.common.link import Body
 from lab.replication.digests import DIGEST_SIZE, ChunkDigests
 from lab.replication.document import DocumentReader
+from lab.replication.mobility.losses import LOST
 from lab.replication.mobility.session import COPY, STEADY, SessionFile
 from lab.replication.mobility.uplink import UploadRejected
 from lab.replication.provider.capture import CheckpointCapture, NotOneMoment
 from lab.replication.provider.order import HostOrder, HostSession
-from lab.replication.provider.replication import LOST, HostReplication
+from lab.replication.provider.replication import HostReplication
 
 SIZES = (16 * BLOCK, 8 * BLOCK)
 WHERE = "lab.replication"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.host_proofs import Back, judge_at_home, write_on_replica
+from fixtures.host_proofs import Back, judge_at_home, nothing_lost, write_on_replica
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
@@ -52,10 +52,7 @@ def moved(stack: Stack, primary_role: Protected, other_host: str, workloads: dic
 def test_every_acknowledged_record_is_on_the_other_host(
     moved: Back, primary_role: Protected, other_host: str, evidence: EvidenceRecorder
 ) -> None:
-    evidence.attach("verdict.json", moved.verdict.as_json())
-    assert moved.verdict.sound, moved.verdict.findings
-    assert moved.verdict.epoch == moved.epoch
-    assert moved.lost_writes == 0
+    nothing_lost(moved, evidence)
     running = primary_role.lab.machine(other_host).ssh.check("virsh", "list", "--name").split()
     assert any(name.endswith(primary_role.name) for name in running), f"{other_host} runs {running}"
     assert primary_role.lab.hypervisor.power(f"{primary_role.name}-replica") is PowerState.OFF

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.errors import LabError
+from lab.interrupts import end_on_sigterm
 
 _FAMILIES = ("planning", "reporting", "evidence", "catalogue", "history", "sensitivity", "labs", "saving", "emulating")
 
@@ -32,6 +33,7 @@ def application() -> typer.Typer:
 
 def main() -> None:
     """Run the command line: exit code 0, 1 (LabError) or 2 (BadInput, wrong usage)."""
+    end_on_sigterm()
     try:
         application()()
     except LabError as error:

@@ -22,6 +22,7 @@ from rich.console import Console
 from lab.errors import LabError
 from lab.history.model import RunRecord
 from lab.history.store import History, history_url
+from lab.interrupts import exit_code_of
 from lab.ledger import EventKind, Ledger
 from lab.measure.memory import PeakMemory
 from lab.provision.artifacts import collect
@@ -57,7 +58,6 @@ from reports.pdf import write_pdf
 from reports.profile import CPU
 
 SUITES = Path(__file__).resolve().parents[1] / "suites"
-INTERRUPTED = 130
 MakeLab = Callable[[Topology, Home, str, Board], Lab]
 """Makes the lab of a topology under a name."""
 NOT_UP = 70
@@ -145,7 +145,7 @@ class _Ending:
 
 @contextmanager
 def _taken_down(home: Home, lab_name: str, keep: Keep, terminal: Console, run_dir: Path) -> Iterator[_Ending]:
-    """Take the lab down at the end of the block, also after Ctrl-C, unless it is to be kept."""
+    """Take the lab down at the end of the block, also after Ctrl-C or SIGTERM, unless it is to be kept."""
     ending, ledger = _Ending(), Ledger(run_dir / LEDGER_FILE)
     try:
         yield ending
@@ -200,11 +200,7 @@ def _up_and_test(
     with tempfile.TemporaryDirectory(prefix="recovery-lab-suites-") as scratch:
         command.append(f"--basetemp={scratch}/pytest")
         with _phase(ledger, "suites"), subprocess.Popen(command, cwd=SUITES.parent, env=environment) as child:
-            try:
-                return child.wait()
-            except KeyboardInterrupt:
-                child.wait()
-                return INTERRUPTED
+            return exit_code_of(child)
 
 
 @contextmanager

@@ -134,17 +134,16 @@ def _verdict(tests: Iterable[TestResult], reasons: Sequence[str]) -> Verdict:
 def _requirements(
     catalogue: Catalogue, scenario: Scenario | None, tests: Sequence[TestResult], proven: Proven | None
 ) -> Iterable[RequirementResult]:
-    touched = {name for test in tests for name in test.requirements}
+    """Give the rules of the scenario, and no others: what a run of another one shows of them is nothing."""
     for subject in catalogue.subjects:
         for item in subject.requirements:
-            in_scope = scenario is None or scenario in item.scenarios
-            if in_scope or item.id in touched:
-                result = _requirement(item, subject.subject, scenario, tests, in_scope=in_scope)
+            if scenario is None or scenario in item.scenarios:
+                result = _requirement(item, subject.subject, scenario, tests)
                 yield result if proven is None else replace(result, proven_by=tuple(proven.get(item.id, ())))
 
 
 def _requirement(
-    item: Requirement, subject: str, scenario: Scenario | None, tests: Sequence[TestResult], *, in_scope: bool
+    item: Requirement, subject: str, scenario: Scenario | None, tests: Sequence[TestResult]
 ) -> RequirementResult:
     mine = [test for test in tests if item.id in test.requirements]
     return RequirementResult(
@@ -156,7 +155,6 @@ def _requirement(
         lines=item.source,
         adopted=scenario in item.adopted_by,
         status=_status(mine),
-        in_scope=in_scope,
         tests=tuple(dict.fromkeys(test.nodeid for test in mine)),
         evidence=tuple(dict.fromkeys(item.sha256 for test in mine for item in test.evidence)),
         not_tested=item.not_tested,
@@ -170,7 +168,7 @@ def _status(tests: Sequence[TestResult]) -> Status:
 
 
 def _scenario_result(verdict: Verdict, requirements: Iterable[RequirementResult]) -> ScenarioResult:
-    statuses = [item.status for item in requirements if item.in_scope]
+    statuses = [item.status for item in requirements]
     return ScenarioResult(
         verdict=verdict,
         requirements=len(statuses),

@@ -99,7 +99,7 @@ def beside(measurements: Sequence[Measurement]) -> Markup | None:
 
 def deviations(requirements: Sequence[RequirementResult]) -> list[RequirementResult]:
     """Return the rules of the scenario that the run does not show to be kept, failed ones first."""
-    open_rules = [item for item in requirements if item.in_scope and item.status is not Status.PASS]
+    open_rules = [item for item in requirements if item.status is not Status.PASS]
     return sorted(open_rules, key=lambda item: item.status is not Status.FAIL)
 
 
@@ -146,11 +146,8 @@ def figures(measurements: Sequence[Measurement]) -> list[Figure]:
 
 
 def subjects(requirements: Sequence[RequirementResult]) -> list[SubjectRows]:
-    """Return the matrix by subject; rules beyond the scenario that tests touched come last."""
-    inside = [item for item in requirements if item.in_scope]
-    outside = tuple(item for item in requirements if not item.in_scope)
-    result = [_rows(name, tuple(items)) for name, items in groupby(inside, key=lambda item: item.subject)]
-    return [*result, _rows("Shown beyond this scenario (not counted)", outside)] if outside else result
+    """Return the matrix by subject."""
+    return [_rows(name, tuple(items)) for name, items in groupby(requirements, key=lambda item: item.subject)]
 
 
 def _rows(subject: str, rows: tuple[RequirementResult, ...]) -> SubjectRows:

@@ -58,7 +58,7 @@ class TestResult:
 
 @dataclass(frozen=True)
 class RequirementResult:
-    """One line of the matrix. ``in_scope``: the rule belongs to the scenario of the run.
+    """One line of the matrix: a rule of the scenario of the run.
 
     ``lines`` of the specification; ``adopted``: it has the rule for other scenarios only; ``source`` says both.
     ``not_tested``: why no test carries it.
@@ -72,7 +72,6 @@ class RequirementResult:
     lines: str
     adopted: bool
     status: Status
-    in_scope: bool
     tests: tuple[str, ...]
     evidence: tuple[str, ...]
     proven_by: tuple[str, ...] | None = None

@@ -46,10 +46,15 @@ class RunRecord:
             started=str(run["started"]),
             ended=str(run["ended"]),
             verdict=str(certificate["verdict"]),
-            results={item["id"]: item["status"] for item in certificate["requirements"] if item["in_scope"]},
+            results={item["id"]: item["status"] for item in certificate["requirements"] if _counted(item)},
             tests={item["nodeid"]: (item["outcome"], float(item["duration"])) for item in certificate["tests"]},
             measurements=tuple(
                 Measured(item["name"], item["context"], float(item["value"]), item["unit"])
                 for item in certificate["measurements"]
             ),
         )
+
+
+def _counted(requirement: Mapping[str, Any]) -> bool:
+    """Whether a rule belongs to the scenario; older certificates also show what tests touched beyond it."""
+    return bool(requirement.get("in_scope", True))

@@ -115,14 +115,19 @@ def test_a_certificate_becomes_a_record() -> None:
         "run": {"run": "r", "topology": "t", "scenario": "P2S", "stack": "s", "started": "a", "ended": "b"},
         "verdict": "pass",
         "requirements": [
-            {"id": "LAB-RPO", "status": "pass", "in_scope": True},
-            {"id": "X-Y", "status": "pass", "in_scope": False},
+            {"id": "LAB-RPO", "status": "pass"},
+            {"id": "OF-OLD", "status": "pass", "in_scope": True},
+            {"id": "OF-ANOTHER-SCENARIO", "status": "pass", "in_scope": False},
         ],
         "tests": [{"nodeid": "n", "outcome": "passed", "duration": 1}],
         "measurements": [{"name": "rpo", "context": "c", "value": 1, "unit": "s"}],
     }
     record = RunRecord.of_certificate(certificate)
-    assert (record.build, record.results, record.tests["n"]) == ("", {"LAB-RPO": "pass"}, ("passed", 1.0))
+    assert (record.build, record.results, record.tests["n"]) == (
+        "",
+        {"LAB-RPO": "pass", "OF-OLD": "pass"},
+        ("passed", 1.0),
+    )
     with pytest.raises(KeyError):
         RunRecord.of_certificate({"verdict": "pass"})
 
@@ -142,7 +147,7 @@ def test_the_command_takes_runs_in_and_shows_them(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     monkeypatch.setenv("RECOVERY_LAB_HOME", str(tmp_path / "home"))
     run = {"run": "r1", "topology": "embedded", "scenario": "P2S", "stack": "reference", "started": "a", "ended": "b"}
-    failed = [{"id": "LAB-RPO", "status": "fail", "in_scope": True}]
+    failed = [{"id": "LAB-RPO", "status": "fail"}]
     document = {"run": run, "verdict": "fail", "requirements": failed, "tests": [], "measurements": []}
     (tmp_path / "certificate.json").write_text(json.dumps(document))
     page = tmp_path / "history.html"

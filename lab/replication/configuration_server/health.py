@@ -78,6 +78,11 @@ def rpo_seconds(now_ns: int, newest_end_ns: int | None) -> float | None:
     return None if newest_end_ns is None else max(0.0, (now_ns - newest_end_ns) / NS)
 
 
+def silence_s(now_ns: int, last_seen_ns: int | None, started_ns: int) -> float | None:
+    """Return for how long a component was not heard, counted from the start of the server; None: it never was."""
+    return None if last_seen_ns is None else max(0.0, (now_ns - max(last_seen_ns, started_ns)) / NS)
+
+
 def health_of(facts: Facts) -> Health:
     """Return what is wrong; there are no causes in a state that does not replicate and has not failed."""
     return Health(tuple(_causes(facts)))

@@ -8,12 +8,11 @@ from typing import Any
 
 from lab.replication.configuration_server.components import Registry
 from lab.replication.configuration_server.errors import Unknown
-from lab.replication.configuration_server.health import Facts, Health, health_of, rpo_seconds
+from lab.replication.configuration_server.health import Facts, Health, health_of, rpo_seconds, silence_s
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.sessions import Session, SessionTable
 
-NS = 10**9
 NO_LIMIT = float("inf")
 
 
@@ -87,6 +86,4 @@ class Views:
 
     def _silence(self, component: str) -> float | None:
         found = self.registry.find(component)
-        if found is None or found.last_seen_ns is None:
-            return None
-        return max(0.0, (time.time_ns() - max(found.last_seen_ns, self.started_ns)) / NS)
+        return silence_s(time.time_ns(), found.last_seen_ns if found else None, self.started_ns)

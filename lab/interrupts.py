@@ -1,0 +1,41 @@
+"""SIGTERM ends a command of the lab as Ctrl-C does: what it has made is taken down first.
+
+That is how CI cancels a job and how ``systemctl stop`` ends a nightly one.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from types import FrameType
+from typing import NoReturn
+
+INTERRUPTED = 130
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. Unlike Ctrl-C it reached this process alone, not its children."""
+
+
+def end_on_sigterm() -> None:
+    """From now on SIGTERM raises ``Terminated`` in the main thread, which has to call this."""
+    signal.signal(signal.SIGTERM, _raise)
+
+
+def exit_code_of(child: subprocess.Popen[bytes]) -> int:
+    """Wait for a child that ends on signals by itself, as long as it takes, and return its exit code.
+
+    After Ctrl-C, which the terminal sent to it too, and after SIGTERM, which is passed on: ``INTERRUPTED``.
+    """
+    try:
+        return child.wait()
+    except Terminated:
+        child.terminate()
+    except KeyboardInterrupt:
+        pass
+    child.wait()
+    return INTERRUPTED
+
+
+def _raise(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -136,7 +136,7 @@ def test_nobody_answers_at_a_closed_port(tls: Emulated) -> None:
     tls.server.close()
     with pytest.raises(HypervisorError, match="does not answer"):
         connect(target, "mine", tls.home)
-    tls.server.close = lambda: None  # type: ignore[method-assign] - it is closed already
+    tls.server.close = lambda: None  # type: ignore[method-assign]  # it is closed already
 
 
 def test_an_expired_session_is_renewed(host: Emulated, driver: EsxiHypervisor) -> None:

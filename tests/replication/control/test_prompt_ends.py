@@ -23,6 +23,8 @@ FAR = 1_000_000
 @pytest.fixture
 def world(tmp_path):
     world = AzureWorld(tmp_path)
+    # It waits for events too, and would be taken for the listener of a test.
+    world.run(world.server._follower.stop())
     yield world
     world.close()
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lab.documents import load_yaml
 from lab.errors import BadInput
-from lab.topology.model import Scenario
+from lab.topology.scenario import Scenario
 
 CATALOGUE_FILE = Path(__file__).parents[1] / "suites" / "requirements.yaml"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lab.requirements import Catalogue, Level, Requirement
-from lab.topology.model import Scenario
+from lab.topology.scenario import Scenario
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from lab.ledger import Event, EventKind
 from lab.requirements import Catalogue, Requirement
-from lab.topology.model import Scenario
+from lab.topology.scenario import Scenario
 from reports import chapters
 from reports.chapters import Proven
 from reports.model import (

@@ -4,7 +4,7 @@ import pytest
 
 from lab.errors import BadInput
 from lab.requirements import Level, load_catalogue
-from lab.topology.model import Scenario
+from lab.topology.scenario import Scenario
 
 CATALOGUE = load_catalogue()
 IDS = (Path(__file__).parent / "requirement_ids.txt").read_text().split()

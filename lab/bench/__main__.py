@@ -14,6 +14,7 @@ from rich.text import Text
 
 from lab.bench import (
     azure,
+    azure_merge,
     churn,
     churn_steps,
     esxi,
@@ -47,6 +48,7 @@ NAMES = (
     groups.NAME,
     oracle.NAME,
     azure.UPLOAD,
+    azure_merge.NAME,
     azure.START,
     esxi.READS,
     esxi.LIST,
@@ -60,6 +62,7 @@ ALONE: dict[str, Callable[[int], Row]] = {
     groups.NAME: groups.group_cut,
     oracle.NAME: oracle.oracle_speed,
     azure.UPLOAD: azure.azure_upload,
+    azure_merge.NAME: azure_merge.azure_merge,
     azure.START: azure.azure_kernel_start,
     hyperv.NAME: hyperv.hyperv_command,
 }

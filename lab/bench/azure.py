@@ -46,7 +46,7 @@ def azure_upload(turns: int) -> Row:
     Raises:
         LabError: Azurite cannot be installed.
     """
-    with tempfile.TemporaryDirectory() as folder, _storage(Path(folder)) as storage:
+    with tempfile.TemporaryDirectory() as folder, storage_account(Path(folder)) as storage:
         storage.open_stream(STREAM)
         document = _document(Path(folder) / "document", DOCUMENT_MIB)
         prepared = b"".join(Optimised(lambda: document.open("rb")).parts())
@@ -63,7 +63,7 @@ def azure_upload(turns: int) -> Row:
             # The first upload of each is not counted: connections and modules are made then.
             ours()
             theirs()
-            pairs = [(rate(len(prepared), _seconds(ours)), rate(len(prepared), _seconds(theirs))) for _ in range(turns)]
+            pairs = [(rate(len(prepared), seconds(ours)), rate(len(prepared), seconds(theirs))) for _ in range(turns)]
     return at_least(UPLOAD, "MB/s", pairs, UPLOAD_GOAL)
 
 
@@ -73,7 +73,7 @@ def azure_kernel_start(turns: int) -> Row:
     Raises:
         LabError: Azurite or the image cannot be made, or no kernel starts.
     """
-    with tempfile.TemporaryDirectory() as folder, _storage(Path(folder)) as storage:
+    with tempfile.TemporaryDirectory() as folder, storage_account(Path(folder)) as storage:
         image = Path(folder) / "image.raw"
         _speaking_copy(ImageCache(home() / "images").provide(RECIPE, IMAGE_BYTES).disk, image)
         snapshot = _upload_image(storage, image)
@@ -88,7 +88,8 @@ def azure_kernel_start(turns: int) -> Row:
 
 
 @contextmanager
-def _storage(folder: Path) -> Iterator[AzureStorage]:
+def storage_account(folder: Path) -> Iterator[AzureStorage]:
+    """Yield an account of an Azurite that runs inside of the block. Raises LabError when none can be installed."""
     with running(home() / "emulators", folder / "azurite") as local:
         storage = AzureStorage(local.azurite.connection_string, local.azurite.certificates.ca)
         with closing(storage):
@@ -107,7 +108,8 @@ def _document(path: Path, mebibytes: int) -> Path:
     return path
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], None]) -> float:
+    """Return how long ``work`` took."""
     begin = time.monotonic()
     work()
     return time.monotonic() - begin

@@ -15,6 +15,7 @@ from pathlib import Path
 from lab.bench.bare import end_all
 from lab.errors import LabError
 from lab.hypervisors.image import inspect_image
+from lab.logs import last_characters
 from lab.machines.ssh import Login, SshTransport
 from lab.networks import qmp
 from lab.networks.protocol import NetworkError
@@ -124,7 +125,7 @@ def load(machine: Loading, deadline: Deadline) -> None:
         wait_until(lambda: _loaded(machine), deadline, f"state of {machine.name}", every=0.02)
         qmp.execute(machine.monitor, "cont")
     except NetworkError as error:
-        said = machine.monitor.with_suffix(".log").read_text(errors="replace")[-1000:]
+        said = last_characters(machine.monitor.with_suffix(".log"))
         raise LabError(f"bare {machine.name} did not load its state: {error}: {said}") from error
     machine.ssh.wait_ready(deadline)
 

@@ -16,7 +16,8 @@ from lab.images.seed import write_seed
 from lab.machines.ssh import Login, SshTransport
 from lab.provision.blueprint import Blueprint, blueprint, hosts_file
 from lab.provision.home import Home
-from lab.topology.model import RecipeImage, Topology
+from lab.topology.images import RecipeImage
+from lab.topology.model import Topology
 
 TOOL_SECONDS = 60.0
 READ_BYTES = 8 << 20

@@ -19,7 +19,8 @@ from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
-from lab.stacks.protocol import MachineState, Operation, Stack
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 TOOL = "/run/lab-bench-scribble.py"

@@ -16,8 +16,11 @@ from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
 from lab.stacks.addresses import address_towards
-from lab.stacks.protocol import MachineState, Operation, Stack, StackError
-from lab.topology.model import Disk, Purpose, Topology
+from lab.stacks.errors import StackError
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Disk, Purpose
+from lab.topology.model import Topology
 from lab.topology.naming import disk_serial
 from lab.waiting import Deadline, DeadlineExceeded
 

@@ -16,7 +16,7 @@ import typer
 from lab.commands.terminal import console as terminal
 from lab.commands.terminal import plain_table
 from lab.errors import BadInput, LabError
-from lab.topology.model import Scenario
+from lab.topology.scenario import Scenario
 
 if TYPE_CHECKING:
     from reports.coverage import Covered

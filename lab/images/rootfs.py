@@ -10,9 +10,10 @@ from pathlib import Path
 
 from lab.errors import LabError
 from lab.images.recipe import Recipe
+from lab.logs import last_lines
 
 BUILD_SECONDS = 900.0
-CONSOLE_LINES = 15
+LOG_LINES = 15
 
 OVERLAY = Path(__file__).parent / "overlay"
 """Files of every image, below their paths in it."""
@@ -48,13 +49,8 @@ def build_rootfs(recipe: Recipe, folder: Path, log: Path) -> None:
     with log.open("wb") as output:
         result = subprocess.run(command, check=False, stdout=output, stderr=output, timeout=BUILD_SECONDS)
     if result.returncode != 0:
-        raise LabError(f"the image did not build:\n{tail(log)}", hint=f"whole log: {log}")
+        raise LabError(f"the image did not build:\n{last_lines(log, LOG_LINES)}", hint=f"whole log: {log}")
     _configure(recipe, folder)
-
-
-def tail(log: Path) -> str:
-    """Return the last lines of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-CONSOLE_LINES:])
 
 
 def _configure(recipe: Recipe, root: Path) -> None:

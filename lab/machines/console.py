@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lab.logs import last_lines
+
 TAIL_LINES = 20
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor, modes
@@ -16,10 +18,7 @@ _CONTROL = re.compile(
 
 def console_tail(log: Path, lines: int = TAIL_LINES) -> str:
     """Return the last lines that a machine printed, without control sequences."""
-    if not log.exists():
-        return "(nothing on the console)"
-    text = without_control(log.read_text(encoding="utf-8", errors="replace"))
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:]) or "(nothing on the console)"
+    return last_lines(log, lines, shown=without_control, nothing="(nothing on the console)")
 
 
 def without_control(text: str) -> str:

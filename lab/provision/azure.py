@@ -12,12 +12,14 @@ from lab.emulators.azurite.account import NAME as ACCOUNT
 from lab.emulators.azurite.service import LOOPBACK, TLS, free_port, prepare
 from lab.errors import LabError
 from lab.home import home
+from lab.logs import last_characters
 from lab.networks.bridge import BridgeSwitches
 from lab.networks.naming import namespace_name
 from lab.networks.protocol import NetworkError
 from lab.provision.lab import Lab
 from lab.provision.processes import LabProcess, spawn
-from lab.topology.model import Azure, SwitchNetwork
+from lab.topology.azure import Azure
+from lab.topology.networks import SwitchNetwork
 from lab.waiting import Deadline, wait_until
 
 HTTPS = 443
@@ -109,7 +111,7 @@ def _folder(lab: Lab) -> Path:
 
 
 def _end_of_log(lab: Lab, process: LabProcess) -> str:
-    return (lab.folder.processes / f"{process.name}.log").read_text(errors="replace")[-1000:]
+    return last_characters(lab.folder.processes / f"{process.name}.log")
 
 
 def _keep(path: Path, secret: str) -> None:

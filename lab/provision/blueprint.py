@@ -8,8 +8,10 @@ from ipaddress import IPv4Interface
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Management, Nic
 from lab.images.identity import Bridge, Filesystem, NetworkCard, Route
 from lab.provision import nested
-from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Purpose, SwitchNetwork, Topology
+from lab.topology.machines import Disk, Machine, Purpose
+from lab.topology.model import Topology
 from lab.topology.naming import disk_serial, mac_for
+from lab.topology.networks import Interface, ManagementNetwork, SwitchNetwork
 
 MIB = 1 << 20
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lab.emulators.common.home import ENDPOINT
 from lab.errors import LabError
+from lab.logs import last_characters
 from lab.provision.home import LabFolder
 from lab.provision.processes import spawn
 from lab.provision.state import EsxiAccess, HypervAccess
@@ -46,7 +47,7 @@ def start_emulated(
     except DeadlineExceeded as error:
         raise LabError(str(error)) from error
     if not said.exists():
-        raise LabError(f"the emulated {what} did not start: {log.read_text(errors='replace')[-1000:].strip()}")
+        raise LabError(f"the emulated {what} did not start: {last_characters(log).strip()}")
     found: dict[str, Any] = json.loads(said.read_text(encoding="utf-8"))
     return found
 

@@ -16,7 +16,8 @@ from lab.networks.protocol import NetworkError
 from lab.provision.emulated import password_of, start_emulated
 from lab.provision.home import LabFolder
 from lab.provision.state import EsxiAccess, EsxiReader
-from lab.topology.model import EsxiHost, Topology
+from lab.topology.hosts import EsxiHost
+from lab.topology.model import Topology
 
 
 def esxi_host_of(topology: Topology) -> EsxiHost | None:

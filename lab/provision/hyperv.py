@@ -14,7 +14,8 @@ from lab.hypervisors.protocols import HypervisorError
 from lab.provision.emulated import password_of, start_emulated
 from lab.provision.home import LabFolder
 from lab.provision.state import HypervAccess
-from lab.topology.model import EsxiHost, HypervHost, Topology
+from lab.topology.hosts import EsxiHost, HypervHost
+from lab.topology.model import Topology
 from lab.topology.secrets import EnvironmentSecret, FileSecret
 
 PORT = 5986

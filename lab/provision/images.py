@@ -9,7 +9,9 @@ from lab.hypervisors.image import inspect_image
 from lab.images.cache import Image, ImageCache
 from lab.provision.board import Board
 from lab.provision.home import Home
-from lab.topology.model import Machine, RecipeImage, Topology
+from lab.topology.images import RecipeImage
+from lab.topology.machines import Machine
+from lab.topology.model import Topology
 
 
 def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[str, int], Image]:

@@ -29,7 +29,8 @@ from lab.provision.board import Board
 from lab.provision.home import LabFolder
 from lab.provision.processes import spawn
 from lab.provision.state import LabState, LentAccess, save_state
-from lab.topology.model import SwitchNetwork, Topology
+from lab.topology.model import Topology
+from lab.topology.networks import SwitchNetwork
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 LEASE = PATH

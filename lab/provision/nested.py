@@ -22,8 +22,11 @@ from lab.images.identity import Bridge, NetworkCard
 from lab.machines.ssh import Login, SshTransport
 from lab.provision.home import Home, LabFolder
 from lab.provision.state import LabState
-from lab.topology.model import Interface, Machine, ManagementNetwork, NestedHost, Topology
+from lab.topology.hosts import NestedHost
+from lab.topology.machines import Machine
+from lab.topology.model import Topology
 from lab.topology.naming import mac_for
+from lab.topology.networks import Interface, ManagementNetwork
 
 
 def hosts_of(topology: Topology) -> list[str]:

@@ -19,15 +19,17 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.images.medium import Fetching, Installation
 from lab.images.netboot import BOOT_SCRIPT, IMAGE, identity_text, write_netboot
+from lab.logs import last_lines
 from lab.networks.bridge import BridgeSwitches
 from lab.networks.protocol import NetworkError
 from lab.provision import processes
 from lab.provision.home import LabFolder
 from lab.provision.install import Source
 from lab.provision.netboot_server import ServerFolder
-from lab.topology.model import SwitchNetwork, Topology
+from lab.topology.model import Topology
 from lab.topology.naming import mac_for
 from lab.topology.netboot_rules import boot_server_address
+from lab.topology.networks import SwitchNetwork
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 PREFIX = "netboot-"
@@ -105,7 +107,7 @@ class OverNetwork:
 
     def last_words(self) -> str:
         """Return the ends of the servers' logs: whether the machine asked, and what it got."""
-        return "\n".join(f"--- {log.stem} ---\n{_tail(log, LAST_LINES)}" for log in self.logs)
+        return "\n".join(f"--- {log.stem} ---\n{last_lines(log, LAST_LINES)}" for log in self.logs)
 
 
 @contextmanager
@@ -167,11 +169,7 @@ def _start(folder: LabFolder, name: str, argv: list[str], sign: str) -> Path:
         there = lambda: not process.alive or sign in log.read_text(errors="replace")  # noqa: E731
         wait_until(there, Deadline.after(START_SECONDS), name, every=0.05)
     except DeadlineExceeded as error:
-        raise LabError(f"{error}: {_tail(log, LAST_LINES)}") from error
+        raise LabError(f"{error}: {last_lines(log, LAST_LINES)}") from error
     if not process.alive:
-        raise LabError(f"{name} did not start: {_tail(log, LAST_LINES)}")
+        raise LabError(f"{name} did not start: {last_lines(log, LAST_LINES)}")
     return log
-
-
-def _tail(log: Path, lines: int) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]) or "(nothing)"

@@ -15,7 +15,8 @@ from lab.provision.emulated import start_emulated
 from lab.provision.home import LabFolder
 from lab.provision.media import MediaFolder
 from lab.provision.state import PhysicalAccess
-from lab.topology.model import LibvirtHost, Topology
+from lab.topology.hosts import LibvirtHost
+from lab.topology.model import Topology
 
 MAY_ENTER = 0o711
 """QEMU's user has to pass through to the disks; it cannot list anything."""

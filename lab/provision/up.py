@@ -26,7 +26,9 @@ from lab.provision.lab import BOOT_SECONDS, Lab
 from lab.provision.lent import join_uplinks, take_lent
 from lab.provision.physical import installing, with_stand_ins
 from lab.provision.state import LabState, Phase, load_state, save_state
-from lab.topology.model import Host, LibvirtHost, Machine, Topology
+from lab.topology.hosts import Host, LibvirtHost
+from lab.topology.machines import Machine
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 
 PUSH_KEY = "push"

@@ -16,7 +16,8 @@ from lab.provision.home import Home
 from lab.runs import sources_digest, stack_build
 from lab.stacks.adapters import adapter_of
 from lab.stacks.secrets import pairing_passphrase
-from lab.topology.model import LibvirtHost, Topology
+from lab.topology.hosts import LibvirtHost
+from lab.topology.model import Topology
 from lab.topology.secrets import GeneratedSecret
 
 FORMAT = 1

@@ -22,7 +22,8 @@ from lab.saved.take import take
 from lab.stacks.adapters import deployed, refuse_unserved
 from lab.stacks.protocol import Stack
 from lab.topology.load import load_topology
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 
 LIMIT_VARIABLE = "RECOVERY_LAB_SAVED_GIB"

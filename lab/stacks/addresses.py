@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from lab.errors import BadInput
-from lab.topology.model import Interface, Topology
+from lab.topology.model import Topology
+from lab.topology.networks import Interface
 
 
 def address_towards(topology: Topology, interfaces: Sequence[Interface], server: str) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from lab.stacks.machines import Operation
 from lab.waiting import Deadline
-
-if TYPE_CHECKING:
-    from lab.stacks.protocol import Operation
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from lab.stacks.deployment import Component, SetupStep, SiteInventory
+from lab.stacks.errors import OperationRefused
 from lab.stacks.groups import GroupStatus, SharedPoint
+from lab.stacks.jobs import Job
+from lab.stacks.machines import Operation, RecoveryPoint
 from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
-from lab.stacks.protocol import (
-    Component,
-    Job,
-    Operation,
-    OperationRefused,
-    RecoveryPoint,
-    SetupStep,
-    SiteInventory,
-)
 from lab.waiting import Deadline
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from lab.topology.findings import Finding, Location, dangling, repeated
-from lab.topology.model import Interface, ManagementNetwork, SwitchNetwork, Topology
+from lab.topology.model import Topology
+from lab.topology.networks import Interface, ManagementNetwork, SwitchNetwork
 
 
 def address_findings(topology: Topology) -> Iterator[Finding]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.topology.azure import Azure
 from lab.topology.findings import Finding, Location, dangling
-from lab.topology.model import Azure, EsxiHost, LibvirtHost, Role, Scenario, SwitchNetwork, Topology
+from lab.topology.hosts import EsxiHost, LibvirtHost
+from lab.topology.machines import Role
+from lab.topology.model import Topology
+from lab.topology.networks import SwitchNetwork
+from lab.topology.scenario import Scenario
 from lab.topology.stack import Relay
 
 HERE: Location = ("azure",)

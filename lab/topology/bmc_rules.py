@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location
-from lab.topology.model import Host, LibvirtHost, Machine, RecipeImage, Role, Topology
+from lab.topology.hosts import Host, LibvirtHost
+from lab.topology.images import RecipeImage
+from lab.topology.machines import Machine, Role
+from lab.topology.model import Topology
 
 HOLDERS = frozenset({Role.PROTECTED})
 """What a physical machine can be: only what is protected is there already, all else is made by the lab."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location, dangling, named_twice
-from lab.topology.model import EsxiHost, HypervHost, Machine, NestedHost, Replica, Role, Scenario, Topology
+from lab.topology.hosts import EsxiHost, HypervHost, NestedHost
+from lab.topology.machines import Machine, Replica, Role
+from lab.topology.model import Topology
+from lab.topology.scenario import Scenario
 from lab.topology.stack import Cloud, HostProtection, HyperVSite
 from lab.topology.units import format_size
 

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 from lab.topology.bmc_rules import no_way_back_to_itself
 from lab.topology.findings import Finding, Location
-from lab.topology.model import LibvirtHost, Machine, ManagementNetwork, Role, Scenario, SwitchNetwork, Topology
+from lab.topology.hosts import LibvirtHost
+from lab.topology.machines import Machine, Role
+from lab.topology.model import Topology
+from lab.topology.networks import ManagementNetwork, SwitchNetwork
+from lab.topology.scenario import Scenario
 
 AGENTS = frozenset({Scenario.P2S, Scenario.P2A})
 """Scenarios whose machines belong to no hypervisor of the lab."""

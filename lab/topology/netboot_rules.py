@@ -7,7 +7,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 from lab.topology.bmc_rules import host_of_site
 from lab.topology.findings import Finding, Location, dangling
-from lab.topology.model import LibvirtHost, Machine, SwitchNetwork, Topology
+from lab.topology.hosts import LibvirtHost
+from lab.topology.machines import Machine
+from lab.topology.model import Topology
+from lab.topology.networks import SwitchNetwork
 
 
 def netboot_findings(topology: Topology) -> Iterator[Finding]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location, dangling
-from lab.topology.model import Machine, Purpose, Role, Topology
+from lab.topology.machines import Machine, Purpose, Role
+from lab.topology.model import Topology
 from lab.topology.stack import PeerProtection
 from lab.topology.units import format_size
 

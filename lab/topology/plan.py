@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.topology.facts import Acceleration, Facts, Lack, libvirt_lacks, netboot_lacks, tool_lacks
-from lab.topology.model import (
-    Disk,
-    Interface,
-    Machine,
-    ManagementNetwork,
-    NestedHost,
-    Purpose,
-    RecipeImage,
-    Replica,
-    SwitchNetwork,
-    Topology,
-)
+from lab.topology.hosts import NestedHost
+from lab.topology.images import RecipeImage
+from lab.topology.machines import Disk, Machine, Purpose, Replica
+from lab.topology.model import Topology
 from lab.topology.naming import mac_for
+from lab.topology.networks import Interface, ManagementNetwork, SwitchNetwork
 from lab.topology.units import format_size
 
 SYSTEM_RESERVE = 2**30

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from lab.topology.azure import Azure
 from lab.topology.findings import Finding, Location
-from lab.topology.model import Azure, Replica, SwitchNetwork, Topology
+from lab.topology.machines import Replica
+from lab.topology.model import Topology
+from lab.topology.networks import SwitchNetwork
 
 
 def public_findings(topology: Topology) -> Iterator[Finding]:

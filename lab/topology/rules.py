@@ -9,12 +9,15 @@ from lab.topology.azure_rules import azure_findings
 from lab.topology.bmc_rules import bmc_findings
 from lab.topology.findings import Finding, Location, dangling, named_twice
 from lab.topology.host_rules import host_findings
+from lab.topology.hosts import EsxiHost
 from lab.topology.lent_rules import lent_findings
-from lab.topology.model import EsxiHost, Machine, Purpose, Role, Scenario, Topology
+from lab.topology.machines import Machine, Purpose, Role
+from lab.topology.model import Topology
 from lab.topology.naming import disk_serial
 from lab.topology.netboot_rules import netboot_findings
 from lab.topology.peer_rules import peer_findings
 from lab.topology.public_rules import public_findings
+from lab.topology.scenario import Scenario
 from lab.topology.stack import Protection, Relay
 from lab.topology.stack_rules import stack_findings
 

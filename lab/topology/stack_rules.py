@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 
 from lab.topology.findings import Finding, Location, dangling, named_twice
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.topology.stack import PlanGroup, Policy, RecoveryPlan
 
 MOST_MACHINES = 100

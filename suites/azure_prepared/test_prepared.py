@@ -13,7 +13,10 @@ from fixtures.stacks import Protected
 from lab.provision.azure import AZURITE, storage_files
 from lab.provision.lab import Lab
 from lab.provision.processes import killed
-from lab.stacks.protocol import JobFailed, MachineState, Operation, Stack, StackError
+from lab.stacks.errors import StackError
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder

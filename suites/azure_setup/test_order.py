@@ -13,7 +13,10 @@ import pytest
 
 from fixtures.stacks import INSTALL_SECONDS, Protected
 from lab.provision.lab import Lab
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, SetupStep, Stack
+from lab.stacks.deployment import SetupStep
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.stacks.reference.deploy import PUSH_FOLDER
 from lab.stacks.reference.operate import push_install
 from lab.waiting import Deadline, wait_until

@@ -8,7 +8,9 @@ from lab.hypervisors.esxi import EsxiHypervisor
 from lab.hypervisors.routed import driver_of_kind
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
-from lab.topology.model import EsxiHost, Host, Role, Topology
+from lab.topology.hosts import EsxiHost, Host
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 
 pytestmark = pytest.mark.needs_azure
 

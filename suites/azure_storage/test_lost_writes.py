@@ -19,8 +19,9 @@ from lab.measure.disks import DiskDigest
 from lab.provision.azure import AZURITE, storage_files
 from lab.provision.lab import Lab
 from lab.provision.processes import kill_and_start_again
-from lab.stacks.protocol import MachineState, RecoveryPoint, Stack
-from lab.topology.model import Disk
+from lab.stacks.machines import MachineState, RecoveryPoint
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Disk
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

@@ -13,7 +13,9 @@ import pytest
 from fixtures.needs import public_address
 from fixtures.stacks import SSH_PORT, Protected
 from lab.measure.peers import call
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from reports.evidence import EvidenceRecorder
 

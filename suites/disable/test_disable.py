@@ -7,7 +7,8 @@ import pytest
 from fixtures.stacks import Protected
 from lab.measure.peers import call
 from lab.stacks.addresses import address_towards
-from lab.stacks.protocol import MachineState, Operation, Stack
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 

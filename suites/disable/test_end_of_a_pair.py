@@ -7,7 +7,8 @@ import pytest
 from fixtures.stacks import SSH_PORT, Protected
 from lab.measure.peers import call
 from lab.measure.ports import connections, open_ports
-from lab.stacks.protocol import MachineState, Operation, Stack
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

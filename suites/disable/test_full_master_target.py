@@ -11,7 +11,9 @@ import pytest
 
 from fixtures.inventory import objects
 from fixtures.stacks import Protected
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from reports.evidence import EvidenceRecorder
 
 pytestmark = [pytest.mark.needs_lone, pytest.mark.needs_agent, pytest.mark.needs_secondary_site]

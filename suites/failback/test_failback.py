@@ -12,8 +12,11 @@ from fixtures.workloads import Workload
 from lab.oracle.findings import Rule, Verdict
 from lab.oracle.judge import Claim
 from lab.provision.lab import LabMachine
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
-from lab.topology.model import Role, Topology
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

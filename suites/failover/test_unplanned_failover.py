@@ -13,7 +13,10 @@ from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.oracle.judge import Claim
 from lab.oracle.scan import Copy
-from lab.stacks.protocol import Job, MachineState, Operation, OperationRefused, RecoveryPoint, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.jobs import Job
+from lab.stacks.machines import MachineState, Operation, RecoveryPoint
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder

@@ -13,8 +13,9 @@ from fixtures.outages import Outages
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.networks.firewall import Denied, render
-from lab.stacks.protocol import MachineStatus, Stack
-from lab.topology.model import Role
+from lab.stacks.machines import MachineStatus
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Role
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

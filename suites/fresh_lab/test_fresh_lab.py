@@ -14,7 +14,8 @@ from fixtures.stacks import wait_heard_of
 from lab.machines.clock import TOLERANCE_SECONDS, read_clock
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from reports.evidence import EvidenceRecorder
 
 pytestmark = pytest.mark.fresh_lab

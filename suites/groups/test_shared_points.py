@@ -17,8 +17,10 @@ from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.oracle.findings import Rule, Verdict
 from lab.oracle.trials.resolution import lane_times, resolution
+from lab.stacks.errors import OperationRefused
 from lab.stacks.groups import SharedPoint
-from lab.stacks.protocol import Operation, OperationRefused, Stack
+from lab.stacks.machines import Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -10,7 +10,9 @@ import pytest
 
 from fixtures.groups import FAILOVER_SECONDS, GroupUnderTest, all_ready, judge_together
 from fixtures.workloads import Workload
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

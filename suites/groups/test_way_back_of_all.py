@@ -16,7 +16,9 @@ from fixtures.stacks import REPLICATION_SECONDS
 from fixtures.workloads import Workload
 from lab.oracle.findings import Rule, Verdict
 from lab.oracle.judge import Claim, loss_of
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

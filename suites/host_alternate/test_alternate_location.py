@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.host_proofs import Back, judge_at_home, write_on_replica
+from fixtures.host_proofs import Back, judge_at_home, nothing_lost, write_on_replica
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.hypervisors.model import PowerState
-from lab.stacks.protocol import MachineState, Operation, Stack
-from lab.topology.model import Role, Topology
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
@@ -50,10 +52,7 @@ def moved(stack: Stack, primary_role: Protected, other_host: str, workloads: dic
 def test_every_acknowledged_record_is_on_the_other_host(
     moved: Back, primary_role: Protected, other_host: str, evidence: EvidenceRecorder
 ) -> None:
-    evidence.attach("verdict.json", moved.verdict.as_json())
-    assert moved.verdict.sound, moved.verdict.findings
-    assert moved.verdict.epoch == moved.epoch
-    assert moved.lost_writes == 0
+    nothing_lost(moved, evidence)
     running = primary_role.lab.machine(other_host).ssh.check("virsh", "list", "--name").split()
     assert any(name.endswith(primary_role.name) for name in running), f"{other_host} runs {running}"
     assert primary_role.lab.hypervisor.power(f"{primary_role.name}-replica") is PowerState.OFF

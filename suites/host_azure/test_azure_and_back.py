@@ -13,27 +13,29 @@ import pytest
 from fixtures.host_images import images
 from fixtures.host_proofs import (
     Back,
-    Proven,
     Seen,
-    attach,
     judge_at_home,
+    nothing_lost,
     plan_of,
     planned_run,
     prove,
     roots,
-    sample,
     stop_application,
     write_on_replica,
 )
 from fixtures.needs import public_address
 from fixtures.stacks import REPLICATION_SECONDS, SSH_PORT, Protected
 from fixtures.workloads import Workload
+from fixtures.zero_loss import Proven, attach, sample
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
-from lab.topology.model import Role, Topology
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 
@@ -142,10 +144,7 @@ def back(proven: Proven, stack: Stack, primary_role: Protected, workloads: dict[
 
 @pytest.mark.requirement("H2A-FB-PLANNED", "H2A-FB-SAME", "H2A-FB-SYNC", "H2A-FB-ZERO", "LAB-ZOMBIE")
 def test_every_acknowledged_record_of_the_replica_is_back(back: Back, evidence: EvidenceRecorder) -> None:
-    evidence.attach("verdict.json", back.verdict.as_json())
-    assert back.verdict.sound, back.verdict.findings
-    assert back.verdict.epoch == back.epoch
-    assert back.lost_writes == 0
+    nothing_lost(back, evidence)
 
 
 @pytest.mark.requirement("H2A-FB-COMMIT")

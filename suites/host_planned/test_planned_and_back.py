@@ -13,25 +13,26 @@ import pytest
 
 from fixtures.host_proofs import (
     Back,
-    Proven,
     Seen,
-    attach,
     closed,
     judge_at_home,
+    nothing_lost,
     plan_of,
     planned_run,
     prove,
     roots,
-    sample,
     stop_application,
     write_on_replica,
 )
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
+from fixtures.zero_loss import Proven, attach, sample
 from lab.hypervisors.model import PowerState
 from lab.measure.disks import send_digest_tool
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
@@ -119,10 +120,7 @@ def back(proven: Proven, stack: Stack, primary_role: Protected, workloads: dict[
 def test_every_acknowledged_record_of_the_replica_is_back(
     back: Back, stack: Stack, primary_role: Protected, evidence: EvidenceRecorder
 ) -> None:
-    evidence.attach("verdict.json", back.verdict.as_json())
-    assert back.verdict.sound, back.verdict.findings
-    assert back.verdict.epoch == back.epoch
-    assert back.lost_writes == 0
+    nothing_lost(back, evidence)
     assert stack.machine(primary_role.name).state is MachineState.FAILBACK_COMMIT_PENDING
     assert primary_role.lab.hypervisor.power(f"{primary_role.name}-replica") is PowerState.OFF
 

@@ -18,8 +18,11 @@ from lab.measure.peers import call
 from lab.measure.ports import open_ports
 from lab.provision.lab import Lab
 from lab.stacks.addresses import address_towards
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
-from lab.topology.model import Role, Topology
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from reports.evidence import EvidenceRecorder
 
 pytestmark = pytest.mark.needs_hosts

@@ -12,7 +12,10 @@ from fixtures.disguise import disguised
 from fixtures.host_images import images
 from fixtures.stacks import Protected
 from lab.replication.support.facts import parse_os_release
-from lab.stacks.protocol import JobFailed, MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.stacks.reference.hosts import system_inside
 from lab.topology.model import Topology
 from lab.waiting import Deadline

@@ -6,7 +6,9 @@ import pytest
 
 from fixtures.equality import as_evidence, digests, frozen, mount_of, prepare_digests, settle
 from fixtures.stacks import Protected
-from lab.stacks.protocol import MachineState, Operation, OperationRefused, Stack
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from reports.evidence import EvidenceRecorder
 
 

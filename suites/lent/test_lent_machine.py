@@ -11,7 +11,8 @@ import pytest
 from fixtures.stacks import Protected
 from lab.machines.lease_file import Leased, LeaseFile
 from lab.provision.lab import Lab
-from lab.stacks.protocol import MachineState, Operation, Stack
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 
 pytestmark = pytest.mark.needs_lent

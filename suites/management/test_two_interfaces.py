@@ -21,7 +21,7 @@ from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
 from lab.stacks.reference.components import PORT, configuration_server_name
 from lab.stacks.reference.deploy import CONSOLE_COMMAND, credentials, install_console, remove_console
-from lab.topology.model import Role
+from lab.topology.machines import Role
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -19,9 +19,13 @@ from lab.errors import BadInput
 from lab.machines.ssh import SshTransport
 from lab.measure.peers import call
 from lab.provision.lab import Lab, LabMachine
-from lab.stacks.protocol import Operation, Stack
+from lab.stacks.machines import Operation
+from lab.stacks.protocol import Stack
+from lab.topology.azure import Azure
 from lab.topology.load import load_topology
-from lab.topology.model import Azure, Role, SwitchNetwork, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
+from lab.topology.networks import SwitchNetwork
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

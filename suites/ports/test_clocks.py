@@ -14,7 +14,8 @@ from fixtures.stacks import wait_heard_of
 from lab.machines.clock import read_clock
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.protocol import Stack
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from reports.evidence import EvidenceRecorder
 
 BOOTED_SECONDS = 2.0

@@ -13,7 +13,8 @@ from lab.measure.ports import open_ports
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import Stack
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.topology.stack import Policy
 from reports.evidence import EvidenceRecorder
 

@@ -11,8 +11,10 @@ from fixtures.stacks import SSH_PORT, Protected
 from lab.measure.peers import call
 from lab.measure.ports import connections, open_ports
 from lab.networks.firewall import Firewall, Flow
-from lab.stacks.protocol import MachineState, Stack
-from lab.topology.model import SwitchNetwork, Topology
+from lab.stacks.machines import MachineState
+from lab.stacks.protocol import Stack
+from lab.topology.model import Topology
+from lab.topology.networks import SwitchNetwork
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

@@ -14,8 +14,9 @@ from fixtures.needs import consistent_group, pausing_plan
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.provision.lab import Lab
+from lab.stacks.errors import OperationRefused
 from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState
-from lab.stacks.protocol import OperationRefused, Stack
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.topology.stack import RecoveryPlan
 from lab.waiting import Deadline

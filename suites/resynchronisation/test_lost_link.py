@@ -16,7 +16,8 @@ from fixtures.workloads import Workload
 from lab.measure.disks import DiskDigest
 from lab.measure.ports import received_bytes
 from lab.networks.firewall import Firewall
-from lab.stacks.protocol import MachineStatus, Stack
+from lab.stacks.machines import MachineStatus
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

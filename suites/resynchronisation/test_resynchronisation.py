@@ -9,7 +9,8 @@ import pytest
 
 from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
 from fixtures.stacks import REPLICATION_SECONDS, Protected
-from lab.stacks.protocol import Operation, Stack
+from lab.stacks.machines import Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -17,8 +17,9 @@ from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now,
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.provision.blueprint import disk_id
-from lab.stacks.protocol import Event, MachineState, Operation, RecoveryPoint, Stack
-from lab.topology.model import Disk, Purpose
+from lab.stacks.machines import MachineState, Operation, RecoveryPoint
+from lab.stacks.protocol import Event, Stack
+from lab.topology.machines import Disk, Purpose
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

@@ -19,7 +19,8 @@ from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.provision.lab import Lab, LabMachine
 from lab.stacks.addresses import address_towards
-from lab.stacks.protocol import MachineState, Operation, RecoveryPoint, Stack
+from lab.stacks.machines import MachineState, Operation, RecoveryPoint
+from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder

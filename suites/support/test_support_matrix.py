@@ -10,7 +10,9 @@ import pytest
 
 from fixtures.disguise import disguised
 from fixtures.stacks import INSTALL_SECONDS, Protected
-from lab.stacks.protocol import JobFailed, Operation, Stack
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import Operation
+from lab.stacks.protocol import Stack
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -17,8 +17,10 @@ from lab.oracle.judge import Claim
 from lab.oracle.scan import Copy
 from lab.provision.lab import Lab
 from lab.stacks.addresses import server_addresses
-from lab.stacks.protocol import Operation, RecoveryPoint, Stack
-from lab.topology.model import Role, Topology
+from lab.stacks.machines import Operation, RecoveryPoint
+from lab.stacks.protocol import Stack
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 from reports.evidence import EvidenceRecorder
 

@@ -18,8 +18,12 @@ from lab.hypervisors.protocols import HypervisorError
 from lab.hypervisors.routed import driver_of_kind
 from lab.provision.esxi import as_reader, open_esxi
 from lab.provision.lab import Lab
-from lab.stacks.protocol import Discovered, JobFailed, Operation, SiteInventory, Stack
-from lab.topology.model import EsxiHost, Topology
+from lab.stacks.deployment import Discovered, SiteInventory
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import Operation
+from lab.stacks.protocol import Stack
+from lab.topology.hosts import EsxiHost
+from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 

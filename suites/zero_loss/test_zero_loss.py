@@ -10,27 +10,24 @@ failed over and committed.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pytest
 
 from fixtures.equality import mount_of
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
-from lab.errors import LabError
-from lab.hypervisors.model import DiskAttachment, PowerState
-from lab.hypervisors.protocols import NotFound
+from fixtures.zero_loss import Proven, attach, judged, refuses_writes, sample, watched
+from lab.hypervisors.model import DiskAttachment
 from lab.measure.disks import DiskDigest, device_by_serial, digest, send_digest_tool
-from lab.oracle.checks.zero_loss import ActiveSample, DiskRoots, Evidence, ZeroLossProof, prove_zero_loss
-from lab.oracle.findings import Verdict
-from lab.oracle.judge import Claim, find_frontiers
+from lab.oracle.checks.zero_loss import DiskRoots, Evidence
 from lab.provision.blueprint import disk_id
 from lab.provision.lab import LabMachine
-from lab.stacks.protocol import Job, JobState, MachineState, Operation, Stack
+from lab.stacks.jobs import Job, JobState
+from lab.stacks.machines import MachineState, Operation
+from lab.stacks.protocol import Stack
 from lab.topology.naming import disk_serial
 from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
@@ -50,15 +47,6 @@ class Stopped:
     refused_at_ns: int
     last_ack_ns: int
     epoch: int
-
-
-@dataclass(frozen=True)
-class Proven:
-    """A prepared failover, judged."""
-
-    proof: ZeroLossProof
-    verdict: Verdict
-    job: Job
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +75,13 @@ def proven(stopped: Stopped, stack: Stack, primary_role: Protected, workloads: d
     arguments = {"recovery_point": "latest", "shutdown_source": True}
     started = stack.start(primary_role.name, Operation.FAILOVER, arguments)
     primary_role.machine.ssh.close()
-    job, samples = watched(stack, primary_role, started)
+    job, samples = watched(
+        primary_role,
+        lambda: ended_job(stack, started),
+        f"end of job {started}",
+        FAILOVER_SECONDS,
+        every=SAMPLE_SECONDS,
+    )
     assert job.state is JobState.SUCCEEDED, job.error
     ended = {step.name: step.ended_ns or 0 for step in job.steps if step.state == "done"}
     needed = {"cut", "shutdown-source", "drain", "start-replica-machine"}
@@ -96,7 +90,6 @@ def proven(stopped: Stopped, stack: Stack, primary_role: Protected, workloads: d
     primary_role.replica.wait_ready(Deadline.after(FAILOVER_SECONDS))
     samples.append(sample(primary_role))
     copy = workload.scan(primary_role.replica.ssh)
-    frontiers, _ = find_frontiers(copy, workload.group, workload.history.epochs(), stopped.epoch)
     evidence = Evidence(
         stopped_ns={workload.machine: stopped.refused_at_ns},
         last_ack_ns={workload.machine: stopped.last_ack_ns},
@@ -109,42 +102,13 @@ def proven(stopped: Stopped, stack: Stack, primary_role: Protected, workloads: d
         samples=samples,
         excluded_disks=[disk.name for disk in primary_role.disks if disk != primary_role.data_disk],
     )
-    facts = workload.history.facts(frontiers, stopped.epoch, None)
-    verdict = workload.judge(copy, Claim(epoch=stopped.epoch))
-    return Proven(prove_zero_loss(frontiers, facts, evidence), verdict, job)
+    return judged(copy, workload, stopped.epoch, evidence, job)
 
 
-def watched(stack: Stack, role: Protected, job: str) -> tuple[Job, list[ActiveSample]]:
-    """Wait for the end of a job, and note at every look which sides are active."""
-    samples: list[ActiveSample] = []
-
-    def ended() -> Job | None:
-        samples.append(sample(role))
-        found = stack.job(job)
-        return None if found.state is JobState.RUNNING else found
-
-    return wait_until(ended, Deadline.after(FAILOVER_SECONDS), f"end of job {job}", every=SAMPLE_SECONDS), samples
-
-
-def sample(role: Protected) -> ActiveSample:
-    """Ask the host which of the two machines has power."""
-    return ActiveSample(time.time_ns(), active(role, role.name), active(role, f"{role.name}-replica"))
-
-
-def active(role: Protected, machine: str) -> bool:
-    """Whether a machine exists and has power."""
-    try:
-        return role.lab.hypervisor.power(machine) is PowerState.ON
-    except NotFound:
-        return False
-
-
-def refuses_writes(role: Protected) -> bool:
-    """Try to write to the old side."""
-    try:
-        return not role.machine.ssh.run("touch", f"{mount_of(role.data_disk)}/too-late").ok
-    except LabError:
-        return True
+def ended_job(stack: Stack, job: str) -> Job | None:
+    """Return a job once it has ended, however."""
+    found = stack.job(job)
+    return None if found.state is JobState.RUNNING else found
 
 
 def roots(role: Protected) -> DiskRoots:
@@ -180,9 +144,7 @@ def found(reader: LabMachine) -> str | None:
 
 @pytest.mark.requirement("LAB-RPO", "V2A-UFO", "LAB-WRITE-ORDER")
 def test_nothing_acknowledged_is_missing(proven: Proven, evidence: EvidenceRecorder) -> None:
-    evidence.attach("proof.json", json.dumps(asdict(proven.proof), indent=1))
-    evidence.attach("verdict.json", proven.verdict.as_json())
-    evidence.attach("steps.txt", "\n".join(f"{step.name} {step.state} {step.ended_ns}" for step in proven.job.steps))
+    attach(proven, evidence)
     assert proven.verdict.sound, proven.verdict.findings
     assert proven.proof.holds, [part for part in proven.proof.parts if not part.holds]
 

@@ -13,7 +13,9 @@ import zstandard
 from lab.bench.fill import fill
 from lab.bench.peer import PIPELINE
 from lab.bench.replication import COMPLETE, data_disk, newest_event, protected_disks, wait_event
-from lab.stacks.protocol import Event, MachineState, Stack, StackError
+from lab.stacks.errors import StackError
+from lab.stacks.machines import MachineState
+from lab.stacks.protocol import Event, Stack
 from lab.topology.load import load_topology
 from lab.waiting import Deadline, DeadlineExceeded
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from lab.emulators.hyperv.contract.binder import bind
 from lab.emulators.hyperv.contract.tables import load
 from lab.emulators.hyperv.emulator import Emulator, families
-from lab.emulators.hyperv.powershell.interpreter import Arguments, parse, run
+from lab.emulators.hyperv.powershell.interpreter import Arguments, run
 from lab.emulators.hyperv.powershell.json51 import to_json
+from lab.emulators.hyperv.powershell.parsing import parse
 from lab.emulators.hyperv.powershell.values import EnumValue, PowerShellError, Record, Unsupported, custom, text
 
 COMMANDS = "Microsoft.HyperV.PowerShell.Commands."

@@ -6,7 +6,7 @@ import boot_sector
 import pytest
 from bmc_backends import Emulated
 
-from lab.emulators.bmc.application import Broken, Ignored
+from lab.emulators.bmc.faults import Broken, Ignored
 from lab.emulators.common.faults import Fail, Faults
 from lab.errors import BadInput
 from lab.hypervisors.model import PowerState

@@ -9,7 +9,7 @@ import pytest
 from bmc_backends import Emulated
 
 from lab.emulators.bmc.accounts import MOST_SESSIONS
-from lab.emulators.bmc.application import Broken, Busy, Ignored, Stale
+from lab.emulators.bmc.faults import Broken, Busy, Ignored, Stale
 from lab.emulators.common.certificate import make_certificate
 from lab.emulators.common.faults import Drop, Fail, Faults
 from lab.errors import BadInput

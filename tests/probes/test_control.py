@@ -13,8 +13,10 @@ from control_stand_ins import PATIENCE, QUICK, SETTINGS, World, settings_of, soo
 from lab.hypervisors.model import PowerState
 from lab.replication.common.control import ControlRefused
 from lab.replication.common.identity import RegistrationRefused
+from lab.stacks.errors import OperationRefused
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import JobFailed, MachineState, OperationRefused
 from lab.stacks.reference.client import ReferenceStack
 
 ADDRESSES = {"app1": ("10.10.0.11", "10.20.0.11"), "app2": ("10.10.0.12", "10.20.0.12")}

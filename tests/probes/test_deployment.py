@@ -10,7 +10,9 @@ from control_stand_ins import PATIENCE, QUICK, SETTINGS, World
 from data_path import stranger
 
 from lab.replication.common.config import Endpoint
-from lab.stacks.protocol import JobFailed, MachineState, StackError
+from lab.stacks.errors import StackError
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState
 
 PATIENT = replace(QUICK, watch=600, delivery=15 * PATIENCE)
 PLACES = ("10.10.0.11", "127.0.0.1")

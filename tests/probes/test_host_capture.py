@@ -24,7 +24,7 @@ def host(tmp_path, monkeypatch):
 def test_a_delta_of_a_host_has_what_changed_and_no_more(host):
     host.machine.write(1, 2 * BLOCK, b"n" * (2 * BLOCK))
     play(host, [("cut",)])
-    assert host.provider()._opened_queue().oldest().raw_bytes == 2 * BLOCK
+    assert host.provider()._record.queue().oldest().raw_bytes == 2 * BLOCK
     play(host, [("send",)])
     assert host.replica.points[-1] == {index: bytes(content) for index, content in host.machine.content.items()}
 

@@ -10,7 +10,8 @@ from control_stand_ins import PATIENCE, POLICY, QUICK, World
 from provider_stand_in import Host, two_hosts
 from test_host_rules import host_settings, set_up
 
-from lab.stacks.protocol import MachineState, OperationRefused
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState
 
 _LONG = ("delivery", "command", "drain", "roll", "shutdown")
 PATIENT = replace(QUICK, watch=600, **dict.fromkeys(_LONG, 10 * PATIENCE))

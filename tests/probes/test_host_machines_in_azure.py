@@ -10,7 +10,8 @@ from test_host_machines import BUBBLE, PATIENT, is_away
 from test_host_rules import host_settings
 
 from lab.hypervisors.model import PowerState
-from lab.stacks.protocol import MachineState, OperationRefused
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState
 
 POLICY = {"recovery_point_interval_s": 30, "retention_s": 7200, "rpo_threshold_s": 90}
 VAULT = (

@@ -15,8 +15,9 @@ from lab.provision.state import EsxiAccess, LabState, Phase
 from lab.provision.up import place_of
 from lab.replication.common.config import BadConfig
 from lab.replication.fabric.config import FabricConfig, open_driver
+from lab.topology.hosts import EsxiHost
 from lab.topology.load import load_topology
-from lab.topology.model import EsxiHost, Topology
+from lab.topology.model import Topology
 
 SOURCE = (Path(__file__).parents[2] / "topologies" / "embedded.yaml").read_text()
 LIBVIRT = 'local: {kind: libvirt, uri: "qemu:///system"}'

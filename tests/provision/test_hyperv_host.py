@@ -15,8 +15,9 @@ from lab.provision.hyperv import access_to, hyperv_host_of, open_hyperv, remove_
 from lab.provision.state import HypervAccess, LabState, Phase
 from lab.provision.up import open_hypervisor, place_of
 from lab.topology.facts import Acceleration, AccelerationFact, Facts
+from lab.topology.hosts import HypervHost
 from lab.topology.load import load_topology
-from lab.topology.model import HypervHost, Topology
+from lab.topology.model import Topology
 from lab.topology.plan import make_plan
 
 SOURCE = (Path(__file__).parents[2] / "topologies" / "embedded.yaml").read_text()

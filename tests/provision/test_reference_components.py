@@ -22,7 +22,9 @@ from lab.stacks.reference.components import (
 )
 from lab.stacks.secrets import pairing_passphrase
 from lab.topology.load import load_topology
-from lab.topology.model import Disk, Interface, Role, Topology
+from lab.topology.machines import Disk, Role
+from lab.topology.model import Topology
+from lab.topology.networks import Interface
 
 TEXT = (Path(__file__).parents[2] / "topologies" / "embedded.yaml").read_text()
 GENERATED = "pairing_passphrase: {generate: true}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from run_samples import a_measurement, a_run, a_test
 
 from lab.requirements import load_catalogue
-from lab.topology.model import Scenario
+from lab.topology.scenario import Scenario
 from reports.fold import fold
 from reports.html import render
 from reports.model import Certificate, Status, Verdict

@@ -16,7 +16,9 @@ from lab.stacks.drbd.operations import Operations
 from lab.stacks.drbd.resource import resources
 from lab.stacks.drbd.stack import DrbdStack, status_of
 from lab.stacks.drbd.status import Pair, Side, parse, state_of
-from lab.stacks.protocol import JobFailed, MachineState, NotFound, Operation, OperationRefused, StackError
+from lab.stacks.errors import NotFound, OperationRefused, StackError
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState, Operation
 from lab.topology.load import load_topology
 from lab.waiting import Deadline
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import BadInput
-from lab.replication.configuration_server.settings import parse_settings
+from lab.replication.configuration_server.settings_document import parse_settings
 from lab.stacks.reference.azure import networks_in_azure, setup_steps
 from lab.stacks.reference.hosts import host_settings, management_documents, policy_of_host, provider_config
 from lab.topology.load import load_topology

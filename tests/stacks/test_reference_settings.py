@@ -9,7 +9,7 @@ from lab.errors import BadInput
 from lab.replication.configuration_server.groups.document import parse_group
 from lab.replication.configuration_server.plans.document import Action, parse_plan
 from lab.replication.configuration_server.policies import parse_policy
-from lab.replication.configuration_server.settings import parse_settings
+from lab.replication.configuration_server.settings_document import parse_settings
 from lab.replication.retention import STANDARD_THINNING, Thinning
 from lab.stacks.reference.settings import group_document, machine_settings, plan_document, policy_document
 from lab.topology.load import load_topology

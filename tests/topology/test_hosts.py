@@ -9,8 +9,8 @@ import yaml
 
 from lab.errors import BadInput
 from lab.topology.facts import Acceleration, AccelerationFact, Facts, LibvirtFact
+from lab.topology.hosts import NestedHost
 from lab.topology.load import load_topology
-from lab.topology.model import NestedHost
 from lab.topology.plan import make_plan
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"

@@ -7,7 +7,8 @@ import pytest
 
 from lab.errors import BadInput
 from lab.topology.load import load_topology
-from lab.topology.model import Purpose, Topology
+from lab.topology.machines import Purpose
+from lab.topology.model import Topology
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = (ROOT / "topologies" / "embedded.yaml").read_text()

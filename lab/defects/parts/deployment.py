@@ -54,7 +54,7 @@ DEPLOYMENT: tuple[Defect, ...] = (
         "nobody writes down when the steps of a failover ended",
         ("LAB-RTO",),
         (
-            "jobs",
+            "steps",
             "            state,\n            time.time_ns(),\n            detail,\n",
             "            state,\n            None,\n            detail,\n",
         ),

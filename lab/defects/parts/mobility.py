@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lab.defects.model import Defect, Edit, Part
 
-_KEEPER, _REPLICATOR = "mobility.keeper", "mobility.replicator"
+_KEEPER, _RECORD, _REPLICATOR = "mobility.keeper", "mobility.record", "mobility.replicator"
 _STORE = "last = queue.store(head, self._changes(cut), list(self.disks)"
 _YIELD = "                yield disk.index, offset, data\n"
 _DRAIN = f"            for offset, data in self.capture.drain(cut, disk):\n{_YIELD}"
-_SEND = """        self._uplink.put(document.head.sequence, self._queue.body(document))
-        self._queue.remove(document)
+_SEND = """        self._uplink.put(document.head.sequence, queue.body(document))
+        queue.remove(document)
 """
 
 
@@ -118,8 +118,8 @@ MOBILITY: tuple[Defect, ...] = (
         ("V2A-DELTA-AFTER-IR", "LAB-WRITE-ORDER"),
         (
             _REPLICATOR,
-            "            if self._session.value.phase != STEADY:\n                following",
-            "            if self._session.value.phase == 'never':\n                following",
+            "            if self._session.value.phase != STEADY:\n                self._record",
+            "            if self._session.value.phase == 'never':\n                self._record",
         ),
     ),
     _defect(
@@ -141,9 +141,9 @@ MOBILITY: tuple[Defect, ...] = (
             _REPLICATOR,
             _SEND,
             """        from lab.replication.common.link import Body
-        body = self._queue.body(document)
+        body = queue.body(document)
         content = b"".join(bytes(part) for part in body.parts())
-        self._queue.remove(document)
+        queue.remove(document)
         self._uplink.put(document.head.sequence, Body(lambda: [content], len(content)))
 """,
         ),
@@ -153,7 +153,7 @@ MOBILITY: tuple[Defect, ...] = (
         "after a restart the old record of changes is believed",
         ("LAB-RECOVERY", "LAB-RESYNC"),
         (
-            _REPLICATOR,
+            _RECORD,
             "        if self._capture.generation() != self._session.value.generation:\n",
             "        if False:\n",
         ),

@@ -83,7 +83,7 @@ AZURE: tuple[Defect, ...] = (
         "process server and master target cannot be one and the same server",
         ("V2A-CS-ONE", "V2A-PS-DEFAULT", "V2A-MT-DEFAULT"),
         (
-            f"{_CS}.settings",
+            f"{_CS}.settings_document",
             '    to = reader.text("to") if reader.has("to") else VMWARE\n',
             """    if _server(reader, "process_server").name == _server(reader, "master_target").name:
         raise BadRequest("settings.failback: a master target needs a server of its own")

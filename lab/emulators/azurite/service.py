@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.emulators.azurite.account import Account, Certificates, new_account, write_certificates
 from lab.emulators.azurite.package import provide
+from lab.logs import last_characters
 from lab.waiting import Deadline, wait_until
 
 LOOPBACK = "127.0.0.1"
@@ -98,7 +99,7 @@ class LocalAzurite:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self.azurite.environment)
             )
-        self.azurite.wait_ready(lambda: self._log.read_text(errors="replace")[-1000:])
+        self.azurite.wait_ready(lambda: last_characters(self._log))
 
     def stop(self) -> None:
         """End it in order: everything is on disk then."""

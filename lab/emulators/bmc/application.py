@@ -19,6 +19,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
 from lab.emulators.bmc.accounts import TOKEN, Accounts, TooManySessions
+from lab.emulators.bmc.faults import Broken, Busy, Dropped, Ignored, Stale
 from lab.emulators.common.faults import Delay, Drop, Fail, Faults
 from lab.emulators.common.wsgi import Wsgi
 
@@ -42,34 +43,6 @@ MOST_REQUEST = 1 << 16
 MEDIA_HOSTS = {"127.0.0.1", "localhost"}
 MOST_TAG = 63
 """Letters of an asset tag, as on real BMCs."""
-
-
-@dataclass(frozen=True)
-class Busy:
-    """A fault: 503, nothing is done."""
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """A fault: the answer of success, and nothing is done: a power that never comes, a medium that is not there."""
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A fault: 500, after the work is done or before it."""
-
-    after: bool
-
-
-@dataclass(frozen=True)
-class Stale:
-    """A fault of System.Get: this power state is told instead of the present one."""
-
-    power_state: str
-
-
-class Dropped(ConnectionAbortedError):
-    """The connection is to be closed without an answer: what wsgiref does with this error."""
 
 
 class Cabling(Protocol):

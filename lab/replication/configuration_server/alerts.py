@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lab.replication.common.signals import Signal
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.events import EventLog
 from lab.replication.configuration_server.health import Cause
 from lab.replication.configuration_server.machines import Machine, MachineTable
-from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.views import Views
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
+from lab.replication.common.signals import Signal
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import ComponentUnreachable, JobError, Unknown
-from lab.replication.configuration_server.signals import Signal
 
 CANCELLED = json.dumps({"ok": False, "error": {"type": "cancelled", "message": "nobody waits for this any more"}})
 

@@ -6,8 +6,8 @@ import json
 import time
 from typing import Any
 
+from lab.replication.common.signals import Signal
 from lab.replication.configuration_server.database import Database
-from lab.replication.configuration_server.signals import Signal
 
 PAGE = 500
 

@@ -10,7 +10,8 @@ from typing import Any
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import Unknown
 from lab.replication.configuration_server.policies import Policy, parse_policy
-from lab.replication.configuration_server.settings import Settings, parse_settings
+from lab.replication.configuration_server.settings import Settings
+from lab.replication.configuration_server.settings_document import parse_settings
 from lab.replication.configuration_server.states import (
     Family,
     Operation,

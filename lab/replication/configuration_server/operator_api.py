@@ -21,7 +21,7 @@ from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.parsing import name_in, number_in
 from lab.replication.configuration_server.policies import parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.settings import never_smaller, parse_settings
+from lab.replication.configuration_server.settings_document import never_smaller, parse_settings
 from lab.replication.configuration_server.states import Operation, State
 from lab.replication.configuration_server.views import Views
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from lab.replication.common.signals import Signal
 from lab.replication.configuration_server.ca import MOBILITY, PROVIDER
 from lab.replication.configuration_server.database import Database
 from lab.replication.configuration_server.errors import BadRequest, Forbidden
@@ -13,8 +14,7 @@ from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.machines import MachineTable
 from lab.replication.configuration_server.parsing import Reader
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
-from lab.replication.configuration_server.settings import MOST_BYTES, MOST_DISKS
-from lab.replication.configuration_server.signals import Signal
+from lab.replication.configuration_server.settings_document import MOST_BYTES, MOST_DISKS
 from lab.replication.configuration_server.states import State, settled
 from lab.replication.retention import CRASH_CONSISTENT
 from lab.replication.retention import KINDS as POINT_KINDS

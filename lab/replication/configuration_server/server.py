@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from lab.replication.common.config import Endpoint
+from lab.replication.common.signals import Signal
 from lab.replication.common.tls import client_context, server_context
 from lab.replication.configuration_server.access import errors_as_json
 from lab.replication.configuration_server.alerts import AlertTable, Watch
@@ -54,7 +55,6 @@ from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness
 from lab.replication.configuration_server.reports import Reports
 from lab.replication.configuration_server.sessions import SessionTable
-from lab.replication.configuration_server.signals import Signal
 from lab.replication.configuration_server.site.routes import Site
 from lab.replication.configuration_server.states import Family, Operation
 from lab.replication.configuration_server.targets.azure import AzureTarget

@@ -34,6 +34,7 @@ class VaultFollower:
     reports: Reports
     workshop: Workshop
     jobs: JobRunner
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _due_ns: dict[str, int] = field(default_factory=dict)
 
@@ -43,20 +44,26 @@ class VaultFollower:
         self._tasks = [loop.create_task(self._follow()), loop.create_task(self._renew())]
 
     async def stop(self) -> None:
-        """End."""
+        """End at once: pauses by the event, a call that waits for an answer by being cancelled."""
+        self._stopping.set()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
 
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
     async def _follow(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 events = await self.vault.events(self.deployment.cursor(), WAIT_S)
             except JobError as error:
                 log.warning("%s", error)
-                await asyncio.sleep(PAUSE_S)
+                await self._pause(PAUSE_S)
                 continue
             for event in events:
                 with self.deployment.database.transaction():
@@ -71,12 +78,12 @@ class VaultFollower:
             log.warning("event %s of the vault dropped: %s", event.get("id"), error)
 
     async def _renew(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             for machine in self.workshop.machines.all():
                 session = self._renewable(machine)
                 if session is not None:
                     await self._give_new_signature(machine, session)
-            await asyncio.sleep(WAIT_S)
+            await self._pause(WAIT_S)
 
     def _renewable(self, machine: Machine) -> Session | None:
         """Return the session whose signature is due; opening a stream that was fenced would lift the fence."""

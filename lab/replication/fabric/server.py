@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 from lab.hypervisors.protocols import Conflict, Hypervisor, HypervisorError, NotFound
-from lab.replication.common.tls import Peer, UnknownPeer, peer_of, server_context
+from lab.replication.common.answers import Answers, BadBody, body_of, caller_of
+from lab.replication.common.tls import Peer, UnknownPeer, server_context
 from lab.replication.fabric.config import FabricConfig
 from lab.replication.fabric.discovery import Follower, NoInventory
 from lab.replication.fabric.inventory import Inventory
 from lab.replication.fabric.rules import BadAsk, NotAllowed
 from lab.waiting import DeadlineExceeded
-
-log = logging.getLogger(__name__)
 
 CALLER = "configuration-server"
 MOST_BODY = 1 << 18
@@ -28,16 +25,19 @@ class NoDiscovery(Exception):
     """This fabric's host is none of VMware's, or it was given no account to look with."""
 
 
-STATUS: Mapping[type[Exception], tuple[int, str]] = {
-    BadAsk: (400, "bad-request"),
-    NotAllowed: (403, "forbidden"),
-    NotFound: (404, "not-found"),
-    Conflict: (409, "conflict"),
-    DeadlineExceeded: (504, "deadline-exceeded"),
-    NoDiscovery: (404, "no-discovery"),
-    NoInventory: (503, "no-inventory"),
-    HypervisorError: (502, "hypervisor-error"),
-}
+ANSWERS = Answers(
+    {
+        BadAsk: (400, "bad-request"),
+        BadBody: (400, "bad-request"),
+        NotAllowed: (403, "forbidden"),
+        NotFound: (404, "not-found"),
+        Conflict: (409, "conflict"),
+        DeadlineExceeded: (504, "deadline-exceeded"),
+        NoDiscovery: (404, "no-discovery"),
+        NoInventory: (503, "no-inventory"),
+        HypervisorError: (502, "hypervisor-error"),
+    }
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -108,19 +108,19 @@ class FabricServer:
         return application
 
     async def _create_disk(self, request: web.Request) -> web.Response:
-        value = await _body(request)
+        value = await body_of(request)
         return await self._locked(str(value.get("name")), lambda: self._inventory.create_disk(value))
 
     async def _clone_disk(self, request: web.Request) -> web.Response:
-        value, disk = await _body(request), request.match_info["disk"]
+        value, disk = await body_of(request), request.match_info["disk"]
         return await self._locked(disk, lambda: self._inventory.clone_disk(disk, value))
 
     async def _grow_disk(self, request: web.Request) -> web.Response:
-        value, disk = await _body(request), request.match_info["disk"]
+        value, disk = await body_of(request), request.match_info["disk"]
         return await self._locked(disk, lambda: self._inventory.grow_disk(disk, value))
 
     async def _attach_disk(self, request: web.Request) -> web.Response:
-        value, disk = await _body(request), request.match_info["disk"]
+        value, disk = await body_of(request), request.match_info["disk"]
         # Two disks must not find the same free place in a machine: the machine is what is locked.
         return await self._locked(str(value.get("machine")), lambda: self._inventory.attach_disk(disk, value))
 
@@ -133,7 +133,7 @@ class FabricServer:
         return await self._locked(disk, lambda: self._inventory.delete_disk(disk))
 
     async def _create_machine(self, request: web.Request) -> web.Response:
-        value = await _body(request)
+        value = await body_of(request)
         return await self._locked(str(value.get("name")), lambda: self._inventory.create_machine(value))
 
     async def _machine(self, request: web.Request) -> web.Response:
@@ -141,7 +141,7 @@ class FabricServer:
         return await self._locked(machine, lambda: self._inventory.machine(machine))
 
     async def _power(self, request: web.Request) -> web.Response:
-        value, machine = await _body(request), request.match_info["machine"]
+        value, machine = await body_of(request), request.match_info["machine"]
         return await self._locked(machine, lambda: self._inventory.switch(machine, value))
 
     async def _delete_machine(self, request: web.Request) -> web.Response:
@@ -150,50 +150,25 @@ class FabricServer:
 
     async def _discovered(self, request: web.Request) -> web.Response:  # noqa: ARG002 - the handler's signature
         if self._follower is None:
-            return _failure(NoDiscovery(f"fabric {self._config.name} follows no inventory"))
-        try:
-            return web.json_response(await asyncio.to_thread(self._follower.inventory))
-        except NoInventory as error:
-            return _failure(error)
+            return ANSWERS.failure(NoDiscovery(f"fabric {self._config.name} follows no inventory"))
+        return await ANSWERS.threaded(self._follower.inventory)
 
     async def _locked(self, name: str, work: Callable[[], dict[str, Any]]) -> web.Response:
         async with self._locks.of(name):
-            try:
-                return web.json_response(await asyncio.to_thread(work))
-            except tuple(STATUS) as error:
-                return _failure(error)
+            return await ANSWERS.threaded(work)
 
 
 @web.middleware
 async def _only_configuration_server(request: web.Request, handler: Handler) -> web.StreamResponse:
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport is not None else None
     try:
-        _require_caller(peer_of(certificate or {}))
+        _require_caller(caller_of(request))
         return await handler(request)
     except (UnknownPeer, NotAllowed) as error:
-        return _failure(NotAllowed(str(error)))
-    except BadAsk as error:
-        return _failure(error)
+        return ANSWERS.failure(NotAllowed(str(error)))
+    except (BadAsk, BadBody) as error:
+        return ANSWERS.failure(error)
 
 
 def _require_caller(peer: Peer) -> None:
     if peer.kind != CALLER:
         raise NotAllowed(f"{peer.kind} {peer.name} may not call a fabric")
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    text = await request.text()
-    try:
-        value = json.loads(text) if text.strip() else {}
-    except ValueError as error:
-        raise BadAsk(f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadAsk("the body is not a JSON object")
-    return value
-
-
-def _failure(error: Exception) -> web.Response:
-    status, kind = next(answer for known, answer in STATUS.items() if isinstance(error, known))
-    log.warning("%s: %s", kind, error)
-    return web.json_response({"error": {"type": kind, "message": str(error)}}, status=status)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.replication.changeset import Buffer
@@ -24,35 +23,16 @@ from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut, De
 from lab.replication.mobility.device_mapper import DeviceMapper, Target
 from lab.replication.mobility.guardian import Guardian
 from lab.replication.mobility.log_contents import content_of, copy_log, drop_cached_pages, joined
+from lab.replication.mobility.mapped import MAPPER, MappedDisk, device_of, mapped_disk, number_of, sectors_of
 from lab.replication.mobility.orderly_end import OrderlyEnd, Record, forget_ending, goes_on, note_ending, read_ended
 from lab.replication.mobility.rendezvous import ALONE, Rendezvous
 from lab.replication.mobility.write_log import SECTOR, BrokenLog, Survivor, read_entries, survivors
 
 log = logging.getLogger(__name__)
 
-MAPPER = Path("/dev/mapper")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 AREAS = ("a", "b")
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
-
-
-@dataclass(frozen=True)
-class _Mapping:
-    """A protected disk below its mapping."""
-
-    disk: CapturedDisk
-    name: str
-    source: str
-    sectors: int
-
-    def area(self, letter: str) -> Path:
-        return MAPPER / f"{self.name}-log-{letter}"
-
-    def grown_to(self, sectors: int) -> _Mapping:
-        """Return the mapping with so many sectors; a disk does not become smaller under a system that runs."""
-        if sectors <= self.sectors:
-            return self
-        return replace(self, sectors=sectors, disk=replace(self.disk, size=sectors * SECTOR))
 
 
 class DmCapture:
@@ -61,7 +41,7 @@ class DmCapture:
     def __init__(self, names: Sequence[str], state_dir: Path) -> None:
         forget_ending()
         self._mapper = DeviceMapper()
-        self._mappings = [_mapping(self._mapper, index, name) for index, name in enumerate(names)]
+        self._mappings = [mapped_disk(self._mapper, index, name) for index, name in enumerate(names)]
         self._state_file = state_dir / "capture.json"
         self._spill_dir = state_dir
         self._closed: dict[str, list[str]] = {mapping.name: [] for mapping in self._mappings}
@@ -80,7 +60,7 @@ class DmCapture:
 
     def present_sizes(self) -> Mapping[int, int]:
         """Return the size of each disk below its mapping, in bytes by index."""
-        return {mapping.disk.index: _sectors(mapping.source) * SECTOR for mapping in self._mappings}
+        return {mapping.disk.index: sectors_of(mapping.source) * SECTOR for mapping in self._mappings}
 
     def generation(self) -> str:
         """Return the id of the boot that began the record: one that ends without notice breaks it."""
@@ -89,7 +69,7 @@ class DmCapture:
     def restart(self) -> Cut:
         """Drop everything captured so far and begin again, up to the present ends of the disks."""
         # A table with more sectors makes the mapping larger at its resume; until then nobody can write behind its end.
-        self._mappings = [mapping.grown_to(_sectors(mapping.source)) for mapping in self._mappings]
+        self._mappings = [mapping.grown_to(sectors_of(mapping.source)) for mapping in self._mappings]
         cut = self._swap()
         self._forget_closed()
         return cut
@@ -108,7 +88,7 @@ class DmCapture:
         """Return how full the fullest log in use is, from 0 to 1. Raises ChangeLogGap, OSError."""
         return max(self._fullness(mapping) for mapping in self._mappings)
 
-    def _fullness(self, mapping: _Mapping) -> float:
+    def _fullness(self, mapping: MappedDisk) -> float:
         # "logged-entries highest-sector", in sectors of 512 bytes (kernel: log_writes_status in drivers/md).
         highest = int(self._mapper.status(mapping.name).split()[1])
         return highest / self._mapper.table(mapping.area(self._active(mapping)).name).sectors
@@ -200,14 +180,14 @@ class DmCapture:
         self._save()
         return Cut(begin_ns, end_ns, str(begin_ns))
 
-    def _active(self, mapping: _Mapping) -> str:
+    def _active(self, mapping: MappedDisk) -> str:
         log = self._mapper.table(mapping.name).parameters.split()[1]
         for letter in AREAS:
-            if _device_number(mapping.area(letter)) == log:
+            if number_of(mapping.area(letter)) == log:
                 return letter
         raise ChangeLogGap(mapping.disk.name, "the disk is not captured: the machine has no change-log disk")
 
-    def _spill(self, mapping: _Mapping) -> None:
+    def _spill(self, mapping: MappedDisk) -> None:
         """Copy a closed log that was not released to a file, so that its area is free for the next one."""
         closed = self._closed[mapping.name]
         for position, path in enumerate(closed):
@@ -232,7 +212,7 @@ class DmCapture:
     def _change_log(self) -> Path:
         """Return the disk that all log areas are on."""
         parameters = self._mapper.table(self._mappings[0].area(AREAS[0]).name).parameters
-        return _device(parameters.split()[0])
+        return device_of(parameters.split()[0])
 
     def _save(self) -> None:
         write_json(
@@ -269,31 +249,6 @@ def open_capture(config: ServiceConfig) -> DmCapture:
     spool = Path(config.settings["spool_dir"])
     disks = sorted(config.settings["disks"], key=lambda disk: int(disk["index"]))
     return DmCapture([str(disk["name"]) for disk in disks], spool)
-
-
-def _mapping(mapper: DeviceMapper, index: int, disk_name: str) -> _Mapping:
-    name = f"mobility-{disk_name}"
-    target = mapper.table(name)
-    if target.kind != "log-writes":
-        raise ChangeLogGap(disk_name, "the disk is not captured: the machine has no change-log disk")
-    source = target.parameters.split()[0]
-    disk = CapturedDisk(index, disk_name, _device(source), target.sectors * SECTOR)
-    return _Mapping(disk, name, source, target.sectors)
-
-
-def _device(number: str) -> Path:
-    """Return the block device of a number, given as major:minor."""
-    return Path("/dev") / Path(f"/sys/dev/block/{number}").resolve().name
-
-
-def _sectors(source: str) -> int:
-    """Return the present size of a block device, given as major:minor, in sectors of 512 bytes."""
-    return int(Path(f"/sys/dev/block/{source}/size").read_text(encoding="ascii"))
-
-
-def _device_number(path: Path) -> str:
-    number = path.stat().st_rdev
-    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def _lock_memory() -> None:

@@ -1,7 +1,9 @@
 """A plugin of ``nbdkit python``: serves one blob snapshot read-only, by HTTPS ranges.
 
 ``order`` names a file (mode 0600) with JSON ``{url, ca_file, size}``. The address carries the signature, so it is
-neither an argument nor in the environment. nbdkit runs this in its own Python: standard library only.
+neither an argument nor in the environment. Standard input is a pipe that whoever started this closes to end it: nbdkit
+waits for reads before it ends, and a read tries again for minutes. nbdkit runs this in its own Python: standard
+library only.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import functools
 import http.client
 import json
+import os
+import select
 import ssl
 import threading
 import time
@@ -30,9 +34,13 @@ PARALLEL = 3
 
 
 class Blob:
-    """One snapshot. Each thread has a connection of its own, which is replaced when it breaks."""
+    """One snapshot. Each thread has a connection of its own, which is replaced when it breaks.
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    ``leash`` is a file descriptor; its end says that nobody reads any more.
+    """
+
+    def __init__(self, order: dict[str, Any], leash: int) -> None:
+        self._leash = leash
         parts = urlsplit(str(order["url"]))
         self.size = int(order["size"])
         self._host, self._port = str(parts.hostname), parts.port or 443
@@ -59,7 +67,7 @@ class Blob:
         """Return bytes; tries again for minutes, because a machine takes an error for a broken disk.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: it cannot be read, or the leash was let go.
         """
         end, pause = time.monotonic() + GIVE_UP_S, FIRST_PAUSE_S
         while True:
@@ -69,7 +77,8 @@ class Blob:
                 self._drop()
                 if isinstance(error, ssl.SSLCertVerificationError) or time.monotonic() > end:
                     raise OSError(f"the blob cannot be read: {type(error).__name__}") from None
-            time.sleep(pause)
+            if select.select([self._leash], [], [], pause)[0]:
+                raise OSError("the blob is not served any more")
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def check(self) -> None:
@@ -117,7 +126,8 @@ def thread_model() -> int:
 
 def get_ready() -> None:
     """Read the order and prove that the storage answers with the right certificate and takes the signature."""
-    blob = Blob(json.loads(Path(_given["order"]).read_text()))
+    # A copy: nbdkit puts /dev/null in the place of standard input when it begins to serve.
+    blob = Blob(json.loads(Path(_given["order"]).read_text()), os.dup(0))
     try:
         blob.check()
     except (OSError, http.client.HTTPException) as error:

@@ -73,6 +73,8 @@ class NbdServers:
         with self._lock:
             processes = self._processes.pop(machine, [])
         for process in processes:
+            if process.stdin is not None:
+                process.stdin.close()
             process.terminate()
         for process in processes:
             try:
@@ -117,7 +119,7 @@ def _start(order: Path, served: Path, name: str, log: Path) -> subprocess.Popen[
     with log.open("wb") as output:
         # Files that it makes are for this user only; the socket is given to QEMU's user afterwards.
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, umask=0o077, env=environment
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, umask=0o077, env=environment
         )
 
 

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns
 
 
 class Ledger:
-    """One file; every call is a transaction of its own."""
+    """One file; every call is a transaction of its own. ``announce`` is called after every event, by who added it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, announce: Callable[[], None] = lambda: None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
+        self._announce = announce
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         for pragma in ("journal_mode=WAL", "synchronous=FULL"):
@@ -113,6 +114,7 @@ class Ledger:
         """Publish an event; when this returns it survives a crash."""
         statement = "INSERT INTO events (time_ns, kind, machine, stream, data) VALUES (?, ?, ?, ?, ?)"
         self._write(statement, time.time_ns(), kind, machine, stream, json.dumps(data))
+        self._announce()
 
     def events(self, after: int, most: int = 200) -> list[dict[str, Any]]:
         """Return the events that follow number ``after``."""

@@ -27,7 +27,7 @@ from lab.replication.common.ingest import verify_received
 from lab.replication.document import DocumentReader
 from lab.replication.master_target.points import Point
 from lab.replication.retention import keep
-from lab.replication.vault.pages import PageWrite, page_writes
+from lab.replication.vault.pages import PageWrite, Span, page_writes, with_spans
 from lab.replication.vault.points import MergeState, ReplicaPoint, restart_point
 from lab.replication.vault.settings import StreamSettings
 from lab.replication.vault.storage import Storage, WentBack
@@ -174,8 +174,8 @@ class Merger:
         codec = Zstd()
         with document.open("rb") as source:
             reader = DocumentReader(source)
-            for write in page_writes(reader.frames(), codec):
-                self._write(write)
+            for write in with_spans(page_writes(reader.frames(), codec)):
+                self._write(self._filled(write) if isinstance(write, Span) else write)
         state = replace(self.state, merged=sequence, etags=dict(self._etags))
         point = Point.of(reader.head)
         if point is None:
@@ -184,6 +184,10 @@ class Merger:
         self._save(state.with_point(ReplicaPoint(point, self._snapshot(point))))
         self._seen[point.id] = time.monotonic()
         self._announce("recovery-point", point.to_json())
+
+    def _filled(self, span: Span) -> PageWrite:
+        """Read what lies between the writes. A blob that goes back afterwards has another ETag when it is written."""
+        return span.filled(self._storage.read(self.settings.blobs[span.disk], span.offset, span.length))
 
     def _write(self, write: PageWrite) -> None:
         blob = self.settings.blobs[write.disk]

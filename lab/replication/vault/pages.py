@@ -1,4 +1,8 @@
-"""From data frames to writes of pages: whole pages, at most 4 MiB each, zeros as clears. Pure."""
+"""From data frames to writes of pages: whole pages, at most 4 MiB each, zeros as clears. Pure.
+
+A call to a storage account costs as much as writing some hundred KiB, and an application's writes are scattered. So
+writes that lie near each other become a ``Span``: read once, filled, and written once (decision 0011).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,11 @@ from dataclasses import dataclass
 from lab.replication.changeset import Codec, Corrupt, Frame
 from lab.replication.extents import is_zero
 from lab.replication.vault.storage import MOST_WRITE, PAGE
+
+NEAR = 64 << 10
+"""Bytes between two writes that are rather read and written again than left out at the price of a call."""
+FEWEST = 4
+"""Fewer writes near each other are written one by one: reading is a call too."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,64 @@ class PageWrite:
     def end(self) -> int:
         """The first byte after it."""
         return self.offset + self.length
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of one disk with several writes in it, in their order; none is a clear."""
+
+    writes: tuple[PageWrite, ...]
+
+    @property
+    def disk(self) -> int:
+        """The disk of all of them."""
+        return self.writes[0].disk
+
+    @property
+    def offset(self) -> int:
+        """Where the first one begins."""
+        return self.writes[0].offset
+
+    @property
+    def length(self) -> int:
+        """Bytes from there to the end of the last one."""
+        return self.writes[-1].end - self.offset
+
+    def filled(self, present: bytes) -> PageWrite:
+        """Return one write that does what all of them do. ``present``: what the disk has there now.
+
+        Raises:
+            Corrupt: ``present`` is not as long as the piece.
+        """
+        if len(present) != self.length:
+            raise Corrupt(f"{len(present)} bytes were read at {self.offset} of disk {self.disk}, not {self.length}")
+        content = bytearray(present)
+        for write in self.writes:
+            begin = write.offset - self.offset
+            content[begin : begin + write.length] = write.data or b""
+        return PageWrite(self.disk, self.offset, self.length, bytes(content))
+
+
+def with_spans(writes: Iterable[PageWrite]) -> Iterator[PageWrite | Span]:
+    """Yield the same writes in the same order, those that lie near each other as spans of at most 4 MiB."""
+    near: list[PageWrite] = []
+    for write in writes:
+        if near and not _is_near(near, write):
+            yield from _spanned(near)
+            near = []
+        near.append(write)
+    yield from _spanned(near)
+
+
+def _is_near(before: list[PageWrite], after: PageWrite) -> bool:
+    last = before[-1]
+    if last.disk != after.disk or last.data is None or after.data is None:
+        return False
+    return 0 <= after.offset - last.end <= NEAR and after.end - before[0].offset <= MOST_WRITE
+
+
+def _spanned(near: list[PageWrite]) -> Iterable[PageWrite | Span]:
+    return near if len(near) < FEWEST else [Span(tuple(near))]
 
 
 def page_writes(frames: Iterable[Frame], codec: Codec | None) -> Iterator[PageWrite]:

@@ -6,17 +6,17 @@ A provider reads the disks of the one machine that comes back to its host, and n
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from contextlib import suppress
 
 from aiohttp import web
 
 from lab.hypervisors.protocols import CloudHypervisor, Conflict, HypervisorError, NotFound
 from lab.hypervisors.public import PublicAddresses
+from lab.replication.common.answers import Answers, body_of, caller_of
 from lab.replication.common.durable import JSON
-from lab.replication.common.tls import Peer, UnknownPeer, peer_of, server_context
+from lab.replication.common.signals import Signal
+from lab.replication.common.tls import UnknownPeer, server_context
 from lab.replication.vault.compute import Compute
 from lab.replication.vault.config import VaultConfig
 from lab.replication.vault.exports import Exports
@@ -27,17 +27,22 @@ from lab.replication.vault.setup import SOURCES, Step, StepTooEarly, require_bef
 from lab.replication.vault.storage import Storage, StorageError, WentBack
 from lab.waiting import DeadlineExceeded
 
-log = logging.getLogger(__name__)
-
 CALLER = "configuration-server"
 READER = "provider"
 READABLE = "/v1/exports/"
 """What the provider of a host may read, of the machine that comes back to it and of no other."""
 MOST_BODY = 1 << 20
 LONGEST_WAIT_S = 30.0
-LOOK_S = 0.2
 MERGE_S = 900.0
 HERE = tuple(step for step in Step if step is not Step.MOBILITY)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _details(error: Exception) -> JSON:
+    return {"step": error.step, "missing": list(error.missing)} if isinstance(error, StepTooEarly) else {}
+
+
 STATUS: Mapping[type[Exception], tuple[int, str]] = {
     StepTooEarly: (409, "step-too-early"),
     NotFound: (404, "not-found"),
@@ -50,8 +55,7 @@ STATUS: Mapping[type[Exception], tuple[int, str]] = {
     TypeError: (400, "bad-request"),
     ValueError: (400, "bad-request"),
 }
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ANSWERS = Answers(STATUS, _details)
 
 
 class VaultServer:
@@ -67,7 +71,9 @@ class VaultServer:
     ) -> None:
         self._config = config
         self._storage = storage
-        self._ledger = Ledger(config.state_dir / "vault.db")
+        self._news = Signal()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ledger = Ledger(config.state_dir / "vault.db", self._announce)
         self._compute = Compute(hypervisor, exports, addresses)
         self._items = Items(
             config.state_dir / "streams",
@@ -92,6 +98,7 @@ class VaultServer:
         Raises:
             OSError: the port is taken.
         """
+        self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._items.start)
         await self._runner.setup()
         context = server_context(self._config.identity_dir, require_client=True)
@@ -101,6 +108,7 @@ class VaultServer:
     async def close(self) -> None:
         """Stop serving, merging, and what machines read."""
         self._closing = True
+        self._news.notify()
         await self._runner.cleanup()
         await asyncio.to_thread(self._items.close)
         await asyncio.to_thread(self._compute.close)
@@ -137,11 +145,11 @@ class VaultServer:
         return application
 
     async def _show_setup(self, _: web.Request) -> web.Response:
-        return await _threaded(lambda: {"setup": self._ledger.setup()})
+        return await ANSWERS.threaded(lambda: {"setup": self._ledger.setup()})
 
     async def _put_setup(self, request: web.Request) -> web.Response:
-        value, name = await _body(request), request.match_info["name"]
-        return await _threaded(lambda: self._set_up(request.match_info["step"], name, value))
+        value, name = await body_of(request), request.match_info["name"]
+        return await ANSWERS.threaded(lambda: self._set_up(request.match_info["step"], name, value))
 
     def _set_up(self, wanted: str, name: str, value: JSON) -> JSON:
         step = Step(wanted)
@@ -157,7 +165,7 @@ class VaultServer:
         return {"step": step, "name": name}
 
     async def _enable(self, request: web.Request) -> web.Response:
-        value, stream = await _body(request), _stream(request)
+        value, stream = await body_of(request), _stream(request)
 
         def enable() -> JSON:
             self._require(Step.ENABLE)
@@ -169,42 +177,42 @@ class VaultServer:
             self._require_networks(value.pop("networks", []))
             return self._items.enable({**value, "stream": stream})
 
-        return await _threaded(enable)
+        return await ANSWERS.threaded(enable)
 
     async def _change(self, request: web.Request) -> web.Response:
-        value, stream = await _body(request), _stream(request)
+        value, stream = await body_of(request), _stream(request)
 
         def change() -> JSON:
             self._items.known(stream)
             return self._items.enable({**value, "stream": stream})
 
-        return await _threaded(change)
+        return await ANSWERS.threaded(change)
 
     async def _wait(self, request: web.Request) -> web.Response:
-        value, stream = await _body(request), _stream(request)
+        value, stream = await body_of(request), _stream(request)
         seconds = min(float(value.get("timeout_s", MERGE_S)), MERGE_S)
-        return await _threaded(lambda: self._items.wait_merged(stream, int(value["sequence"]), seconds))
+        return await ANSWERS.threaded(lambda: self._items.wait_merged(stream, int(value["sequence"]), seconds))
 
     async def _forget(self, request: web.Request) -> web.Response:
-        value, stream = await _body(request), _stream(request)
-        return await _threaded(lambda: self._items.forget_points(stream, value.get("keep")))
+        value, stream = await body_of(request), _stream(request)
+        return await ANSWERS.threaded(lambda: self._items.forget_points(stream, value.get("keep")))
 
     async def _create_machine(self, request: web.Request) -> web.Response:
-        value = await _body(request)
+        value = await body_of(request)
 
         def create() -> JSON:
             self._require(Step.TEST_FAILOVER, also={Step.ENABLE} if self._ledger.items() else set())
             return self._items.create_machine(value)
 
-        return await _threaded(create)
+        return await ANSWERS.threaded(create)
 
     async def _power(self, request: web.Request) -> web.Response:
-        value, machine = await _body(request), request.match_info["machine"]
-        return await _threaded(lambda: self._items.switch(machine, value.get("action")))
+        value, machine = await body_of(request), request.match_info["machine"]
+        return await ANSWERS.threaded(lambda: self._items.switch(machine, value.get("action")))
 
     async def _export(self, request: web.Request) -> web.Response:
-        value, machine = await _body(request), request.match_info["machine"]
-        return await _threaded(lambda: self._handing_back.export(machine, str(value["reader"])))
+        value, machine = await body_of(request), request.match_info["machine"]
+        return await ANSWERS.threaded(lambda: self._handing_back.export(machine, str(value["reader"])))
 
     def _end_export(self, request: web.Request) -> JSON:
         self._handing_back.end(request.match_info["machine"])
@@ -212,19 +220,19 @@ class VaultServer:
 
     async def _read_export(self, request: web.Request) -> web.Response:
         offset, length = (int(request.query[key]) for key in ("offset", "length"))
-        place = (_peer(request).name, request.match_info["machine"], request.match_info["disk"])
+        place = (caller_of(request).name, request.match_info["machine"], request.match_info["disk"])
         try:
             content = await asyncio.to_thread(self._handing_back.read, *place, offset, length)
-        except tuple(STATUS) as error:
-            return _failure(error)
+        except ANSWERS.known as error:
+            return ANSWERS.failure(error)
         return web.Response(body=content, content_type="application/octet-stream")
 
     async def _compare_export(self, request: web.Request) -> web.Response:
         digests = await request.read()
         chunk, first = (int(request.query[key]) for key in ("chunk", "first"))
-        place = (_peer(request).name, request.match_info["machine"], request.match_info["disk"])
+        place = (caller_of(request).name, request.match_info["machine"], request.match_info["disk"])
         compare = self._handing_back.compare
-        return await _threaded(lambda: {"differ": compare(*place, digests, chunk=chunk, first=first)})
+        return await ANSWERS.threaded(lambda: {"differ": compare(*place, digests, chunk=chunk, first=first)})
 
     async def _events(self, request: web.Request) -> web.Response:
         """Answer as soon as there are events, or after ``wait`` seconds without."""
@@ -232,11 +240,17 @@ class VaultServer:
         loop = asyncio.get_running_loop()
         end = loop.time() + min(float(request.query.get("wait", 0)), LONGEST_WAIT_S)
         while True:
+            coming = self._news.coming()
             found = await asyncio.to_thread(self._ledger.events, after)
             if found or self._closing or loop.time() >= end:
                 return web.json_response({"events": found})
-            # The writers are threads; looking is cheaper than waking this loop from each.
-            await asyncio.sleep(LOOK_S)
+            await self._news.wait(end - loop.time(), coming)
+
+    def _announce(self) -> None:
+        """Wake who waits for events; threads add them."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                self._loop.call_soon_threadsafe(self._news.notify)
 
     def _require_networks(self, wanted: Collection[str]) -> None:
         """Refuse replicas on a network that nobody has set up (seed L96): a failover would be too late to find out."""
@@ -253,30 +267,17 @@ def _stream(request: web.Request) -> str:
     return str(request.match_info["stream"])
 
 
-async def _threaded(work: Callable[[], JSON]) -> web.Response:
-    try:
-        return web.json_response(await asyncio.to_thread(work))
-    except tuple(STATUS) as error:
-        return _failure(error)
-
-
 def _answering(work: Callable[[web.Request], JSON]) -> Handler:
     async def handler(request: web.Request) -> web.Response:
-        return await _threaded(lambda: work(request))
+        return await ANSWERS.threaded(lambda: work(request))
 
     return handler
-
-
-def _peer(request: web.Request) -> Peer:
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport is not None else None
-    return peer_of(certificate or {})
 
 
 @web.middleware
 async def _only_configuration_servers(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        peer = _peer(request)
+        peer = caller_of(request)
     except UnknownPeer as error:
         return web.json_response({"error": {"type": "forbidden", "message": str(error)}}, status=403)
     if peer.kind != (READER if request.path.startswith(READABLE) else CALLER):
@@ -285,20 +286,4 @@ async def _only_configuration_servers(request: web.Request, handler: Handler) ->
     try:
         return await handler(request)
     except (KeyError, ValueError) as error:
-        return _failure(error)
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    text = await request.text()
-    value = json.loads(text) if text.strip() else {}
-    if not isinstance(value, dict):
-        raise ValueError("the body is not a JSON object")  # noqa: TRY004 - it is the caller's value, not a type of ours
-    return value
-
-
-def _failure(error: Exception) -> web.Response:
-    status, kind = next(answer for known, answer in STATUS.items() if isinstance(error, known))
-    message = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-    log.warning("%s: %s", kind, message)
-    more = {"step": error.step, "missing": list(error.missing)} if isinstance(error, StepTooEarly) else {}
-    return web.json_response({"error": {"type": kind, "message": message, **more}}, status=status)
+        return ANSWERS.failure(error)

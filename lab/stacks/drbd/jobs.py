@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from lab.errors import LabError
-from lab.stacks.protocol import ErrorReport, Job, JobFailed, JobState, NotFound, Step
+from lab.stacks.errors import NotFound
+from lab.stacks.jobs import ErrorReport, Job, JobFailed, JobState, Step
 from lab.waiting import Deadline, DeadlineExceeded
 
 Action = tuple[str, Callable[[], None]]

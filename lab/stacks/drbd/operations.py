@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from lab.stacks.drbd.jobs import Action
 from lab.stacks.drbd.node import Machine
 from lab.stacks.drbd.status import Pair
-from lab.stacks.protocol import Operation, StackError
+from lab.stacks.errors import StackError
+from lab.stacks.machines import Operation
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 GONE_SECONDS = 60.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lab.errors import BadInput
 from lab.stacks.addresses import address_towards
-from lab.topology.model import Disk, Machine, Purpose, Topology
+from lab.topology.machines import Disk, Machine, Purpose
+from lab.topology.model import Topology
 from lab.topology.naming import disk_serial
 
 DEVICE = "/dev/drbd0"

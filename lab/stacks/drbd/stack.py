@@ -10,17 +10,10 @@ from lab.stacks.drbd import journal
 from lab.stacks.drbd.jobs import Jobs
 from lab.stacks.drbd.operations import Operations
 from lab.stacks.drbd.status import Pair, allowed, health_of, state_of
-from lab.stacks.protocol import (
-    Event,
-    Job,
-    JobFailed,
-    JobState,
-    MachineState,
-    MachineStatus,
-    NotFound,
-    Operation,
-    OperationRefused,
-)
+from lab.stacks.errors import NotFound, OperationRefused
+from lab.stacks.jobs import Job, JobFailed, JobState
+from lab.stacks.machines import MachineState, MachineStatus, Operation
+from lab.stacks.protocol import Event
 from lab.stacks.refusing import NoGroups, NoPlans, NoPoints, NoServers, not_supported
 from lab.waiting import Deadline, wait_until
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lab.stacks.protocol import Health, MachineState, Operation, StackError
+from lab.stacks.errors import StackError
+from lab.stacks.machines import Health, MachineState, Operation
 
 KIB = 1024
 _LINE = re.compile(

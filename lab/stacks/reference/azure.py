@@ -8,14 +8,16 @@ import socket
 import sys
 from pathlib import Path
 
+from lab.logs import last_characters
 from lab.provision.azure import StorageFiles, relay_into, start_storage
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.provision.processes import spawn
-from lab.stacks.protocol import SetupStep
+from lab.stacks.deployment import SetupStep
 from lab.stacks.reference.components import JSON, configuration_server_name
 from lab.stacks.reference.settings import policy_document, server_name
-from lab.topology.model import Azure, Topology
+from lab.topology.azure import Azure
+from lab.topology.model import Topology
 from lab.waiting import Deadline, wait_until
 
 VAULT_SECONDS = 60.0
@@ -48,7 +50,7 @@ def start_azure(lab: Lab, board: Board, azure: Azure, vault_port: int) -> None:
         lambda: _listens(vault_port),
         Deadline.after(VAULT_SECONDS),
         "vault",
-        explain=lambda: log.read_text(errors="replace")[-1000:],
+        explain=lambda: last_characters(log),
     )
     relay_into(lab, azure.route, azure.vault_address, vault_port)
     board.step("azure vault", "ready")

@@ -9,21 +9,12 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from lab.stacks.deployment import Component, SetupStep, SiteInventory
+from lab.stacks.errors import StackError
+from lab.stacks.jobs import Job, JobFailed, JobState
+from lab.stacks.machines import MachineState, MachineStatus, Operation, RecoveryPoint
 from lab.stacks.plans import PlanRun, PlanRunEnded, PlanRunKind, PlanRunState
-from lab.stacks.protocol import (
-    Component,
-    Event,
-    Job,
-    JobFailed,
-    JobState,
-    MachineState,
-    MachineStatus,
-    Operation,
-    RecoveryPoint,
-    SetupStep,
-    SiteInventory,
-    StackError,
-)
+from lab.stacks.protocol import Event
 from lab.stacks.reference import wire
 from lab.stacks.reference.group_calls import GroupCalls
 from lab.waiting import Deadline, DeadlineExceeded

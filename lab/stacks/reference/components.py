@@ -7,8 +7,10 @@ from typing import Any
 from lab.errors import BadInput
 from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.settings import change_log_disk, protected_disks
-from lab.topology.model import Machine, Role, SwitchNetwork, Topology
+from lab.topology.machines import Machine, Role
+from lab.topology.model import Topology
 from lab.topology.naming import disk_serial
+from lab.topology.networks import SwitchNetwork
 
 HOST_FROM_MACHINE = "10.0.2.2"
 """Where a machine with ``host_access`` finds this host (QEMU's user network)."""

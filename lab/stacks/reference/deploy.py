@@ -31,7 +31,8 @@ from lab.stacks.reference.fabrics import (
 )
 from lab.stacks.reference.hosts import provider_config
 from lab.stacks.secrets import pairing_passphrase
-from lab.topology.model import Role, Topology
+from lab.topology.machines import Role
+from lab.topology.model import Topology
 from lab.waiting import Deadline
 
 WORK = "/var/tmp/recovery-install"  # noqa: S108 - inside a lab machine, made by root with mode 0700

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
+from lab.logs import last_characters
 from lab.provision.board import Board
 from lab.provision.esxi import as_reader
 from lab.provision.lab import Lab, LabMachine
@@ -22,7 +23,7 @@ from lab.stacks.reference.components import (
     configuration_server_name,
     fabric_config,
 )
-from lab.topology.model import HypervHost, LibvirtHost
+from lab.topology.hosts import HypervHost, LibvirtHost
 from lab.waiting import Deadline, wait_until
 
 FABRIC_SECONDS = 30.0
@@ -153,10 +154,13 @@ def _start(lab: Lab, board: Board, site: str, port: int) -> None:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0 or not process.alive
 
-    def said() -> str:
-        return log.read_text(errors="replace")[-1000:]
-
-    wait_until(listening_or_ended, Deadline.after(FABRIC_SECONDS), f"fabric of {site}", explain=said, every=0.05)
+    wait_until(
+        listening_or_ended,
+        Deadline.after(FABRIC_SECONDS),
+        f"fabric of {site}",
+        explain=lambda: last_characters(log),
+        every=0.05,
+    )
     if not process.alive:
-        raise LabError(f"the fabric of {site} did not start: {said()}")
+        raise LabError(f"the fabric of {site} did not start: {last_characters(log)}")
     board.step(f"fabric {site}", "ready")

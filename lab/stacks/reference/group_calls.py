@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from lab.stacks.groups import GroupStatus, SharedPoint
-from lab.stacks.protocol import Job, Operation
+from lab.stacks.jobs import Job
+from lab.stacks.machines import Operation
 from lab.waiting import Deadline
 
 T = TypeVar("T")

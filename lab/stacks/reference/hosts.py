@@ -12,7 +12,10 @@ from lab.provision.nested import networks_inside
 from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import ETC, JSON, STATE, management_endpoint
 from lab.stacks.reference.settings import MacOf, protected_disks, server_name
-from lab.topology.model import Interface, Machine, ManagementNetwork, RecipeImage, Replica, Role, Topology
+from lab.topology.images import RecipeImage
+from lab.topology.machines import Machine, Replica, Role
+from lab.topology.model import Topology
+from lab.topology.networks import Interface, ManagementNetwork
 from lab.topology.stack import Cloud, HostProtection, HyperVSite
 
 PROVIDER = "provider"

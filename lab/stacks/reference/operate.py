@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from lab.provision.lab import Lab
-from lab.stacks.protocol import NotFound
+from lab.stacks.errors import NotFound
 from lab.stacks.reference.azure import setup_steps
 from lab.stacks.reference.client import ReferenceStack
 from lab.stacks.reference.components import (

@@ -15,7 +15,7 @@ from lab.replication.package import build_package
 from lab.stacks.reference.components import CONFIGURATION_SERVER, ETC, configuration_server_name
 from lab.stacks.reference.deploy import INSTALL_SECONDS, PUSH_FOLDER, WORK, run_installer, send_package
 from lab.stacks.reference.fabrics import wait_configuration_server
-from lab.topology.model import Role
+from lab.topology.machines import Role
 from lab.waiting import Deadline
 
 # The configuration server first: whoever starts again calls it.

@@ -7,8 +7,10 @@ from typing import Any
 
 from lab.errors import BadInput
 from lab.stacks.addresses import address_towards
-from lab.topology.model import Disk, Interface, Machine, ManagementNetwork, Purpose, Replica, Topology
+from lab.topology.machines import Disk, Machine, Purpose, Replica
+from lab.topology.model import Topology
 from lab.topology.naming import disk_serial
+from lab.topology.networks import Interface, ManagementNetwork
 from lab.topology.rules import VMWARE
 from lab.topology.stack import PlanAction, Policy, Protection, RecoveryPlan, Relay
 

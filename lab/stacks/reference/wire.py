@@ -1,30 +1,16 @@
-"""JSON of the control API to the values of ``lab.stacks.protocol``, and its errors to typed ones."""
+"""JSON of the control API to the values of ``lab.stacks``, and its errors to typed ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from lab.stacks.deployment import Component, Discovered, SiteInventory
+from lab.stacks.errors import InvalidRequest, NotAuthorised, NotFound, OperationRefused, StackError
+from lab.stacks.jobs import ErrorReport, Job, JobState, Step
+from lab.stacks.machines import Health, MachineState, MachineStatus, RecoveryPoint
 from lab.stacks.plans import PlanRun, PlanRunKind, PlanRunState, PlanStep
-from lab.stacks.protocol import (
-    Component,
-    Discovered,
-    ErrorReport,
-    Event,
-    Health,
-    InvalidRequest,
-    Job,
-    JobState,
-    MachineState,
-    MachineStatus,
-    NotAuthorised,
-    NotFound,
-    OperationRefused,
-    RecoveryPoint,
-    SiteInventory,
-    StackError,
-    Step,
-)
+from lab.stacks.protocol import Event
 
 JSON = Mapping[str, Any]
 _ERRORS: Mapping[int, type[StackError]] = {400: InvalidRequest, 401: NotAuthorised, 403: NotAuthorised, 404: NotFound}

@@ -12,6 +12,7 @@ from logs import PAGE, STREAM
 from conftest import needs_node
 from lab.emulators.azurite.account import write_certificates
 from lab.hypervisors.protocols import HypervisorError
+from lab.replication.vault import exports
 from lab.replication.vault.exports import NbdServers
 from lab.replication.vault.storage import BlobSource
 
@@ -97,3 +98,18 @@ def test_a_read_waits_while_the_storage_is_away(daemons, source, azurite) -> Non
         shown, _ = reading.communicate(timeout=60)
     assert reading.returncode == 0, shown
     assert b"1/1 bytes" in shown
+
+
+def test_a_read_that_is_tried_again_does_not_hold_up_the_end(daemons, source, azurite, monkeypatch) -> None:
+    """Found by reading: nbdkit waits for reads, and one that paused between attempts had to be killed."""
+    monkeypatch.setattr(exports, "END_S", 60.0)
+    served = daemons.serve("app1-replica", {"system": source})["system"]
+    (process,) = daemons._processes["app1-replica"]
+    azurite.stop()
+    command = ["qemu-io", "-r", "-f", "raw", "-c", f"read {MIB} 1", f"nbd+unix:///{served.name}?socket={served.socket}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as reading:
+        with pytest.raises(subprocess.TimeoutExpired):
+            reading.wait(3)
+        daemons.end("app1-replica")
+        reading.communicate(timeout=60)
+    assert process.returncode == 0, "it was killed"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from logs import PAGE, SIZES, STREAM, Source
+from logs import SIZES, STREAM, Source
 from logs import settings as stream_settings
 
-from lab.replication import changeset as cs
 from lab.replication.vault.memory import MemoryStorage
 from lab.replication.vault.merger import Merger
-from lab.replication.vault.pages import page_writes
-from lab.replication.vault.storage import MOST_WRITE, StorageError
+from lab.replication.vault.storage import StorageError
 
 
 class Side:
@@ -222,35 +219,6 @@ def test_a_storage_that_loses_what_had_settled_asks_for_a_resynchronisation(tmp_
     side.merger.verify()
     assert [kind for kind, _ in side.events][-2:] == ["resynchronisation-required", "recovery-points-removed"]
     assert side.points() == []
-
-
-pages = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 40), st.integers(1, 6), st.booleans()), max_size=30)
-
-
-@given(pages=pages)
-def test_joined_writes_do_what_the_frames_do(pages: list[tuple[int, int, int, bool]]) -> None:
-    frames, plain, joined = [], {0: bytearray(PAGE * 64), 1: bytearray(PAGE * 64)}, {}
-    for number, (disk, first, count, zero) in enumerate(pages):
-        data = bytes(PAGE * count) if zero else bytes([number % 255 + 1]) * (PAGE * count)
-        frames.append(cs.data_frame(disk, first * PAGE, data))
-        plain[disk][first * PAGE : (first + count) * PAGE] = data
-    joined = {0: bytearray(PAGE * 64), 1: bytearray(PAGE * 64)}
-    for write in page_writes(frames, None):
-        assert write.offset % PAGE == 0
-        assert 0 < write.length <= MOST_WRITE
-        joined[write.disk][write.offset : write.end] = bytes(write.length) if write.data is None else write.data
-    assert joined == plain
-
-
-def test_what_is_no_whole_page_is_refused() -> None:
-    with pytest.raises(cs.Corrupt):
-        list(page_writes([cs.data_frame(0, 100, bytes(PAGE))], None))
-
-
-def test_adjacent_frames_become_one_write_of_at_most_four_mebibytes() -> None:
-    mib = 1 << 20
-    frames = [cs.data_frame(0, n * mib, b"x" * mib) for n in range(6)]
-    assert [write.length for write in page_writes(frames, None)] == [4 * mib, 2 * mib]
 
 
 def test_a_crash_between_snapshots_and_their_record_leaves_no_stranger(tmp_path: Path) -> None:

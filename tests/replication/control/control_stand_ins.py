@@ -27,7 +27,7 @@ from lab.replication.configuration_server.server import ConfigurationServer
 from lab.replication.fabric.config import Driver, FabricConfig
 from lab.replication.fabric.discovery import Follower
 from lab.replication.fabric.server import FabricServer
-from lab.stacks.protocol import MachineState
+from lab.stacks.machines import MachineState
 from lab.stacks.reference.client import ReferenceStack
 from lab.waiting import Deadline
 

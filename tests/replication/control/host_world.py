@@ -26,7 +26,7 @@ from lab.replication.configuration_server.config import Deadlines
 from lab.replication.configuration_server.host_calls import HostCalls
 from lab.replication.configuration_server.settings import Server
 from lab.replication.support.facts import SystemFacts
-from lab.stacks.protocol import MachineState, MachineStatus
+from lab.stacks.machines import MachineState, MachineStatus
 from lab.waiting import Deadline
 
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,8 @@ from control_stand_ins import soon
 from lab.replication.common import control
 from lab.replication.common.backoff import Backoff
 from lab.replication.configuration_server.states import State, allowed_operations
-from lab.stacks.protocol import JobState, StackError
+from lab.stacks.errors import StackError
+from lab.stacks.jobs import JobState
 from lab.waiting import Deadline, wait_until
 
 # CPython leaks the socket when a peer dies between connect and handshake; here peers die all the time.

@@ -9,7 +9,9 @@ from azure_world import STEPS, AzureWorld, azure_settings
 from control_stand_ins import SETTINGS, soon
 
 from lab.hypervisors.model import PowerState
-from lab.stacks.protocol import InvalidRequest, JobFailed, MachineState, OperationRefused
+from lab.stacks.errors import InvalidRequest, OperationRefused
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState
 
 
 @pytest.fixture

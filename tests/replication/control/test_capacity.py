@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from lab.replication.configuration_server.capacity import DEFAULT_REPLICA_DISKS, Capacity, holds
 from lab.replication.configuration_server.machines import Machine
-from lab.replication.configuration_server.settings import Server, parse_settings
+from lab.replication.configuration_server.settings import Server
+from lab.replication.configuration_server.settings_document import parse_settings
 from lab.replication.configuration_server.states import State
-from lab.stacks.protocol import MachineState, OperationRefused
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState
 
 MT1, PS1 = Server("mt1"), Server("ps1")
 HOLDING_NOTHING = {State.UNPROTECTED, State.FAILED_OVER, State.FAILBACK_COMMIT_PENDING, State.FAILED_BACK}

@@ -10,7 +10,8 @@ from control_stand_ins import QUICK, VmwareHost, World, soon
 from lab.hypervisors.model import PowerState, Seen
 from lab.hypervisors.protocols import HypervisorError
 from lab.replication.fabric.discovery import Follower, NoInventory
-from lab.stacks.protocol import JobFailed, MachineState, Operation
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState, Operation
 from lab.waiting import wait_until
 
 APP1 = Seen("app1", "lab.app1", PowerState.ON)

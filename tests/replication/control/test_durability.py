@@ -18,8 +18,9 @@ from test_move_target import prepare as prepare_second_target
 from lab.hypervisors.model import DiskId
 from lab.replication.common.control import ControlUnavailable
 from lab.replication.configuration_server.states import State
+from lab.stacks.errors import StackError
+from lab.stacks.machines import MachineState
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import MachineState, StackError
 from lab.waiting import Deadline
 
 pytestmark = LEAKS

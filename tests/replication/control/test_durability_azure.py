@@ -9,7 +9,7 @@ from killing import LEAKS, killed_at_every_commit, mortal, operation
 from mortal_server import PATIENT, MortalWorld
 
 from lab.replication.configuration_server.states import State
-from lab.stacks.protocol import MachineState
+from lab.stacks.machines import MachineState
 
 pytestmark = LEAKS
 

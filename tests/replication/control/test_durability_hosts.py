@@ -13,7 +13,7 @@ from provider_stand_in import Host, two_hosts
 from test_host_rules import host_settings, set_up
 
 from lab.replication.configuration_server.states import State
-from lab.stacks.protocol import MachineState
+from lab.stacks.machines import MachineState
 
 pytestmark = LEAKS
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from lab.replication.configuration_server.groups.shared import choose, shared_points
 from lab.replication.configuration_server.sessions import Point
-from lab.stacks.protocol import InvalidRequest, JobFailed, MachineState, NotFound, OperationRefused
+from lab.stacks.errors import InvalidRequest, NotFound, OperationRefused
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState
 
 ADDRESSES = {"app1": ("10.10.0.11", "10.20.0.11"), "app2": ("10.10.0.12", "10.20.0.12")}
 MEMBERS = [{"name": n, "address": a, "replica_address": r} for n, (a, r) in ADDRESSES.items()]

@@ -8,7 +8,8 @@ from test_access import call, component_identity
 
 from lab.hypervisors.model import DiskId
 from lab.replication.common.control import ControlRefused
-from lab.stacks.protocol import MachineState, OperationRefused
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState
 
 LARGER = 512 * MIB
 REPLICA = DiskId("app1-data-replica")

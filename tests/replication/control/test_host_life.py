@@ -6,7 +6,8 @@ import pytest
 from host_world import HostWorld
 from test_provider_qemu import refusal
 
-from lab.stacks.protocol import MachineState, OperationRefused
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState
 
 pytestmark = [
     pytest.mark.qemu,

@@ -6,7 +6,8 @@ import pytest
 from control_stand_ins import DISKS, POLICY, World, soon
 from provider_stand_in import DESCRIBED, HARDWARE, SYSTEM
 
-from lab.stacks.protocol import InvalidRequest, MachineState, OperationRefused, StackError
+from lab.stacks.errors import InvalidRequest, OperationRefused, StackError
+from lab.stacks.machines import MachineState
 
 CLOUD = {"capability_profile": "hyper-v", "policy": "standard"}
 

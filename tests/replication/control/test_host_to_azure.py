@@ -15,7 +15,8 @@ from lab.emulators.azurite.service import running
 from lab.home import home
 from lab.hypervisors.model import PowerState
 from lab.replication.vault.azure_storage import AzureStorage
-from lab.stacks.protocol import InvalidRequest, MachineState, OperationRefused
+from lab.stacks.errors import InvalidRequest, OperationRefused
+from lab.stacks.machines import MachineState
 
 reason = refusal() or (missing_program() and f"Azurite needs {missing_program()}")
 pytestmark = [

@@ -10,8 +10,8 @@ from mortal_server import PATIENT
 from provider_stand_in import two_hosts
 from test_host_rules import host_settings, set_up
 
+from lab.stacks.machines import MachineState
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import MachineState
 from lab.waiting import Deadline
 
 GROUPS, MACHINES = 7, 100

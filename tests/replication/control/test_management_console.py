@@ -11,7 +11,7 @@ from control_stand_ins import World, soon
 from lab.replication.configuration_server.console_place import at_home
 from lab.replication.console.__main__ import main
 from lab.replication.console.text import COLUMNS, PARTS, facts, listing
-from lab.stacks.protocol import MachineState
+from lab.stacks.machines import MachineState
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from control_stand_ins import SETTINGS
 
-from lab.stacks.protocol import InvalidRequest, JobFailed, MachineState, OperationRefused
+from lab.stacks.errors import InvalidRequest, OperationRefused
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState
 
 PS2 = {"name": "ps2", "address": "10.10.0.22"}
 

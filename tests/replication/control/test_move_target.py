@@ -6,7 +6,9 @@ import pytest
 from control_stand_ins import SETTINGS
 
 from lab.hypervisors.model import DiskId, MachineSpec
-from lab.stacks.protocol import InvalidRequest, JobFailed, MachineState, OperationRefused
+from lab.stacks.errors import InvalidRequest, OperationRefused
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState
 
 MT2 = {"name": "mt2", "address": "10.30.0.32"}
 HANDOVER = DiskId("app1-handover-replica-copy")

@@ -9,8 +9,9 @@ import pytest
 from control_stand_ins import soon
 
 from lab.replication.configuration_server.database import Database
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState
 from lab.stacks.plans import PlanRunKind, PlanRunState
-from lab.stacks.protocol import MachineState, OperationRefused
 
 MEMBERS = [
     {"name": "app1", "address": "10.10.0.11", "replica_address": "10.20.0.11"},

@@ -11,8 +11,9 @@ import pytest
 from control_stand_ins import soon
 
 from lab.hypervisors.model import PowerState
+from lab.stacks.errors import InvalidRequest, NotFound, OperationRefused
+from lab.stacks.machines import MachineState
 from lab.stacks.plans import PlanRunEnded, PlanRunKind, PlanRunState
-from lab.stacks.protocol import InvalidRequest, MachineState, NotFound, OperationRefused
 
 PLAN = {
     "groups": [

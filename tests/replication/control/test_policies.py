@@ -7,7 +7,7 @@ from control_stand_ins import POLICY, soon
 
 from lab.replication.configuration_server.errors import BadRequest
 from lab.replication.configuration_server.policies import Policy, parse_policy
-from lab.stacks.protocol import InvalidRequest, OperationRefused
+from lab.stacks.errors import InvalidRequest, OperationRefused
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from control_stand_ins import PASSPHRASE, POLICY, SETTINGS, fabric_identity, soo
 
 from lab.replication.configuration_server.__main__ import main
 from lab.replication.fabric.__main__ import main as fabric_main
-from lab.stacks.protocol import StackError
+from lab.stacks.errors import StackError
 from lab.stacks.reference.client import ReferenceStack
 from lab.waiting import wait_until
 

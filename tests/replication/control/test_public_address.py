@@ -10,7 +10,8 @@ from provider_stand_in import DESCRIBED
 
 from lab.hypervisors.model import PowerState
 from lab.hypervisors.public import PublicAddress
-from lab.stacks.protocol import InvalidRequest, MachineState, StackError
+from lab.stacks.errors import InvalidRequest, StackError
+from lab.stacks.machines import MachineState
 
 PUBLIC = {"network": "internet", "address": "203.0.113.51", "prefix": 24}
 WANTED = PublicAddress("internet", IPv4Interface("203.0.113.51/24"), "azure", IPv4Interface("10.10.0.11/24"))

@@ -11,7 +11,7 @@ from control_stand_ins import QUICK, World, soon
 
 from lab.replication.common.identity import RegistrationRefused
 from lab.replication.configuration_server.states import Operation, State, allowed_operations
-from lab.stacks.protocol import InvalidRequest, NotFound, OperationRefused
+from lab.stacks.errors import InvalidRequest, NotFound, OperationRefused
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from lab.stacks.protocol import JobState, MachineState
+from lab.stacks.jobs import JobState
+from lab.stacks.machines import MachineState
 
 
 def interrupt(world, operation: str, target, command: str) -> str:

@@ -16,7 +16,8 @@ from test_access import component_identity, operator_identity
 from lab.replication.configuration_server.errors import BadRequest
 from lab.replication.configuration_server.site.forms import arguments_of
 from lab.replication.configuration_server.site.markup import VOID, join, table, tag
-from lab.stacks.protocol import MachineState, OperationRefused
+from lab.stacks.errors import OperationRefused
+from lab.stacks.machines import MachineState
 
 HTML = {"Accept": "text/html"}
 EVIL = "<script>alert(1)</script>\"'&"

@@ -18,7 +18,7 @@ from lab.replication.configuration_server.states import (
     settled,
     transition_for,
 )
-from lab.stacks import protocol
+from lab.stacks.machines import MachineState
 
 RESTING = set(State) - {
     State.ENABLING,
@@ -82,7 +82,7 @@ def test_the_way_back_is_another_one_for_each_target():
 
 
 def test_suites_know_every_state():
-    assert {state.value for state in State} == {state.value for state in protocol.MachineState}
+    assert {state.value for state in State} == {state.value for state in MachineState}
 
 
 @pytest.mark.parametrize("state", list(State))

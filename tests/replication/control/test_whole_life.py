@@ -7,7 +7,9 @@ from control_stand_ins import SETTINGS, World, soon
 
 from lab.hypervisors.model import PowerState
 from lab.replication.common.control import ControlRefused
-from lab.stacks.protocol import InvalidRequest, JobFailed, MachineState, OperationRefused
+from lab.stacks.errors import InvalidRequest, OperationRefused
+from lab.stacks.jobs import JobFailed
+from lab.stacks.machines import MachineState
 
 
 def disks_of(host, machine: str) -> list[tuple[str, str]]:

@@ -53,8 +53,8 @@ def test_a_cut_right_after_the_event_is_a_point(tmp_path):
         context=ssl.create_default_context(),
         outbox=listener,
     )
-    listener.replicator._begin_recording(1)
-    listener.replicator._complete(1)
+    listener.replicator._record.begin(1)
+    listener.replicator._record.complete(1)
     listener.asking.join(20)
     assert isinstance(listener.answer, dict), listener.answer
     assert listener.answer["sequence"] == 2

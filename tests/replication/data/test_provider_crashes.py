@@ -19,11 +19,12 @@ from lab.replication.common.durable import read_json, write_json
 from lab.replication.common.link import Body
 from lab.replication.digests import DIGEST_SIZE, ChunkDigests
 from lab.replication.document import DocumentReader
+from lab.replication.mobility.losses import LOST
 from lab.replication.mobility.session import COPY, STEADY, SessionFile
 from lab.replication.mobility.uplink import UploadRejected
 from lab.replication.provider.capture import CheckpointCapture, NotOneMoment
 from lab.replication.provider.order import HostOrder, HostSession
-from lab.replication.provider.replication import LOST, HostReplication
+from lab.replication.provider.replication import HostReplication
 
 SIZES = (16 * BLOCK, 8 * BLOCK)
 WHERE = "lab.replication"
@@ -118,7 +119,7 @@ class Host:
         except Crash:
             self.running = None
         except LOST as error:
-            self.provider()._begin_again(str(error))
+            self.provider()._record.begin_again(str(error))
 
     def settle(self) -> None:
         """Without further crashes: one more cut that arrives."""
@@ -126,7 +127,7 @@ class Host:
         for _ in range(6):
             self.step(HostReplication._send_something_now)
         self.step(lambda provider: provider._cut_once(application=False))
-        while self.provider()._opened_queue().oldest() is not None:
+        while self.provider()._record.queue().oldest() is not None:
             self.step(HostReplication._send_something_now)
 
 
@@ -137,7 +138,7 @@ def order(**more):
 
 def send_now(replication: HostReplication) -> None:
     """Send what there is: the loop around it waits, a test does not."""
-    if replication._session.value.phase != STEADY or replication._opened_queue().oldest() is not None:
+    if replication._session.value.phase != STEADY or replication._record.queue().oldest() is not None:
         replication._send_something()
 
 
@@ -224,7 +225,7 @@ def test_a_log_lies_beside_its_disk_and_another_one_is_written_while_it_waits(ho
     assert len(names) == 4
     assert all(name.startswith("s-1-") for name in names)
     host.running = None  # a restart keeps them
-    assert host.provider()._opened_queue().oldest() is not None
+    assert host.provider()._record.queue().oldest() is not None
     play(host, [("send",), ("send",)])
     assert not list(tmp_path.glob("*.hrl"))
     host.settle()
@@ -236,7 +237,7 @@ def test_a_lost_bitmap_is_resynchronised_with_its_cause(host):
     host.machine.lose_bitmaps()
     with pytest.raises(LOST) as raised:
         host.provider()._cut_once(application=False)
-    host.provider()._begin_again(str(raised.value), raised.value.cause)
+    host.provider()._record.begin_again(str(raised.value), raised.value.cause)
     assert ("resynchronisation-required", {"reason": str(raised.value), "cause": "tracking-lost"}) in host.outbox.posted
     host.settle()
     assert "resynchronisation-complete" in kinds(host)
@@ -248,7 +249,7 @@ def test_changes_of_more_than_half_a_disk_are_compared_instead(host):
         host.machine.write(1, block * BLOCK, bytes([block + 1]) * BLOCK)
     with pytest.raises(LOST, match="half"):
         host.provider()._cut_once(application=False)
-    host.provider()._begin_again("half")
+    host.provider()._record.begin_again("half")
     host.settle()
     assert bytes(host.machine.content[1]) == host.replica.points[-1][1]
 
@@ -258,7 +259,7 @@ def test_a_machine_that_is_off_gives_its_last_changes_once(host):
     host.machine.on = False
     play(host, [("cut",), ("send",), ("cut",)])
     assert bytes(host.machine.content[0]) == host.replica.points[-1][0]
-    documents = [host.provider()._opened_queue().oldest()]
+    documents = [host.provider()._record.queue().oldest()]
     assert documents[0].raw_bytes == 0
 
 
@@ -283,11 +284,11 @@ def test_a_machine_that_starts_while_it_is_read_costs_a_cut_and_no_change(host):
 def test_without_a_guest_agent_a_point_is_crash_consistent_and_says_why(host):
     host.provider()._cut_once(application=True)
     assert ("health", {"applications": "no agent"}) in host.outbox.posted
-    assert host.provider()._opened_queue().oldest().head.point_kind == "crash-consistent"
+    assert host.provider()._record.queue().oldest().head.point_kind == "crash-consistent"
     host.machine.agent = True
     host.settle()
     host.provider()._cut_once(application=True)
-    assert host.provider()._opened_queue().oldest().head.point_kind == "application-consistent"
+    assert host.provider()._record.queue().oldest().head.point_kind == "application-consistent"
 
 
 def test_a_failure_that_cannot_be_cured_is_given_up_until_it_is_ordered_anew(host):

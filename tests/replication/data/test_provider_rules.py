@@ -16,7 +16,7 @@ from lab.replication.common.control import CommandFailed
 from lab.replication.common.link import Unreachable
 from lab.replication.common.storage_access import StorageAccess
 from lab.replication.mobility.capture import CapturedDisk
-from lab.replication.mobility.hrl import HrlPlaces
+from lab.replication.mobility.hrl_files import HrlPlaces
 from lab.replication.provider.capture import _pieces
 from lab.replication.provider.domains import TAG, Guest, GuestCard, GuestDisk, cards_of, guest_xml
 from lab.replication.provider.frozen import united

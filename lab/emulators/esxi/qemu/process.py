@@ -19,6 +19,7 @@ from typing import Any
 
 from lab.emulators.esxi.backend import BackendError
 from lab.emulators.esxi.qemu.arguments import PROGRAM
+from lab.logs import last_characters
 from lab.networks import qmp
 from lab.networks.protocol import NetworkError
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
@@ -160,8 +161,7 @@ def _wait_monitor(qemu: Qemu, name: str) -> None:
         qemu.process.kill()
         raise BackendError(str(error)) from error
     if qemu.process.poll() is not None:
-        text = (qemu.folder / "qemu.log").read_text(encoding="utf-8", errors="replace")[-1000:].strip()
-        raise BackendError(f"QEMU did not start: {text}")
+        raise BackendError(f"QEMU did not start: {last_characters(qemu.folder / 'qemu.log').strip()}")
 
 
 def _watch(qemu: Qemu, ended: Callable[[Qemu], None]) -> None:

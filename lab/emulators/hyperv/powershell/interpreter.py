@@ -6,13 +6,11 @@ import fnmatch
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from importlib import resources
 from typing import Any, Protocol
 
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput
+from lark import Token, Tree
 
+from lab.emulators.hyperv.powershell.parsing import parse
 from lab.emulators.hyperv.powershell.values import (
     EnumValue,
     Exit,
@@ -25,8 +23,6 @@ from lab.emulators.hyperv.powershell.values import (
     text,
 )
 
-MOST_CHARACTERS = 200_000
-KEPT_TREES = 256
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None}
 _SIZES = {"kb": 10, "mb": 20, "gb": 30, "tb": 40}
 
@@ -55,27 +51,6 @@ class Outcome:
     exit_code: int = 0
     progress: bool = False
     """Whether the host wrote progress that nobody asked for."""
-
-
-@cache
-def parser() -> Lark:
-    """Return the parser of the subset."""
-    grammar = resources.files(__package__).joinpath("powershell.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="contextual", maybe_placeholders=False)
-
-
-@lru_cache(KEPT_TREES)
-def parse(source: str) -> Tree[Token]:
-    """Return the tree of a script, which nobody changes. Raises Unsupported with line and column."""
-    if len(source) > MOST_CHARACTERS:
-        raise Unsupported("unsupported PowerShell: the script is too long")
-    try:
-        return parser().parse(source)
-    except UnexpectedInput as error:
-        if error.line < 1:
-            raise Unsupported("unsupported PowerShell: unexpected end of the script") from error
-        rest = source.split("\n")[error.line - 1][max(0, error.column - 1) :][:40]
-        raise Unsupported(f"unsupported PowerShell: line {error.line} col {error.column}: {rest!r}") from error
 
 
 def run(source: str, cmdlets: Cmdlets) -> Outcome:

@@ -9,7 +9,6 @@ from typing import Any
 from lab.replication.configuration_server.discovery import require_vmware
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.fabric_client import FabricClient
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.protect import discard_sessions, fresh_attributes
@@ -18,6 +17,7 @@ from lab.replication.configuration_server.selection import Selector, selector_of
 from lab.replication.configuration_server.sessions import REVERSE, Session, TargetDisk, new_stream_id
 from lab.replication.configuration_server.settings import Failback as FailbackServers
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.site_machines import (
     copied_disk,
     create_machine,

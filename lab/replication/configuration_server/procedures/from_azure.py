@@ -14,7 +14,6 @@ from typing import Any
 
 from lab.replication.configuration_server.errors import BadRequest, JobError
 from lab.replication.configuration_server.host_calls import described
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.planned import original_guest
@@ -22,6 +21,7 @@ from lab.replication.configuration_server.procedures.protect import fresh_attrib
 from lab.replication.configuration_server.procedures.readiness import Readiness, only
 from lab.replication.configuration_server.settings import Server
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.host import source_of
 from lab.replication.configuration_server.vault_client import VaultClient
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.protect import tell_agent
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import Session
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.steps import Steps
 
 
 @dataclass(frozen=True)

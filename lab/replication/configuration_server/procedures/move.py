@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lab.replication.configuration_server.errors import BadRequest, JobError
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import Session
-from lab.replication.configuration_server.settings import Server, parse_settings
+from lab.replication.configuration_server.settings import Server
+from lab.replication.configuration_server.settings_document import parse_settings
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.steps import Steps
 
 
 @dataclass(frozen=True)

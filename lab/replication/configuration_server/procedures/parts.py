@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lab.replication.common.signals import Signal
 from lab.replication.configuration_server.calls import Calls
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.fabric_client import Fabrics
 from lab.replication.configuration_server.groups.table import GroupTable
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.selection import NoSuchPoint, Selector, select
 from lab.replication.configuration_server.sessions import Point, Session, SessionTable
 from lab.replication.configuration_server.settings import Card
-from lab.replication.configuration_server.signals import Signal
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.choice import Targets
 
 LOOK_S = 1.0

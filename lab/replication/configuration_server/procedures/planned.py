@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.replication.configuration_server.jobs import Procedure, Steps
+from lab.replication.configuration_server.jobs import Procedure
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.procedures.failover import Commit, always, start_replica
@@ -21,6 +21,7 @@ from lab.replication.configuration_server.procedures.readiness import Readiness,
 from lab.replication.configuration_server.selection import Selector
 from lab.replication.configuration_server.sessions import REVERSE, Point, Session, new_stream_id
 from lab.replication.configuration_server.states import Family, Operation, State
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.host import recovery_host_of, source_of
 
 

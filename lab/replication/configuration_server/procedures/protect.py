@@ -9,7 +9,6 @@ from typing import Any
 from lab.replication.common.config import Endpoint
 from lab.replication.configuration_server.discovery import require_on_esxi
 from lab.replication.configuration_server.errors import JobError
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.procedures.host_support import require_guest, require_host
@@ -17,6 +16,7 @@ from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only, refusal
 from lab.replication.configuration_server.sessions import FORWARD, Session, new_stream_id
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.steps import Steps
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.replication.configuration_server.errors import BadRequest
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.procedures.parts import Workshop
 from lab.replication.configuration_server.procedures.readiness import Readiness, only
@@ -15,6 +14,7 @@ from lab.replication.configuration_server.selection import selector_of
 from lab.replication.configuration_server.sessions import Point
 from lab.replication.configuration_server.settings import Card
 from lab.replication.configuration_server.states import Operation
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.protocol import Order
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.replication.configuration_server.errors import JobError
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import FORWARD, Point, Session, SessionTable, TargetDisk
 from lab.replication.configuration_server.settings import AzureSettings
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.protocol import Order
 from lab.replication.configuration_server.vault_client import VaultClient
 from lab.replication.support.matrix import AZURE, Matrix, load_matrix

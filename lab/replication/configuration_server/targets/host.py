@@ -8,11 +8,11 @@ from typing import Any
 
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.host_calls import HostCalls, described
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import FORWARD, Point, Session, SessionTable, TargetDisk
 from lab.replication.configuration_server.settings import HostSettings, Server
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.protocol import Order
 from lab.replication.support.matrix import SECONDARY_SITE, Matrix, load_matrix
 

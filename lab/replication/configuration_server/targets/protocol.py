@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import Point, Session
 from lab.replication.configuration_server.settings import Card
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.support.matrix import Matrix
 
 PickPoint = Callable[[], Awaitable[Point]]

@@ -14,11 +14,11 @@ from typing import Any
 from lab.replication.configuration_server.calls import Calls
 from lab.replication.configuration_server.errors import JobError
 from lab.replication.configuration_server.fabric_client import FabricClient, Fabrics
-from lab.replication.configuration_server.jobs import Steps
 from lab.replication.configuration_server.machines import Machine
 from lab.replication.configuration_server.policies import Policy
 from lab.replication.configuration_server.sessions import FORWARD, Point, Session, SessionTable, TargetDisk
 from lab.replication.configuration_server.settings import ProtectedDisk
+from lab.replication.configuration_server.steps import Steps
 from lab.replication.configuration_server.targets.protocol import Order
 from lab.replication.configuration_server.targets.site_machines import (
     copied_disk,

@@ -17,9 +17,13 @@ class Signal:
         event, self._event = self._event, asyncio.Event()
         event.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Return when notified, or after ``seconds``."""
-        event = self._event
+    def coming(self) -> asyncio.Event:
+        """Return what the next notification sets: taken before looking for news, none is missed while looking."""
+        return self._event
+
+    async def wait(self, seconds: float, coming: asyncio.Event | None = None) -> None:
+        """Return when notified, from now on or since ``coming`` was taken, or after ``seconds``."""
+        event = coming or self._event
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()

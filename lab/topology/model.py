@@ -105,7 +105,7 @@ class Topology(Part):
     def every_stand_in(self) -> tuple[StandIn, ...]:
         """The stand-ins that the file names, and emulated hosts and BMCs, which nobody has to remember to name."""
         bare = StandIn(
-            what="bare virtual machine behind an emulated BMC (sushy-tools), installed through it",
+            what="bare virtual machine behind an emulated BMC (sushy-tools)",
             stands_in_for="physical server with a BMC",
             machines=tuple(name for name, machine in self.machines.items() if machine.bmc and machine.bmc.emulated),
         )

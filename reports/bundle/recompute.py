@@ -18,6 +18,7 @@ from lab.oracle.cases import VERDICT, CaseDamaged, cases_in, judge_again
 from lab.runs import ALLURE_FOLDER, JUNIT_FILE, LEDGER_FILE
 from reports.bundle.finding import Finding
 from reports.bundle.seal import SEAL_FILE, makers
+from reports.bundle.versions import shared
 from reports.certificate import HTML_FILE, JSON_FILE, as_json, catalogue_of, make_certificate
 from reports.html import render
 from reports.model import Certificate, TestResult
@@ -57,7 +58,7 @@ def _certificate(run_dir: Path, certificate: Certificate, *, same: bool) -> Iter
     try:
         text = (run_dir / JSON_FILE).read_text(encoding="utf-8")
         told = json.loads(text)
-        differences = list(_differences(told, json.loads(recomputed)))
+        differences = list(_differences(told, json.loads(recomputed), same=same))
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         yield Finding(JSON_FILE, f"cannot be read: {error}")
         return
@@ -71,18 +72,20 @@ def _certificate(run_dir: Path, certificate: Certificate, *, same: bool) -> Iter
         yield Finding(HTML_FILE, "is not what the ledger gives")
 
 
-def _differences(told: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+def _differences(told: Mapping[str, Any], found: Mapping[str, Any], *, same: bool) -> Iterator[str]:
     for part in COMPARED:
         if isinstance(found[part], list):
-            yield from _differing_rows(part, told.get(part), found[part])
+            yield from _differing_rows(part, told.get(part), found[part], same=same)
         elif told.get(part) != found[part]:
             yield f"{part}: says {_short(told.get(part))}, the ledger gives {_short(found[part])}"
 
 
-def _differing_rows(part: str, told: Any, found: Sequence[Any]) -> Iterator[str]:
+def _differing_rows(part: str, told: Any, found: Sequence[Any], *, same: bool) -> Iterator[str]:
     if not isinstance(told, list):
         yield f"{part}: not a list"
         return
+    if not same and part != "reasons":
+        told, found = shared(told, found)
     said, known = Counter(map(_row, told)), Counter(map(_row, found))
     for row in (said - known).elements():
         yield f"{part}: says {_short(json.loads(row))}, which the ledger does not give"

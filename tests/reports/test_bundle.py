@@ -9,7 +9,9 @@ import json
 import random
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -124,6 +126,54 @@ def test_a_bundle_of_another_version_is_recomputed_in_what_versions_share(run_di
     path.write_text(path.read_text().replace('"status": "fail"', '"status": "pass"'))
     (run_dir / SEAL).write_bytes(sign(files_in(run_dir), about, KEY))
     assert any("LAB-RPO" in finding.what for finding in check(run_dir).findings)
+
+
+def as_another_version(run_dir: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Seal a certificate with what another version of the lab writes differently."""
+    about = {**read((run_dir / SEAL).read_bytes()).statement.about, "reports": "0" * 64}
+    path = run_dir / "certificate.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    (run_dir / SEAL).write_bytes(sign(files_in(run_dir), about, KEY))
+
+
+def test_rows_of_a_version_with_other_fields_are_compared_in_what_both_have(run_dir: Path) -> None:
+    def older(document: dict[str, Any]) -> None:
+        for row in document["requirements"]:
+            del row["not_tested"]
+            row["in_scope"] = True
+        document["requirements"].append({"id": "H2A-IR", "status": "pass", "in_scope": False})
+        for row in document["tests"]:
+            row["of_that_version"] = 1
+
+    as_another_version(run_dir, older)
+    assert check(run_dir).findings == ()
+
+
+def no_status(document: dict[str, Any]) -> None:
+    for row in document["requirements"]:
+        row.pop("status", None)
+
+
+def better_status(document: dict[str, Any]) -> None:
+    for row in document["requirements"]:
+        row |= {"status": "pass", "in_scope": True}
+
+
+def hidden_failures(document: dict[str, Any]) -> None:
+    for row in document["requirements"]:
+        row["in_scope"] = row["status"] != "fail"
+
+
+def other_scenario(document: dict[str, Any]) -> None:
+    document["scenarios"] = {"V2A": document["scenarios"]["P2S"]}
+
+
+@pytest.mark.parametrize("change", [no_status, better_status, hidden_failures, other_scenario])
+def test_calling_it_another_version_hides_nothing(run_dir: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    as_another_version(run_dir, change)
+    assert not check(run_dir).genuine
 
 
 def test_a_run_without_a_seal_is_not_genuine_and_another_folder_is_bad_input(run_dir: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from data_path import SOON_S
 from test_deployment import PATIENT, PUSH
 
 from lab.replication.common.config import Endpoint
-from lab.stacks.protocol import OperationRefused
+from lab.stacks.errors import OperationRefused
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def provide_images(topology: Topology, home: Home, board: Board) -> dict[tuple[s
 
 def _made(topology: Topology) -> list[Machine]:
     """Return the machines that get an image."""
-    return [machine for name, machine in topology.machines.items() if name not in topology.lent]
+    return [machine for name, machine in topology.machines.items() if topology.loan_of(name) is None]
 
 
 def _own_image(path: Path) -> Path:

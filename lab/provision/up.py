@@ -58,7 +58,7 @@ def bring_up(topology: Topology, home: Home, name: str, board: Board, *, save_as
     mode = acceleration_of(home, images)
     board.step(name, f"acceleration: {mode}")
     folder.make()
-    keys = {machine: new_ssh_key(machine) for machine in topology.machines if machine not in topology.lent}
+    keys = {machine: new_ssh_key(machine) for machine in topology.machines if topology.loan_of(machine) is None}
     _write_login_keys(folder)
     host_keys = {machine: key.public for machine, key in keys.items()}
     host_keys |= {machine: found.host_key for machine, found in topology.lent.items()}

@@ -137,8 +137,12 @@ class Topology(Part):
     @property
     def lent(self) -> dict[str, Existing]:
         """The machines that are there already, by name."""
-        found = {name: machine.provision for name, machine in self.machines.items()}
-        return {name: provision for name, provision in found.items() if isinstance(provision, Existing)}
+        return {name: loan for name in self.machines if (loan := self.loan_of(name)) is not None}
+
+    def loan_of(self, machine: str) -> Existing | None:
+        """Return how a machine that is there already is reached, None when the lab makes the machine."""
+        provision = self.machines[machine].provision
+        return provision if isinstance(provision, Existing) else None
 
     @property
     def booted_over(self) -> dict[str, str]:

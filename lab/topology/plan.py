@@ -163,7 +163,7 @@ def _machine(topology: Topology, name: str, machine: Machine) -> PlannedMachine:
 
 
 def _where(topology: Topology, name: str) -> str:
-    lent = topology.lent.get(name)
+    lent = topology.loan_of(name)
     if lent is not None:
         return f"lent, at {lent.address}:{lent.port}"
     host = topology.host_name_of(name)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 class Terminated(KeyboardInterrupt):
@@ -35,6 +38,24 @@ def exit_code_of(child: subprocess.Popen[bytes]) -> int:
         pass
     child.wait()
     return INTERRUPTED
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the end of the block: what a handler raises while Python forks is lost.
+
+    A child that is forked inside begins with both held back, and calls ``let_in``.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        let_in()
+
+
+def let_in() -> None:
+    """Hold SIGINT and SIGTERM back no longer."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _raise(_number: int, _frame: FrameType | None) -> NoReturn:

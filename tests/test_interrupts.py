@@ -18,6 +18,21 @@ end_on_sigterm()
 with subprocess.Popen(sys.argv[1:]) as child:
     print("command", exit_code_of(child), flush=True)
 """
+FORK = """
+import os, signal
+from lab.interrupts import end_on_sigterm, held_back
+end_on_sigterm()
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGTERM))
+try:
+    with held_back():
+        child = os.fork()
+        if not child:
+            os._exit(0)
+    print("lost")
+except KeyboardInterrupt:
+    print("heard")
+os.waitpid(child, 0)
+"""
 SUITE = """
 import threading
 import pytest
@@ -73,3 +88,10 @@ def test_without_a_signal_the_exit_code_is_that_of_the_child() -> None:
     with started([sys.executable, "-c", COMMAND, *child]) as command:
         told, _ = command.communicate(timeout=SECONDS)
     assert told.split() == ["command", "5"]
+
+
+def test_a_signal_that_comes_while_python_forks_is_heard_afterwards() -> None:
+    """What a handler raises there is printed and lost: a command went on as if nothing had been said."""
+    with started([sys.executable, "-c", FORK]) as command:
+        told, _ = command.communicate(timeout=SECONDS)
+    assert told.split() == ["heard"]

@@ -20,6 +20,7 @@ from lab.defects.patience import patience
 from lab.defects.probing import Order, Probed
 from lab.defects.registry import FOLDER, IMAGE_PROBES
 from lab.defects.registry import defect as find_defect
+from lab.interrupts import let_in
 
 TEST_SECONDS = 90
 """On an idle computer, like the next."""
@@ -35,6 +36,7 @@ def run(order: Order, answers: Connection) -> None:
     die_with_parent()
     # Ctrl-C is for the command: half of the results of a defect would look like all of them.
     os.setpgid(0, 0)
+    let_in()
     scratch = tempfile.mkdtemp(prefix="recovery-lab-probes-")
     try:
         answers.send(_probed(order, Path(scratch)))

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from lab.defects.model import Defect, Part
 from lab.defects.patience import patience
 from lab.defects.registry import PROBES
+from lab.interrupts import held_back
 
 SECONDS = 600.0
 """For all probes of one process, until the next of those side by side ends; on an idle computer."""
@@ -112,7 +113,8 @@ def _start(order: Order) -> _Running:
     context = multiprocessing.get_context("fork")
     answers, sender = context.Pipe(duplex=False)
     process = context.Process(target=run, args=(order, sender), name=f"probes of {order.defect}")
-    process.start()
+    with held_back():
+        process.start()
     sender.close()
     return _Running(order, process, answers)
 

@@ -32,12 +32,16 @@ def exit_code_of(child: subprocess.Popen[bytes]) -> int:
     """
     try:
         return child.wait()
-    except Terminated:
+    except KeyboardInterrupt as end:
+        pass_on(end, child)
+        child.wait()
+        return INTERRUPTED
+
+
+def pass_on(end: KeyboardInterrupt, child: subprocess.Popen[bytes]) -> None:
+    """Let a child hear of what ends this process: of Ctrl-C the terminal has told it, SIGTERM came here alone."""
+    if isinstance(end, Terminated):
         child.terminate()
-    except KeyboardInterrupt:
-        pass
-    child.wait()
-    return INTERRUPTED
 
 
 @contextmanager

@@ -31,8 +31,12 @@ def of_probes(order: Order) -> str:
 
 def of_lab(order: LabOrder, topology: Path) -> str:
     """Return the digest of what a run of suites rests on."""
-    suites = sources_digest(ROOT / "suites", ROOT / "fixtures")
-    return _digest([repr(order), topology.read_text("utf-8"), suites])
+    return _digest([repr(order), topology.read_text("utf-8"), _suites()])
+
+
+@cache
+def _suites() -> str:
+    return sources_digest(ROOT / "suites", ROOT / "fixtures")
 
 
 @cache

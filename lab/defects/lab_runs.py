@@ -24,7 +24,7 @@ from lab.defects.model import Defect
 from lab.defects.patching import copy_with
 from lab.defects.probing import Probed
 from lab.errors import LabError
-from lab.interrupts import Terminated
+from lab.interrupts import pass_on
 
 RUN_SECONDS = 4 * 3600.0
 COLLECT_SECONDS = 600.0
@@ -107,9 +107,7 @@ def _ended(command: Sequence[str], folder: Path, environment: Mapping[str, str])
         try:
             return child.wait(RUN_SECONDS)
         except KeyboardInterrupt as end:
-            # The terminal has told it too, but SIGTERM came here alone.
-            if isinstance(end, Terminated):
-                child.terminate()
+            pass_on(end, child)
             child.wait(END_SECONDS)
             raise
         except subprocess.TimeoutExpired as error:

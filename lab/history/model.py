@@ -46,7 +46,7 @@ class RunRecord:
             started=str(run["started"]),
             ended=str(run["ended"]),
             verdict=str(certificate["verdict"]),
-            results={item["id"]: item["status"] for item in certificate["requirements"] if _counted(item)},
+            results={item["id"]: item["status"] for item in certificate["requirements"] if counted(item)},
             tests={item["nodeid"]: (item["outcome"], float(item["duration"])) for item in certificate["tests"]},
             measurements=tuple(
                 Measured(item["name"], item["context"], float(item["value"]), item["unit"])
@@ -55,6 +55,6 @@ class RunRecord:
         )
 
 
-def _counted(requirement: Mapping[str, Any]) -> bool:
+def counted(requirement: Mapping[str, Any]) -> bool:
     """Whether a rule belongs to the scenario; older certificates also show what tests touched beyond it."""
     return bool(requirement.get("in_scope", True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lab.history.model import counted
+
 Row = Mapping[str, Any]
 _SAYING = frozenset({"id", "nodeid", "name", "what", "status", "outcome", "value", "unit"})
 """What a row is about and says of it: no version is without these."""
@@ -15,10 +17,9 @@ def shared(told: Sequence[Row], found: Sequence[Row]) -> tuple[list[Row], list[R
 
     Rows of rules beyond the scenario, which older versions showed and did not count, are left out.
     """
-    counted = [row for row in told if row.get("in_scope", True)]
-    known = _fields(found)
-    fields = known & (_fields(counted) | _SAYING)
-    return _only(fields, counted), _only(fields, found)
+    said = [row for row in told if counted(row)]
+    fields = _fields(found) & (_fields(said) | _SAYING)
+    return _only(fields, said), _only(fields, found)
 
 
 def _fields(rows: Sequence[Row]) -> frozenset[str]:

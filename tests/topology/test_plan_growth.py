@@ -6,23 +6,11 @@ import cProfile
 import pstats
 from pathlib import Path
 
+from test_hosts import FACTS
+
 from lab.bench.large import large_topology
-from lab.topology.facts import Acceleration, AccelerationFact, Facts, LibvirtFact
 from lab.topology.load import load_topology
 from lab.topology.plan import make_plan
-
-FACTS = Facts(
-    cores=2,
-    memory_bytes=16 << 30,
-    memory_available_bytes=12 << 30,
-    disk_path="/var/lib/recovery-lab",
-    disk_free_bytes=100 << 30,
-    acceleration=AccelerationFact(Acceleration.TCG, proved=True, reason="booted"),
-    libvirt=(LibvirtFact("qemu:///system", reachable=True, detail="9.0.0"),),
-    missing_tools=frozenset(),
-    systemd=True,
-    root=True,
-)
 
 
 def calls_for(machines: int, folder: Path) -> int:

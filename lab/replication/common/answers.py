@@ -21,11 +21,15 @@ class BadBody(ValueError):
     """What was sent is no JSON object."""
 
 
+def certificate_of(request: web.Request) -> Mapping[str, Any]:
+    """Return the verified certificate of who calls, nothing of who has none."""
+    transport = request.transport
+    return (transport.get_extra_info("peercert") if transport is not None else None) or {}
+
+
 def caller_of(request: web.Request) -> Peer:
     """Return who calls. Raises UnknownPeer."""
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport is not None else None
-    return peer_of(certificate or {})
+    return peer_of(certificate_of(request))
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:

@@ -23,7 +23,11 @@ class Signal:
 
     async def wait(self, seconds: float, coming: asyncio.Event | None = None) -> None:
         """Return when notified, from now on or since ``coming`` was taken, or after ``seconds``."""
-        event = coming or self._event
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
+        await set_within(coming or self._event, seconds)
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> None:
+    """Return when an event is set, or after ``seconds``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
-from lab.replication.common.tls import Peer, UnknownPeer, peer_of
+from lab.replication.common.answers import BadBody, body_of, caller_of, certificate_of
+from lab.replication.common.tls import Peer, UnknownPeer
 from lab.replication.configuration_server.ca import COMPONENT_KINDS, CONSOLE, OPERATOR
 from lab.replication.configuration_server.errors import BadRequest, ControlError, Forbidden
 
@@ -39,7 +39,7 @@ def operator_of(request: web.Request) -> Peer:
 def kind_of(request: web.Request) -> str | None:
     """Return the kind in the caller's certificate, None when there is none of this stack."""
     try:
-        return peer_of(_certificate(request)).kind
+        return caller_of(request).kind
     except UnknownPeer:
         return None
 
@@ -50,14 +50,10 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     Raises:
         BadRequest: it is not a JSON object.
     """
-    text = await request.text()
     try:
-        value = json.loads(text) if text.strip() else {}
-    except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadRequest("the body is not a JSON object")
-    return value
+        return await body_of(request)
+    except BadBody as error:
+        raise BadRequest(str(error)) from error
 
 
 @web.middleware
@@ -74,18 +70,12 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def _peer(request: web.Request, kinds: tuple[str, ...]) -> Peer:
-    certificate = _certificate(request)
-    if not certificate:
+    if not certificate_of(request):
         raise Forbidden("a client certificate is needed")
     try:
-        peer = peer_of(certificate)
+        peer = caller_of(request)
     except UnknownPeer as error:
         raise Forbidden(str(error)) from error
     if peer.kind not in kinds:
         raise Forbidden(f"{peer.kind} {peer.name} may not call this")
     return peer
-
-
-def _certificate(request: web.Request) -> Mapping[str, Any]:
-    transport = request.transport
-    return (transport.get_extra_info("peercert") if transport is not None else None) or {}

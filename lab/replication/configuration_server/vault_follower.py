@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from lab.replication.common.signals import set_within
 from lab.replication.configuration_server.deployment import Deployment
 from lab.replication.configuration_server.errors import ControlError, JobError
 from lab.replication.configuration_server.jobs import JobRunner
@@ -53,9 +54,7 @@ class VaultFollower:
                 await task
 
     async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+        await set_within(self._stopping, seconds)
 
     async def _follow(self) -> None:
         while not self._stopping.is_set():

@@ -6,7 +6,7 @@ writes that lie near each other become a ``Span``: read once, filled, and writte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.replication.changeset import Codec, Corrupt, Frame
@@ -72,24 +72,14 @@ class Span:
 
 def with_spans(writes: Iterable[PageWrite]) -> Iterator[PageWrite | Span]:
     """Yield the same writes in the same order, those that lie near each other as spans of at most 4 MiB."""
-    near: list[PageWrite] = []
-    for write in writes:
-        if near and not _is_near(near, write):
-            yield from _spanned(near)
-            near = []
-        near.append(write)
-    yield from _spanned(near)
+    for near in _runs(writes, _is_near):
+        yield from near if len(near) < FEWEST else [Span(tuple(near))]
 
 
-def _is_near(before: list[PageWrite], after: PageWrite) -> bool:
-    last = before[-1]
-    if last.disk != after.disk or last.data is None or after.data is None:
+def _is_near(before: PageWrite, after: PageWrite) -> bool:
+    if before.disk != after.disk or before.data is None or after.data is None:
         return False
-    return 0 <= after.offset - last.end <= NEAR and after.end - before[0].offset <= MOST_WRITE
-
-
-def _spanned(near: list[PageWrite]) -> Iterable[PageWrite | Span]:
-    return near if len(near) < FEWEST else [Span(tuple(near))]
+    return 0 <= after.offset - before.end <= NEAR
 
 
 def page_writes(frames: Iterable[Frame], codec: Codec | None) -> Iterator[PageWrite]:
@@ -98,16 +88,20 @@ def page_writes(frames: Iterable[Frame], codec: Codec | None) -> Iterator[PageWr
     Raises:
         Corrupt: a frame does not begin and end between two pages, or its payload is damaged.
     """
-    waiting: list[PageWrite] = []
-    total = 0
-    for write in (_write(frame, codec) for frame in frames):
-        if waiting and not (_continues(waiting[-1], write) and total + write.length <= MOST_WRITE):
-            yield _joined(waiting)
-            waiting, total = [], 0
-        waiting.append(write)
-        total += write.length
-    if waiting:
-        yield _joined(waiting)
+    for run in _runs((_write(frame, codec) for frame in frames), _continues):
+        yield _joined(run)
+
+
+def _runs(writes: Iterable[PageWrite], belongs: Callable[[PageWrite, PageWrite], bool]) -> Iterator[list[PageWrite]]:
+    """Yield the writes in their order, those together of which each ``belongs`` to the one before, at most 4 MiB."""
+    run: list[PageWrite] = []
+    for write in writes:
+        if run and not (belongs(run[-1], write) and write.end - run[0].offset <= MOST_WRITE):
+            yield run
+            run = []
+        run.append(write)
+    if run:
+        yield run
 
 
 def _write(frame: Frame, codec: Codec | None) -> PageWrite:
@@ -124,6 +118,5 @@ def _continues(before: PageWrite, after: PageWrite) -> bool:
 
 def _joined(writes: list[PageWrite]) -> PageWrite:
     first = writes[0]
-    length = sum(write.length for write in writes)
     parts = [write.data for write in writes if write.data is not None]
-    return PageWrite(first.disk, first.offset, length, b"".join(parts) if parts else None)
+    return PageWrite(first.disk, first.offset, writes[-1].end - first.offset, b"".join(parts) if parts else None)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -46,8 +47,9 @@ class BadDevice(OSError):
 def resolve_serial(serial: str) -> Path | None:
     """Return the device node of the disk with this serial number, or None."""
     for found in [*SYS_BLOCK.glob("*/serial"), *SYS_BLOCK.glob("*/device/serial")]:
-        if found.read_text(errors="replace").strip() == serial:
-            return Path("/dev") / found.relative_to(SYS_BLOCK).parts[0]
+        with suppress(OSError):  # Another disk is being unplugged: its file was listed, and reading it is ENODEV.
+            if found.read_text(errors="replace").strip() == serial:
+                return Path("/dev") / found.relative_to(SYS_BLOCK).parts[0]
     return None
 
 
@@ -127,8 +129,7 @@ class DeviceSet:
         opened: dict[int, BlockDevice] = {}
         try:
             for index, (serial, size) in wanted.items():
-                path = wait_until(lambda s=serial: resolve(s), Deadline.after(ATTACH_TIMEOUT_S), f"disk {serial}")  # type: ignore[misc]
-                opened[index] = open_device(path, size)
+                opened[index] = open_device(found_disk(serial, resolve), size)
         except BaseException:
             cls(opened).close()
             raise

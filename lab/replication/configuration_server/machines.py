@@ -91,6 +91,11 @@ class Machine:
         return Home(fabric, self.returned_name if new else self.home.name)
 
     @property
+    def switched_by_owner(self) -> bool:
+        """Whether no fabric can switch the machine that is at home; a failback makes one that a fabric can."""
+        return self.settings.switched_by_owner and "home" not in self.attributes
+
+    @property
     def agent(self) -> str:
         """The component id of who captures it: its mobility service (also of the replica), or its host's provider."""
         host = self.settings.host

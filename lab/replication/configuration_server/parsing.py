@@ -59,6 +59,13 @@ class Reader:
             raise self._bad(key, f"a whole number from {least} to {most}", value)
         return value
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return true or false. Raises BadRequest."""
+        value = self.value.get(key, default)
+        if not isinstance(value, bool):
+            raise self._bad(key, "true or false", value)
+        return value
+
     def mac(self, key: str) -> str:
         """Return a MAC address in lower case with colons. Raises BadRequest."""
         value = self.text(key)

@@ -135,6 +135,8 @@ class Settings:
     push_install: dict[str, Any] | None = None
     vmware: str | None = None
     """The machine's name in the inventory of its VMware host; None: it is no VMware machine."""
+    switched_by_owner: bool = False
+    """It is a physical machine that no fabric can switch or plug disks into: whoever owns it cuts its power."""
 
     @property
     def process_server(self) -> Server:

@@ -54,6 +54,7 @@ _KEYS = (
     "group",
     "push_install",
     "vmware",
+    "switched_by_owner",
 )
 
 
@@ -96,6 +97,7 @@ def parse_settings(value: object) -> Settings:
         group=reader.name("group") if reader.has("group") else None,
         push_install=dict(reader.inner("push_install").value) if reader.has("push_install") else None,
         vmware=reader.name("vmware") if reader.has("vmware") else None,
+        switched_by_owner=reader.flag("switched_by_owner", default=False),
     )
 
 
@@ -109,7 +111,7 @@ def _server(reader: Reader, key: str) -> Server:
 
 _NOT_FROM_A_HOST = (
     *("process_server", "master_target", "recovery_fabric", "primary_fabric"),
-    *("failback", "change_log", "push_install", "vmware"),
+    *("failback", "change_log", "push_install", "vmware", "switched_by_owner"),
 )
 
 

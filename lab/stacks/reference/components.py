@@ -6,8 +6,8 @@ from typing import Any
 
 from lab.errors import BadInput
 from lab.stacks.addresses import address_towards, server_addresses
-from lab.stacks.reference.settings import change_log_disk, protected_disks
-from lab.topology.machines import Machine, Role
+from lab.stacks.reference.settings import change_log_disk, protected_disks, switched_by_fabric
+from lab.topology.machines import Role
 from lab.topology.model import Topology
 from lab.topology.naming import disk_serial
 from lab.topology.networks import SwitchNetwork
@@ -122,14 +122,10 @@ def mobility_settings(topology: Topology, machine: str) -> JSON:
     }
 
 
-def _is_ours(machine: Machine, site: str) -> bool:
-    """Whether a fabric of the site could touch the machine: neither one behind a BMC nor one that is only lent."""
-    return machine.site == site and machine.bmc is None and machine.provision is None
-
-
 def fabric_config(topology: Topology, site: str, port: int, identity_dir: str, driver: JSON) -> JSON:
     """Return the configuration of a site's fabric: it may touch what the site's stack needs and nothing else."""
-    mine = {name: machine for name, machine in topology.machines.items() if _is_ours(machine, site)}
+    here = {name: machine for name, machine in topology.machines.items() if machine.site == site}
+    mine = {name: machine for name, machine in here.items() if switched_by_fabric(machine)}
     targets = [name for name, machine in mine.items() if {Role.MASTER_TARGET, Role.PROTECTED} & set(machine.roles)]
     powered = [name for name, machine in mine.items() if Role.PROTECTED in machine.roles]
     return {

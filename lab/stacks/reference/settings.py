@@ -42,6 +42,11 @@ def group_document(topology: Topology, name: str) -> dict[str, Any]:
     }
 
 
+def switched_by_fabric(machine: Machine) -> bool:
+    """Whether a fabric could touch the machine: neither one behind a BMC nor one that is only lent."""
+    return machine.bmc is None and machine.provision is None
+
+
 def _member(topology: Topology, name: str) -> dict[str, Any]:
     machine = topology.machines[name]
     replica = machine.replica.interfaces if machine.replica is not None else ()
@@ -114,6 +119,7 @@ def machine_settings(
         "test_nics": _cards(topology, name, replica.test_interfaces, "test", mac_of),
         **({"group": group} if group is not None else {}),
         **({"vmware": name} if topology.scenario in VMWARE else {}),
+        **({} if switched_by_fabric(machine) else {"switched_by_owner": True}),
         **({"push_install": dict(push_install)} if push_install is not None else {}),
     }
 

@@ -252,6 +252,46 @@ def test_a_physical_machine_comes_back_as_a_new_vmware_machine(protected):
     world.do("enable")
 
 
+@pytest.fixture
+def physical(world):
+    """A protected machine that no fabric can switch."""
+    world.add_single_server()
+    world.configure_azure(switched_by_owner=True)
+    world.set_up(*STEPS)
+    world.do("enable")
+    world.finish_first_copy()
+    world.wait(MachineState.PROTECTED)
+    return world
+
+
+@pytest.mark.requirement("P2A-FB-VMWARE", "P2A-FB-NOPHYS")
+def test_the_power_of_a_physical_machine_is_left_to_its_owner(physical):
+    world, target = physical, physical.add("master-target", "mt1")
+    fail_over(world, **TO_VMWARE, switched_by_owner=True)
+    before = world.hosts["primary"].power("app1")
+    world.do("reprotect")
+    assert world.hosts["primary"].power("app1") is before, "the fabric was asked for what it cannot do"
+    come_back(world, target)
+    world.do("commit-failback")
+    world.do("enable")
+    world.sent = 0
+    world.process_server.answers["drain"] = lambda _: {"last_sequence": world.sent}
+    world.finish_first_copy()
+    world.wait(MachineState.PROTECTED)
+    world.do("failover")
+    world.do("commit")
+    world.do("reprotect")
+    assert world.hosts["recovery"].power("app1-failback") is PowerState.OFF, "what came back is a fabric's business"
+
+
+@pytest.mark.requirement("P2A-FB-NOPHYS", "LAB-REFUSAL")
+def test_a_physical_machine_does_not_come_back_as_itself(physical):
+    fail_over(physical, switched_by_owner=True)
+    with pytest.raises(OperationRefused, match="nothing can plug disks into a physical machine"):
+        physical.do("reprotect")
+    assert physical.stack.machine("app1").state is MachineState.FAILED_OVER
+
+
 def test_what_came_back_as_a_new_machine_goes_and_comes_again_as_itself(protected):
     world, target = protected, protected.add("master-target", "mt1")
     fail_over(world, **TO_VMWARE)

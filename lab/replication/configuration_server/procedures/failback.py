@@ -37,6 +37,9 @@ class Reprotect:
         """Require the servers of the way back (V2A-FB-PREREQ, V2S-MT-FAILBACK)."""
         only(arguments)
         servers = self._servers(machine)
+        if machine.switched_by_owner and machine.returns_as == machine.home:
+            message = "nothing can plug disks into a physical machine: it comes back as a VMware machine only"
+            raise refusal(machine, Operation.REPROTECT, message)
         self.readiness.need(
             machine,
             Operation.REPROTECT,
@@ -79,6 +82,9 @@ class Reprotect:
     async def _power_off(self, machine: Machine, steps: Steps) -> None:
         """Also of a machine that does not come back as itself: two that run would be one too many."""
         home = machine.home
+        if machine.switched_by_owner:
+            async with steps.step("leave-power-of-original-to-its-owner"):
+                return
         fabric = self.workshop.fabrics[home.fabric]
         async with steps.step("power-off-original"):
             await fabric.power(home.name, "off")

@@ -18,18 +18,19 @@ from lab.images.seed import write_seed
 from lab.provision import esxi, hyperv, nested
 from lab.provision.blueprint import Blueprint, blueprint
 from lab.provision.board import Board
+from lab.provision.boot import boot_in_time
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.identity import machine_identity
 from lab.provision.images import provide_images
-from lab.provision.lab import BOOT_SECONDS, Lab
+from lab.provision.lab import Lab
 from lab.provision.lent import join_uplinks, take_lent
 from lab.provision.physical import installing, with_stand_ins
 from lab.provision.state import LabState, Phase, load_state, save_state
+from lab.topology.facts import Acceleration
 from lab.topology.hosts import Host, LibvirtHost
 from lab.topology.machines import Machine
 from lab.topology.model import Topology
-from lab.waiting import Deadline
 
 PUSH_KEY = "push"
 ESXI, HYPERV, LIBVIRT = "esxi", "hyperv", "libvirt"
@@ -240,8 +241,7 @@ def _start(lab: Lab, name: str, board: Board) -> None:
     machine = lab.machine(name)
     board.step(name, "booting")
     try:
-        machine.power_on()
-        machine.wait_ready(Deadline.after(BOOT_SECONDS[lab.state.acceleration]))
+        boot_in_time(machine, Acceleration(lab.state.acceleration), board)
     except HypervisorError as error:
         board.step(name, "failed")
         raise LabError(f"machine {name}: {error}") from error

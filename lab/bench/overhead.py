@@ -32,7 +32,7 @@ from lab.waiting import Deadline
 
 NAME = "overhead"
 RECIPE = IMAGE = "debian-12-fio"
-ROUNDS = 4
+ROUNDS = 6
 FIO_SECONDS = 300.0
 SECONDS = 900.0
 

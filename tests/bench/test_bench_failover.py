@@ -125,13 +125,14 @@ def test_a_clone_whose_disks_could_not_be_copied_leaves_nothing(
     assert objects(lab) == before
 
 
-def test_the_clone_is_measured_and_gone_before_the_failover_is_asked_for(
+def test_a_clone_is_measured_before_and_after_the_failover_and_gone_in_between(
     lab: RememberedLab, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(row, "_install", lambda ssh, folder: told.append(f"application in {folder}"))
     monkeypatch.setattr(row, "_point_with_everything", lambda stack, lab, name: told.append("point"))
-    monkeypatch.setattr(row, "_answered", lambda machine, begin: told.append(f"{machine.name} answers") or 10.0)
+    taken = iter([30.0, 24.0, 10.0])
+    monkeypatch.setattr(row, "_answered", lambda machine, begin: told.append(f"{machine.name} answers") or next(taken))
     source = SimpleNamespace(name="app1", ssh=None, power_off=lambda: told.append("source off"))
     machines = {
         "app1": source,
@@ -144,7 +145,7 @@ def test_the_clone_is_measured_and_gone_before_the_failover_is_asked_for(
         run=lambda *words: told.append(f"{words[1]}, clone there: {'app1-clone' in objects(lab)[0]}") or job
     )
     board = SimpleNamespace(step=lambda subject, step: None)
-    assert row._turn(stack, lab, "app1", board) == (10.0, 10.0)
+    assert row._turn(stack, lab, "app1", board) == (24.0, 20.0)
     assert told == [
         "application in /data",
         "point",
@@ -153,6 +154,8 @@ def test_the_clone_is_measured_and_gone_before_the_failover_is_asked_for(
         "app1-clone answers",
         "failover, clone there: False",
         "app1-replica answers",
+        "clone on",
+        "app1-clone answers",
     ]
 
 

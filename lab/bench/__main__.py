@@ -18,6 +18,7 @@ from lab.bench import (
     churn,
     churn_steps,
     esxi,
+    failover,
     groups,
     harness,
     hyperv,
@@ -25,6 +26,7 @@ from lab.bench import (
     lab_up_warm,
     last_run,
     oracle,
+    overhead,
     replication,
 )
 from lab.bench.rows import Row, as_json
@@ -45,6 +47,8 @@ NAMES = (
     lab_up_warm.NAME,
     replication.NAME,
     churn_steps.NAME,
+    failover.NAME,
+    overhead.NAME,
     groups.NAME,
     oracle.NAME,
     azure.UPLOAD,
@@ -73,7 +77,9 @@ OF_THE_HARNESS: dict[str, Callable[[int], list[Row]]] = {
     harness.MEMORY: harness.memory_of_many,
     harness.COST: harness.cost_per_machine,
 }
-ON_MACHINES = frozenset({lab_up.NAME, lab_up_warm.NAME, replication.NAME, churn_steps.NAME})
+ON_A_LAB = frozenset({replication.NAME, churn_steps.NAME, failover.NAME})
+"""Rows that share a lab."""
+ON_MACHINES = ON_A_LAB | {lab_up.NAME, lab_up_warm.NAME, overhead.NAME}
 Report = Callable[[list[Row]], None]
 
 
@@ -137,14 +143,23 @@ def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console
                 report(lab_up_warm.lab_up_warm(topology, home, board, times))
             if lab_up.NAME in chosen:
                 report([lab_up.lab_up(topology, home, board, times)])
-            if chosen & {replication.NAME, churn_steps.NAME}:
+            if chosen & ON_A_LAB:
                 with closing(_lab(topology, home, board, made=lab_up.NAME in chosen)) as lab:
-                    if replication.NAME in chosen:
-                        report(replication.replication(lab, board, times))
-                    if churn_steps.NAME in chosen:
-                        report(churn.churn(lab, board))
+                    _on_a_lab(lab, chosen, times, board, report)
+            if overhead.NAME in chosen:
+                report(overhead.overhead(topology, home, board, times))
         finally:
             tear_down(home, name, board)
+
+
+def _on_a_lab(lab: Lab, chosen: frozenset[str], times: int, board: Board, report: Report) -> None:
+    """Measure what shares a lab; last what leaves machines failed over."""
+    if replication.NAME in chosen:
+        report(replication.replication(lab, board, times))
+    if churn_steps.NAME in chosen:
+        report(churn.churn(lab, board))
+    if failover.NAME in chosen:
+        report([failover.failover(lab, board, times)])
 
 
 def _lab(topology: Topology, home: Home, board: Board, *, made: bool) -> Lab:

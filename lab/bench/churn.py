@@ -12,14 +12,14 @@ import paramiko
 
 from lab.bench import scribble
 from lab.bench.churn_steps import ABANDON_SECONDS, NAME, RATE, Step, next_rate, rows
-from lab.bench.replication import data_disk, install
+from lab.bench.replication import data_disk, protect
 from lab.bench.rows import Row
 from lab.errors import LabError
 from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
-from lab.stacks.machines import MachineState, Operation
+from lab.stacks.machines import MachineState
 from lab.stacks.protocol import Stack
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
@@ -30,7 +30,6 @@ STEPS = 4
 FILE_BYTES = 128 << 20
 FILL_SECONDS = 600.0
 SAMPLE_SECONDS = 2.0
-REPLICATION_SECONDS = 1800.0
 CALM_SECONDS = 300.0
 CALM_INTERVALS = 1.5
 """Points that are younger than so many intervals at every machine: nothing waits any more."""
@@ -64,7 +63,7 @@ def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float
     with deployed(lab, board) as stack:
         stack.set_up()
         for name in names:
-            _protect(stack, lab, name, board)
+            protect(stack, lab, name, board)
             _fill(lab, name, board)
         while (rate := next_rate(steps, STEPS)) is not None and _calms(stack, lab, names, board):
             steps.append(_step(stack, lab, names, rate, seconds if rate == RATE else short_seconds))
@@ -72,15 +71,6 @@ def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float
     if not steps:
         raise LabError(f"{', '.join(names)}: no young recovery points although nothing is written")
     return rows(steps)
-
-
-def _protect(stack: Stack, lab: Lab, name: str, board: Board) -> None:
-    install(stack, lab, name, board)
-    if stack.machine(name).state is MachineState.UNPROTECTED:
-        board.step(f"{name} replication", "initial replication")
-        stack.run(name, Operation.ENABLE, Deadline.after(REPLICATION_SECONDS))
-    stack.wait_state(name, MachineState.PROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
-    board.step(f"{name} replication", "ready")
 
 
 def _fill(lab: Lab, name: str, board: Board) -> None:

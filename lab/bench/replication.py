@@ -91,6 +91,16 @@ def install(stack: Stack, lab: Lab, name: str, board: Board) -> None:
     board.step(f"{name} mobility", "ready")
 
 
+def protect(stack: Stack, lab: Lab, name: str, board: Board) -> None:
+    """Have a machine replicated, and wait for its first recovery point. Raises LabError."""
+    install(stack, lab, name, board)
+    if stack.machine(name).state is MachineState.UNPROTECTED:
+        board.step(f"{name} replication", "initial replication")
+        stack.run(name, Operation.ENABLE, Deadline.after(REPLICATION_SECONDS))
+    stack.wait_state(name, MachineState.PROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
+    board.step(f"{name} replication", "ready")
+
+
 def _fill(ssh: SshTransport, disk: Disk, board: Board) -> None:
     board.step(f"{ssh.machine} {disk.name}", "filling")
     ssh.put(Path(fill.__file__).read_bytes(), FILL_TOOL)

@@ -166,7 +166,7 @@ def _give_back(folder: LabFolder, name: str, access: LentAccess, reports: Path, 
             return False
         lease.renew(int(LEASE_SECONDS + RESTART_SECONDS))
         board.step(name, "taking the stack off")
-        _take_off(shell)
+        take_off(shell)
         known = _recalled(folder, name)
         if known is not None:
             before, keys = known
@@ -179,24 +179,25 @@ def _give_back(folder: LabFolder, name: str, access: LentAccess, reports: Path, 
     return True
 
 
-def _take_off(shell: SshTransport) -> None:
+def take_off(shell: SshTransport) -> None:
+    """Take the reference stack's agent off a machine, with a restart unless nothing is captured. Raises LabError."""
     if shell.run("test", "-e", "/opt/recovery/current").ok:
         shell.check("sh", "-c", UNINSTALL, seconds=UNINSTALL_SECONDS)
     shell.check("sh", "-c", UNFINISHED)
     if shell.run("sh", "-c", CAPTURING).ok:
         shell.reboot(Deadline.after(RESTART_SECONDS))
-        _wait_started(shell)
+        wait_started(shell)
     if shell.run("sh", "-c", CAPTURING).ok:
         raise LabError("it was restarted, and its writes are captured still")
 
 
-def _wait_started(shell: SshTransport) -> None:
+def wait_started(shell: SshTransport) -> None:
     """Wait until nothing is being started any more: until then systemd answers late or not at all."""
 
     def started() -> bool:
         return shell.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
 
-    wait_until(started, Deadline.after(RESTART_SECONDS), "end of the start of the lent machine", every=2)
+    wait_until(started, Deadline.after(RESTART_SECONDS), "end of its start", every=2)
 
 
 def _report(changes: tuple[Change, ...], lease: LeaseFile, file: Path, board: Board, name: str) -> None:

@@ -81,7 +81,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lent machine is this one here: its lease and keys are elsewhere than on a machine of its own."""
     monkeypatch.setattr(lent, "LEASE", str(tmp_path / "machine" / "lease.json"))
     monkeypatch.setattr(lent, "AUTHORIZED", str(tmp_path / "machine" / "ssh" / "authorized_keys"))
-    monkeypatch.setattr(lent, "_take_off", lambda _shell: None)
+    monkeypatch.setattr(lent, "take_off", lambda _shell: None)
     monkeypatch.setattr(lent, "spawn", lambda *_: None)
     return tmp_path / "machine"
 
@@ -190,7 +190,7 @@ def test_a_machine_that_does_not_answer_keeps_its_lab(
         raise ConnectionLost("app1 is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lent, "_take_off", gone)
+        patch.setattr(lent, "take_off", gone)
         with pytest.raises(LabError, match="app1: app1 is gone"):
             lent.give_back_lent(folder, state, tmp_path / "reports", Told())
     assert lent.give_back_lent(folder, state, tmp_path / "reports", Told()) == ["lease on app1"]

@@ -65,13 +65,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(autouse=True)
-def _allure_labels(request: pytest.FixtureRequest) -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Let people filter Allure's report by requirement."""
-    if request.config.getoption("allure_report_dir", None):
+    if item.config.getoption("allure_report_dir", None):
         import allure
 
-        for name in requirement_ids(request.node):
+        for name in requirement_ids(item):
             allure.dynamic.tag(name)  # type: ignore[no-untyped-call]  # it has no types
             allure.dynamic.label("requirement", name)  # type: ignore[no-untyped-call]
 

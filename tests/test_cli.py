@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from lab import cli
+from lab.bench.large import large_topology
 from lab.commands.catalogue import collect_carriers
 from lab.errors import LabError
 from lab.topology.facts import Acceleration, AccelerationFact
+from lab.topology.model import Topology
 from lab.topology.schema import schema_text
 
 EMBEDDED = str(Path(__file__).parents[1] / "topologies" / "embedded.yaml")
@@ -41,6 +43,24 @@ def test_plan_for_people_and_programs(lab) -> None:
     content = json.loads(as_json)
     assert [machine["name"] for machine in content["machines"]] == ["app1", "app2", "ps1", "mt1"]
     assert code == json_code == (0 if content["runnable"] else 1)
+
+
+def test_only_a_program_is_told_the_digest_and_so_only_then_is_it_made(lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Topology] = []
+    monkeypatch.setattr(Topology, "digest", property(lambda topology: asked.append(topology) or "5ea1"))
+    lab("plan", EMBEDDED)
+    assert not asked
+    content = json.loads(lab("plan", EMBEDDED, "--json")[1])
+    assert list(content)[:3] == ["topology", "digest", "scenario"]
+    assert (content["digest"], len(asked)) == ("5ea1", 1)
+
+
+def test_a_large_plan_is_not_laid_out_to_the_terminal(lab, tmp_path: Path) -> None:
+    file = tmp_path / "large.yaml"
+    file.write_text(large_topology(200))
+    lines = lab("plan", str(file))[1].splitlines()
+    (forwarded,) = [line for line in lines if line.startswith("forwarded from 127.0.0.1: ps1:22, mt1:22, m1:22, ")]
+    assert forwarded.endswith(", m197:22, m198:22")
 
 
 def test_wrong_input_is_exit_code_2_and_one_message(lab, tmp_path: Path) -> None:

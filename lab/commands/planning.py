@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +14,14 @@ from rich.table import Table
 
 from lab.commands.terminal import console as terminal
 from lab.commands.terminal import padded, plain_table
+from lab.garbage import none_looked_for
 from lab.topology.plan import Plan, PlannedNetwork, make_plan
 from lab.topology.units import format_size
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TITLES = ("machine", "site", "roles", "cpus", "memory", "disks", "networks")
 MOST_WRAPPED = 100
-"""Machines in a table whose cells wrap to the width of the terminal; more take seconds to lay out."""
+"""Machines that are laid out to the width of the terminal; for more that takes seconds."""
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
 
 
@@ -39,11 +38,12 @@ def plan(file: Annotated[Path, typer.Argument(help="Topology file.")], as_json: 
     from lab.home import home
     from lab.topology.load import load_topology
 
-    with _no_collection():
+    with none_looked_for():
         topology = load_topology(file)
         result = make_plan(topology, gather(home(), topology.libvirt_uris))
         if as_json:
-            content = {each.name: getattr(result, each.name) for each in fields(result)}
+            content = {"topology": result.topology, "digest": topology.digest}
+            content |= {each.name: getattr(result, each.name) for each in fields(result)}
             typer.echo(to_json({**content, "runnable": result.runnable}, indent=2).decode())
         else:
             _show_plan(result)
@@ -79,23 +79,12 @@ def schema(write: Annotated[Path | None, typer.Option(help="Write to a file inst
         write.write_text(schema_text(), encoding="utf-8")
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Do not look for garbage: a plan makes none, and looking takes a third of its time where it is large."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def _show_plan(result: Plan) -> None:
     console = terminal()
     console.print(f"[bold]{result.topology}[/] ({result.scenario}), runs with {result.acceleration}\n")
     rows = list(_machines(result))
-    if len(rows) <= MOST_WRAPPED:
+    few = len(rows) <= MOST_WRAPPED
+    if few:
         console.print(_table(rows))
     else:
         typer.echo("\n".join(padded([TITLES, *rows])))
@@ -105,7 +94,7 @@ def _show_plan(result: Plan) -> None:
     for image in result.images:
         console.print(f"image {image.name}: {image.origin}")
     forwards = ", ".join(f"{forward.machine}:{forward.guest_port}" for forward in result.port_forwards)
-    console.print(f"forwarded from 127.0.0.1: {forwards}")
+    (console.print if few else typer.echo)(f"forwarded from 127.0.0.1: {forwards}")
     totals = f"{result.memory_bytes / 2**30:.1f} GiB memory, {result.disk_bytes / 2**30:.1f} GiB disk"
     console.print(f"\nat most: [bold]{totals}[/]")
     for lack in result.lacks:

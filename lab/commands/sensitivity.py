@@ -92,12 +92,15 @@ class _Kept:
         self._resume = resume
         self._stderr = Console(stderr=True, soft_wrap=True, highlight=False)
         self._count = self._total = 0
+        self._found: Callable[[], int] = lambda: 0
 
     def begin(self, orders: Sequence[Ordered], basis: Callable[[Ordered], str]) -> tuple[list[Probed], list[Ordered]]:
         """Return the results that are known already, and the orders that are left."""
         from lab.defects.journal import split
 
-        known = self._journal.begin({basis(order) for order in orders}, resume=self._resume)
+        names = {basis(order) for order in orders}
+        known = self._journal.begin(names, resume=self._resume)
+        self._found = lambda: len(split(orders, basis, self._journal.known(names))[0])
         done, left = split(orders, basis, known)
         self._total, self._count = len(orders), len(done)
         if self._resume:
@@ -116,8 +119,8 @@ class _Kept:
         self._stderr.print(text, style=style, markup=False)
 
     def say_how_to_go_on(self) -> None:
-        """Say what is not lost."""
-        self.say(f"{self._count} of {self._total} results are kept in {self._file}; the same with --resume goes on")
+        """Say what is not lost: what is in the file. A signal may come between writing a result and counting it."""
+        self.say(f"{self._found()} of {self._total} results are kept in {self._file}; the same with --resume goes on")
 
 
 def _in_words(probed: Probed) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -40,11 +40,12 @@ class Journal:
             lines = [line for line in self._lines() if line["stack"] == self._build]
             kept = [line for line in lines if resume or line["order"] not in orders]
             replace_file(self._path, "".join(json.dumps(line) + "\n" for line in kept))
-        known: dict[str, list[Probed]] = {}
-        for line in kept:
-            if line["order"] in orders:
-                known.setdefault(line["order"], []).append(_probed(line["probed"]))
-        return known
+        return _by_order(kept, orders)
+
+    def known(self, orders: Collection[str]) -> dict[str, list[Probed]]:
+        """Return what is known of some orders."""
+        with self._locked():
+            return _by_order([line for line in self._lines() if line["stack"] == self._build], orders)
 
     def record(self, order: str, probed: Probed) -> None:
         """Keep a result, on the disk when this returns."""
@@ -93,6 +94,14 @@ def split(
         else:
             left.append(order)
     return done, left
+
+
+def _by_order(lines: Iterable[dict[str, Any]], orders: Collection[str]) -> dict[str, list[Probed]]:
+    known: dict[str, list[Probed]] = {}
+    for line in lines:
+        if line["order"] in orders:
+            known.setdefault(line["order"], []).append(_probed(line["probed"]))
+    return known
 
 
 def _probed(content: dict[str, Any]) -> Probed:

@@ -6,7 +6,6 @@ import ctypes
 import os
 import shutil
 import signal
-import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +19,7 @@ from lab.defects.patience import patience
 from lab.defects.probing import Order, Probed
 from lab.defects.registry import FOLDER, IMAGE_PROBES
 from lab.defects.registry import defect as find_defect
+from lab.defects.scratch import new_scratch
 from lab.interrupts import let_in
 
 TEST_SECONDS = 90
@@ -37,9 +37,9 @@ def run(order: Order, answers: Connection) -> None:
     # Ctrl-C is for the command: half of the results of a defect would look like all of them.
     os.setpgid(0, 0)
     let_in()
-    scratch = tempfile.mkdtemp(prefix="recovery-lab-probes-")
+    scratch = new_scratch()
     try:
-        answers.send(_probed(order, Path(scratch)))
+        answers.send(_probed(order, scratch))
     finally:
         answers.close()
         shutil.rmtree(scratch, ignore_errors=True)

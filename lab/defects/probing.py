@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from lab.defects.model import Defect, Part
 from lab.defects.patience import patience
 from lab.defects.registry import PROBES
+from lab.defects.scratch import remove_abandoned
 from lab.interrupts import held_back
 
 SECONDS = 600.0
@@ -85,6 +86,7 @@ def probe(orders: Sequence[Order], workers: int) -> Iterator[Probed]:
     for name in _LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    remove_abandoned()
     running: list[_Running] = []
     waiting = list(orders)
     try:

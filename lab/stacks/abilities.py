@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -24,3 +25,7 @@ class Ability(StrEnum):
     ENCRYPTION = "encryption on the wire"
     SYNCHRONOUS = "acknowledged writes are on both sides"
     """A write is acknowledged once the replica has it on its disk."""
+
+
+Lacks = Mapping[Ability, str]
+"""What a stack cannot do, and why, in a sentence for the certificate."""

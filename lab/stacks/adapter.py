@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from lab.provision.board import Board
 from lab.provision.lab import Lab
-from lab.stacks.abilities import Ability
+from lab.stacks.abilities import Lacks
 from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 
 Deployed = Callable[[Lab, Board], AbstractContextManager[Stack]]
-Lacks = Mapping[Ability, str]
-"""What a stack cannot do, and why, in a sentence for the certificate."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from importlib.metadata import EntryPoint, entry_points
 from lab.errors import BadInput
 from lab.provision.board import Board
 from lab.provision.lab import Lab
-from lab.stacks.abilities import Ability
-from lab.stacks.adapter import Adapter, Lacks
+from lab.stacks.abilities import Ability, Lacks
+from lab.stacks.adapter import Adapter
 from lab.stacks.protocol import Stack
 from lab.stacks.reference.deploy import credentials, deploy
 from lab.stacks.reference.fabrics import resume_fabrics

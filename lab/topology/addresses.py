@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator
 
 from lab.topology.findings import Finding, Location, dangling, repeated
 from lab.topology.model import Topology
-from lab.topology.networks import Interface, ManagementNetwork, SwitchNetwork
+from lab.topology.networks import Interface, SwitchNetwork
 
 
 def address_findings(topology: Topology) -> Iterator[Finding]:
     """Yield what is wrong with the cards of machines, of replicas and of test copies."""
-    taken: dict[tuple[str, IPv4Address], str] = {}
+    taken: dict[tuple[str, int], str] = {}
     for owner, location, interfaces in _cards(topology):
-        yield from _crowded(owner, location, interfaces)
+        if len(interfaces) > 1:
+            yield from _crowded(owner, location, interfaces)
         for index, interface in enumerate(interfaces):
             here = (*location, index)
             yield from _interface(topology, interface, here)
             if interface.address is None:
                 continue
-            other = taken.setdefault((interface.network, interface.address), owner)
+            other = taken.setdefault((interface.network, int(interface.address)), owner)
             if other != owner:
                 message = f"{interface.address} on {interface.network} belongs to {other} already"
                 yield Finding((*here, "address"), message)
@@ -32,8 +32,10 @@ def _cards(topology: Topology) -> Iterator[tuple[str, Location, tuple[Interface,
         if machine.replica:
             here = ("machines", name, "replica")
             yield f"the replica of {name}", (*here, "interfaces"), machine.replica.interfaces
-            yield f"the test copy of {name}", (*here, "test_interfaces"), machine.replica.test_interfaces
-            yield name, (*here, "failback_interfaces"), machine.replica.failback_interfaces
+            if machine.replica.test_interfaces:
+                yield f"the test copy of {name}", (*here, "test_interfaces"), machine.replica.test_interfaces
+            if machine.replica.failback_interfaces:
+                yield name, (*here, "failback_interfaces"), machine.replica.failback_interfaces
 
 
 def _crowded(owner: str, location: Location, interfaces: tuple[Interface, ...]) -> Iterator[Finding]:
@@ -41,15 +43,15 @@ def _crowded(owner: str, location: Location, interfaces: tuple[Interface, ...]) 
         yield Finding(location, f"{owner} has {count} interfaces on '{network}'")
 
 
-def _interface(topology: Topology, interface: Interface, here: Location) -> Iterator[Finding]:
+def _interface(topology: Topology, interface: Interface, here: Location) -> Iterable[Finding]:
     network = topology.networks.get(interface.network)
     if network is None:
-        yield from dangling("network", interface.network, topology.networks, (*here, "network"))
-    elif isinstance(network, ManagementNetwork):
-        if interface.address or interface.routes:
-            yield Finding(here, "a management interface has neither address nor routes")
-    else:
-        yield from _switch_port(network, interface, here)
+        return dangling("network", interface.network, topology.networks, (*here, "network"))
+    if isinstance(network, SwitchNetwork):
+        return _switch_port(network, interface, here)
+    if interface.address or interface.routes:
+        return (Finding(here, "a management interface has neither address nor routes"),)
+    return ()
 
 
 def _switch_port(network: SwitchNetwork, interface: Interface, here: Location) -> Iterator[Finding]:

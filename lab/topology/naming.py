@@ -10,8 +10,8 @@ SERIAL_LENGTH = 20
 
 def mac_for(topology_name: str, machine: str, key: str) -> str:
     """Return the MAC address of a machine's card ``key`` (usually its network): the same on every run."""
-    digest = hashlib.sha256(f"{topology_name}\x00{machine}\x00{key}".encode()).hexdigest()
-    return f"52:54:00:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
+    digest = hashlib.sha256(f"{topology_name}\x00{machine}\x00{key}".encode()).digest()
+    return f"52:54:00:{digest[:3].hex(':')}"
 
 
 def disk_serial(disk_name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lab.topology.facts import Acceleration, Facts, Lack, libvirt_lacks, netboot_lacks, tool_lacks
 from lab.topology.hosts import NestedHost
@@ -90,7 +91,6 @@ class Plan:
     """What would exist. ``replicas`` and ``test_copies`` only exist while suites fail over. Sizes in bytes."""
 
     topology: str
-    digest: str
     scenario: str
     acceleration: str
     hosts: dict[str, str]
@@ -127,7 +127,6 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
     disk = sum(machine.disk_bytes for some in counted for machine in some)
     return Plan(
         topology=topology.name,
-        digest=topology.digest,
         scenario=topology.scenario.value,
         acceleration=facts.acceleration.acceleration.value,
         hosts={name: host.where for name, host in topology.hosts.items()},
@@ -136,7 +135,7 @@ def make_plan(topology: Topology, facts: Facts) -> Plan:
         test_copies=copies,
         networks=networks,
         images=tuple(_image(topology, name) for name in topology.images),
-        port_forwards=tuple(PortForward(machine.name, 22) for machine in machines if _managed(topology, machine)),
+        port_forwards=tuple(PortForward(name, 22) for name in _managed(topology)),
         namespaces=tuple(sorted({network.namespace for network in networks if network.namespace})),
         memory_bytes=memory,
         disk_bytes=disk,
@@ -153,12 +152,12 @@ def _machine(topology: Topology, name: str, machine: Machine) -> PlannedMachine:
         name=name,
         host=_where(topology, name),
         site=machine.site,
-        roles=tuple(role.value for role in machine.roles),
+        roles=tuple([str(role) for role in machine.roles]),
         image=machine.image,
         cpus=machine.cpus,
         memory_bytes=machine.memory,
-        disks=tuple(_disk(disk) for disk in machine.disks),
-        interfaces=tuple(_interface(topology, name, interface) for interface in machine.interfaces),
+        disks=tuple([_disk(disk) for disk in machine.disks]),
+        interfaces=tuple([_interface(topology, name, interface) for interface in machine.interfaces]),
     )
 
 
@@ -190,8 +189,8 @@ def _replica(topology: Topology, name: str, machine: Machine, replica: Replica, 
         image=None,
         cpus=machine.cpus,
         memory_bytes=machine.memory,
-        disks=tuple(_disk(disk) for disk in machine.disks if disk.purpose is not Purpose.CHANGE_LOG),
-        interfaces=tuple(_interface(topology, own_name, interface) for interface in interfaces),
+        disks=tuple([_disk(disk) for disk in machine.disks if disk.purpose is not Purpose.CHANGE_LOG]),
+        interfaces=tuple([_interface(topology, own_name, interface) for interface in interfaces]),
         source=name,
     )
 
@@ -214,7 +213,13 @@ def _recovery_place(topology: Topology, name: str) -> tuple[str, str]:
 
 
 def _disk(disk: Disk) -> PlannedDisk:
-    return PlannedDisk(disk.name, disk.size, disk.purpose.value)
+    return _planned_disk(disk.name, disk.size, disk.purpose)
+
+
+@lru_cache(maxsize=1024)
+def _planned_disk(name: str, size_bytes: int, purpose: Purpose) -> PlannedDisk:
+    """Machines by the thousand have the same few disks."""
+    return PlannedDisk(name, size_bytes, purpose.value)
 
 
 def _interface(topology: Topology, machine: str, interface: Interface) -> PlannedInterface:
@@ -238,9 +243,14 @@ def _image(topology: Topology, name: str) -> PlannedImage:
     return PlannedImage(name, f"file {image.path}")
 
 
-def _managed(topology: Topology, machine: PlannedMachine) -> bool:
-    kinds = (topology.networks[interface.network] for interface in machine.interfaces)
-    return any(isinstance(network, ManagementNetwork) for network in kinds)
+def _managed(topology: Topology) -> list[str]:
+    """Return the machines with a card on a network for management."""
+    networks = {name for name, network in topology.networks.items() if isinstance(network, ManagementNetwork)}
+    return [
+        name
+        for name, machine in topology.machines.items()
+        if not networks.isdisjoint([interface.network for interface in machine.interfaces])
+    ]
 
 
 def _lacks(topology: Topology, facts: Facts, memory: int, disk: int) -> list[Lack]:

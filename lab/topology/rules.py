@@ -159,13 +159,13 @@ def _relay(topology: Topology, relay: Relay, here: Location) -> Iterator[Finding
     yield from _server(topology, "master_target", relay.master_target, here)
 
 
-def _server(topology: Topology, key: str, name: str, here: Location) -> Iterator[Finding]:
+def _server(topology: Topology, key: str, name: str, here: Location) -> tuple[Finding, ...]:
     role = _ROLE_OF[key]
     machine = topology.machines.get(name)
     if machine is not None and role in machine.roles:
-        return
+        return ()
     holders = topology.machines_with(role)
-    if machine is not None:
-        yield Finding((*here, key), f"{name} does not have role '{role}' (machines that do: {', '.join(holders)})")
-    else:
-        yield from dangling("machine", name, holders, (*here, key))
+    if machine is None:
+        return dangling("machine", name, holders, (*here, key))
+    message = f"{name} does not have role '{role}' (machines that do: {', '.join(holders)})"
+    return (Finding((*here, key), message),)

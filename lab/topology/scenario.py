@@ -19,7 +19,7 @@ class Scenario(StrEnum):
     @property
     def to_secondary_site(self) -> bool:
         """Whether the target is a second site of one's own and not Azure."""
-        return self.value.endswith("S")
+        return self.endswith("S")
 
     @property
     def over_configuration_server(self) -> bool:

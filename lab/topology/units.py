@@ -47,6 +47,7 @@ def parse_duration(text: object) -> float:
     return float(found.group(0).removesuffix(found[2])) * TIME_UNITS[found[2]]
 
 
+@lru_cache(maxsize=1024)
 def format_size(size_bytes: int) -> str:
     """Return ``size_bytes`` in the largest unit that divides it: ``parse_size`` of it gives the number back."""
     unit = next(name for name, factor in reversed(SIZE_UNITS.items()) if size_bytes % factor == 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.commands.sensitivity import _Kept
 from lab.defects import basis
 from lab.defects.journal import FILE, Journal, split
 from lab.defects.lab_runs import LabOrder
@@ -52,6 +53,34 @@ def test_what_was_kept_is_what_was_shown(written: Path) -> None:
 def test_what_another_build_showed_is_forgotten(written: Path) -> None:
     assert begun(written, "clean", "first", build="another") == {}
     assert begun(written, "clean", "first") == {}, "it is out of the file"
+
+
+def test_a_result_that_was_written_as_the_signal_came_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECOVERY_LAB_HOME", str(tmp_path))
+    record = Journal.record
+
+    def record_and_end(journal: Journal, order: str, probed: Probed) -> None:
+        record(journal, order, probed)
+        raise KeyboardInterrupt
+
+    kept = _Kept("build", resume=False)
+    kept.begin(["clean", "clean", "first"], str)
+    kept.add("clean", CLEAN)
+    monkeypatch.setattr(Journal, "record", record_and_end)
+    with pytest.raises(KeyboardInterrupt):
+        kept.add("first", ONE)
+    kept.say_how_to_go_on()
+    assert "2 of 3 results are kept in " in capsys.readouterr().err
+
+
+def test_nothing_is_kept_before_anything_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECOVERY_LAB_HOME", str(tmp_path))
+    _Kept("build", resume=True).say_how_to_go_on()
+    assert "0 of 0 results are kept in " in capsys.readouterr().err
 
 
 def test_a_new_run_begins_anew_and_leaves_what_is_not_its_own(written: Path) -> None:

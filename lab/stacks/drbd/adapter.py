@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from lab.errors import BadInput
 from lab.provision.board import Board
 from lab.provision.lab import Lab
-from lab.stacks.abilities import Ability
-from lab.stacks.adapter import Adapter, Lacks
+from lab.stacks.abilities import Ability, Lacks
+from lab.stacks.adapter import Adapter
 from lab.stacks.drbd.node import Machine
 from lab.stacks.drbd.operations import Operations
 from lab.stacks.drbd.resource import SECRET, Resource, resources

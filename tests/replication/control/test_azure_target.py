@@ -285,10 +285,15 @@ def test_the_power_of_a_physical_machine_is_left_to_its_owner(physical):
 
 
 @pytest.mark.requirement("P2A-FB-NOPHYS", "LAB-REFUSAL")
-def test_a_physical_machine_does_not_come_back_as_itself(physical):
-    fail_over(physical, switched_by_owner=True)
-    with pytest.raises(OperationRefused, match="nothing can plug disks into a physical machine"):
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [("vmware", "nothing can plug disks into a physical machine"), ("physical", "only fail back to VMware")],
+)
+def test_a_physical_machine_does_not_come_back_as_itself(physical, to, said):
+    fail_over(physical, switched_by_owner=True, failback={**SETTINGS["failback"], "to": to})
+    with pytest.raises(OperationRefused, match=said) as refused:
         physical.do("reprotect")
+    assert refused.value.reason == "not-supported"
     assert physical.stack.machine("app1").state is MachineState.FAILED_OVER
 
 

@@ -37,9 +37,6 @@ class Reprotect:
         """Require the servers of the way back (V2A-FB-PREREQ, V2S-MT-FAILBACK)."""
         only(arguments)
         servers = self._servers(machine)
-        if machine.switched_by_owner and machine.returns_as == machine.home:
-            message = "nothing can plug disks into a physical machine: it comes back as a VMware machine only"
-            raise refusal(machine, Operation.REPROTECT, message)
         self.readiness.need(
             machine,
             Operation.REPROTECT,
@@ -47,6 +44,9 @@ class Reprotect:
             f"master-target-{servers.master_target.name}",
             fabrics=self.readiness.fabrics_of_failback(machine, Operation.REPROTECT),
         )
+        if machine.switched_by_owner and machine.returns_as == machine.home:
+            message = "nothing can plug disks into a physical machine: it comes back as a VMware machine only"
+            raise refusal(machine, Operation.REPROTECT, message, reason="not-supported")
         self.readiness.room(machine, Operation.REPROTECT, servers.master_target)
 
     async def run(self, machine: Machine, arguments: Mapping[str, Any], steps: Steps) -> None:  # noqa: ARG002

@@ -45,6 +45,7 @@ def sensitivity(  # noqa: PLR0917 - typer's options are its parameters
     the lab's home, so that a run that was ended goes on with --resume.
     """
     from lab.defects.matrix import judge
+    from lab.defects.patching import require_fit
     from lab.defects.registry import DEFECTS, defect
     from lab.requirements import load_catalogue
     from lab.runs import stack_build
@@ -54,6 +55,7 @@ def sensitivity(  # noqa: PLR0917 - typer's options are its parameters
     if every and (fast or only):
         raise BadInput("--all is for labs, where only the defects that need machines are tried without it or --only")
     chosen = [defect(name) for name in only or ()] or [item for item in DEFECTS if fast or every or item.needs_machines]
+    require_fit(chosen)
     kept = _Kept(stack_build(), resume=resume)
     try:
         done = (

@@ -7,12 +7,13 @@ import importlib.abc
 import importlib.util
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from lab.defects.model import Defect, patched_sources
+from lab.defects.model import Defect, PatchDoesNotApply, patched_sources
+from lab.errors import LabError
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("lab", "fixtures", "reports", "suites", "topologies", "pyproject.toml", "conftest.py", "README.md")
@@ -28,6 +29,25 @@ def changed_sources(defect: Defect, root: Path = ROOT) -> dict[str, str]:
     """Return the sources that a defect changes, by module. Raises PatchDoesNotApply."""
     modules = {edit.full_module for edit in defect.edits}
     return patched_sources(defect, {name: source_file(name, root).read_text(encoding="utf-8") for name in modules})
+
+
+def require_fit(defects: Iterable[Defect]) -> None:
+    """Refuse defects that the stack has outgrown, before one is tried: a probe that cannot begin has noticed nothing.
+
+    Raises:
+        LabError: with all that do not fit.
+    """
+    misfits = [message for item in defects if (message := _misfit(item)) is not None]
+    if misfits:
+        raise LabError("\n".join(misfits), hint="write their patches anew in lab/defects/parts")
+
+
+def _misfit(item: Defect) -> str | None:
+    try:
+        changed_sources(item)
+    except PatchDoesNotApply as error:
+        return f"{item.name} does not fit the stack any more: {error}"
+    return None
 
 
 def patch_imports(defect: Defect) -> None:

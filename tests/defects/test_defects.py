@@ -6,17 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lab.commands.sensitivity import sensitivity
 from lab.defects.lab_runs import LabOrder, orders_on_lab, probed_of, run_on_lab
 from lab.defects.lines import changed_lines
 from lab.defects.matrix import judge
 from lab.defects.model import Defect, Edit, Part, PatchDoesNotApply
-from lab.defects.patching import changed_sources, copy_with, source_file
+from lab.defects.patching import changed_sources, copy_with, require_fit, source_file
 from lab.defects.patience import patience
 from lab.defects.prober import Recorder
 from lab.defects.probing import Probed, orders_for
@@ -82,6 +84,21 @@ def test_a_patch_that_does_not_fit_says_so() -> None:
         Edit("common.tls", "a", "x").applied("a a")
     with pytest.raises(BadInput, match="did you mean 'disk-skipped'"):
         defect("disk-skiped")
+
+
+def test_no_defect_is_tried_when_one_does_not_fit() -> None:
+    misfit = replace(defect("disk-skipped"), name="outgrown", edits=(Edit("common.tls", "nowhere", "x"),))
+    with pytest.raises(LabError, match="outgrown"):
+        require_fit([defect("disk-skipped"), misfit])
+    require_fit([defect("disk-skipped")])
+
+
+def test_the_command_asks_for_fit_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    misfit = replace(defect("disk-skipped"), name="outgrown", edits=(Edit("common.tls", "nowhere", "x"),))
+    monkeypatch.setattr("lab.defects.registry.defect", lambda _: misfit)
+    monkeypatch.setattr("lab.commands.sensitivity._fast", lambda *_: pytest.fail("it was tried"))
+    with pytest.raises(LabError, match="outgrown"):
+        sensitivity(fast=True, only=["outgrown"])
 
 
 def test_a_defect_is_noticed_survives_or_is_equivalent() -> None:

@@ -75,7 +75,7 @@ def sensitivity(  # noqa: PLR0917 - typer's options are its parameters
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
-        _show(matrix, document["why_unproven"])
+        _show(matrix, None if only else document["why_unproven"])
     if not matrix.passed:
         raise LabError("a defect was not noticed, or the stack without one gave an alarm")
 
@@ -182,7 +182,8 @@ def _together(document: dict[str, Any], rules: Mapping[str, str]) -> dict[str, A
     return together
 
 
-def _show(matrix: Matrix, unproven: Mapping[str, str]) -> None:
+def _show(matrix: Matrix, unproven: Mapping[str, str] | None) -> None:
+    """Print the matrix; ``unproven`` is None where only some defects were tried, which says nothing of other rules."""
     console = terminal()
     table = plain_table("defect", "part", "breaks", "noticed by")
     for row in matrix.rows:
@@ -203,6 +204,9 @@ def _show(matrix: Matrix, unproven: Mapping[str, str]) -> None:
         console.print(f"false alarm: {test}: {problem}", style="red", markup=False)
     if len(ran) < len(matrix.rows):
         console.print(f"{len(matrix.rows) - len(ran)} were not run: they need machines, or tests that are not here")
+    if unproven is None:
+        console.print(f"{len(matrix.proven)} rules proven by a defect")
+        return
     console.print(f"{len(matrix.proven)} rules proven by a defect, {len(unproven)} unproven{':' if unproven else ''}")
     for rule, why in unproven.items():
         console.print(f"unproven: {rule}: {why}", markup=False, soft_wrap=True)

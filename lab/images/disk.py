@@ -53,5 +53,7 @@ def _run(command: list[str], stdin: str = "") -> None:
         )
     except FileNotFoundError as error:
         raise LabError(f"{command[0]} is missing", hint="make bootstrap installs it") from error
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"{command[0]} did not end within {TOOL_SECONDS:.0f} s") from error
     except subprocess.CalledProcessError as error:
         raise LabError(f"{command[0]} failed: {error.stderr.strip()}") from error

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.images.group import run_group
 from lab.images.recipe import Recipe
 from lab.logs import last_lines
 
@@ -34,7 +34,7 @@ def build_rootfs(recipe: Recipe, folder: Path, log: Path) -> None:
     """Fill ``folder`` with the recipe's system.
 
     Raises:
-        LabError: mmdebstrap failed; the message carries the last lines of its log.
+        LabError: mmdebstrap failed, or did not end; the message of a failure carries the last lines of its log.
     """
     command = [
         "mmdebstrap", "--variant=minbase", "--include=" + ",".join(recipe.packages),
@@ -46,9 +46,7 @@ def build_rootfs(recipe: Recipe, folder: Path, log: Path) -> None:
         "--essential-hook=printf '%s\\n' " + " ".join(recipe.initramfs_modules) + ' > "$1/etc/initramfs-tools/modules"',
         recipe.suite, str(folder),
     ]  # fmt: skip
-    with log.open("wb") as output:
-        result = subprocess.run(command, check=False, stdout=output, stderr=output, timeout=BUILD_SECONDS)
-    if result.returncode != 0:
+    if run_group(command, log, BUILD_SECONDS):
         raise LabError(f"the image did not build:\n{last_lines(log, LOG_LINES)}", hint=f"whole log: {log}")
     _configure(recipe, folder)
 

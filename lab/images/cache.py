@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from lab.errors import LabError
 from lab.images.disk import write_disk
 from lab.images.recipe import Recipe, load_recipe
 from lab.images.rootfs import build_rootfs
 from lab.images.stream import ImageStream, image_stream
+from lab.waiting import Deadline, DeadlineExceeded, wait_until
+
+BUILDING = "build-"
+LOCK_SECONDS = 3600.0
+"""Several images may be built before it is somebody's turn; each takes a minute, and 15 at most."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ class ImageCache:
 
     def _build(self, recipe: Recipe, image: Image, size_bytes: int) -> None:
         log = self.folder / f"{image.disk.stem}.log"
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix="build-") as work:
+        for abandoned in self.folder.glob(f"{BUILDING}*"):
+            shutil.rmtree(abandoned)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=BUILDING) as work:
             root, disk = Path(work) / "root", Path(work) / "disk.raw"
             build_rootfs(recipe, root, log)
             write_disk(root, disk, size_bytes, recipe.filesystem_uuid)
@@ -74,7 +84,25 @@ class ImageCache:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let one process build at a time; others wait and find the image made."""
+    """Let one process build at a time; others wait and find the image made.
+
+    What builds inherits the lock: after SIGKILL of the lab nobody enters its folder before it has ended.
+
+    Raises:
+        LabError: another build takes longer than any may.
+    """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            wait_until(lambda: _taken(file), Deadline.after(LOCK_SECONDS), "end of another build")
+        except DeadlineExceeded as error:
+            raise LabError(str(error), hint=f"who builds: fuser {path}") from error
+        os.set_inheritable(file.fileno(), True)
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

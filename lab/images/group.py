@@ -25,7 +25,8 @@ def run_group(command: Sequence[str], log: Path, seconds: float) -> int:
         LabError: it did not end in time.
     """
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        # Not close_fds: it inherits the lock of the folder that it works in (lab/images/cache.py).
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, close_fds=False)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired as error:

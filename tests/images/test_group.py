@@ -13,6 +13,7 @@ import pytest
 from lab.errors import LabError
 from lab.images import group
 from lab.images.group import run_group
+from lab.waiting import Deadline, wait_until
 
 TIDY = 'trap "rm mounted; exit 3" TERM; touch mounted; echo begun; sleep 60 & echo $! >child; wait'
 """Tidies up when it is asked to end; what it has started has to be asked itself."""
@@ -24,7 +25,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def gone(child: str) -> bool:
+def require_gone(child: Path) -> None:
+    """Wait for the end of a process, which its group was asked for already."""
+    wait_until(lambda: _is_gone(child.read_text().strip()), Deadline.after(20), f"end of {child.name}")
+
+
+def _is_gone(child: str) -> bool:
     """Whether a process is no more; one that nobody has waited for is none either."""
     try:
         state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
@@ -39,21 +45,26 @@ def test_output_and_exit_code_are_the_programs(folder: Path) -> None:
 
 
 def test_what_does_not_end_in_time_tidies_up(folder: Path) -> None:
-    with pytest.raises(LabError, match="sh did not end within 1 s") as failure:
-        run_group(["sh", "-c", TIDY], folder / "log", 1)
+    with pytest.raises(LabError, match="sh did not end within 4 s") as failure:
+        run_group(["sh", "-c", TIDY], folder / "log", 4)
     assert failure.value.hint == f"whole log: {folder / 'log'}"
     assert (folder / "log").read_text().startswith("begun")
     assert not (folder / "mounted").exists()
-    assert gone((folder / "child").read_text().strip())
+    require_gone(folder / "child")
 
 
 def test_an_interrupted_build_tidies_up(folder: Path) -> None:
-    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    def interrupt() -> None:
+        child = folder / "child"
+        wait_until(lambda: child.exists() and child.stat().st_size, Deadline.after(20), "begin of the program")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         run_group(["sh", "-c", TIDY], folder / "log", 30)
     assert (folder / "log").read_text().startswith("begun")
     assert not (folder / "mounted").exists()
-    assert gone((folder / "child").read_text().strip())
+    require_gone(folder / "child")
 
 
 def test_what_does_not_listen_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -10,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from lab.errors import LabError
 from lab.images.disk import write_disk
 from lab.images.recipe import Recipe, load_recipe
 from lab.images.rootfs import build_rootfs
 from lab.images.stream import ImageStream, image_stream
-from lab.waiting import Deadline, DeadlineExceeded, wait_until
+from lab.locks import held
+from lab.waiting import Deadline
 
 BUILDING = "build-"
 LOCK_SECONDS = 3600.0
@@ -48,7 +46,6 @@ class ImageCache:
         """Return the image of a recipe, built now if it is not cached. Raises LabError, BadInput."""
         recipe = load_recipe(name)
         image = self._image(name, recipe, size_bytes)
-        self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder / "lock"):
             if not image.disk.exists():
                 self._build(recipe, image, size_bytes)
@@ -91,18 +88,6 @@ def _locked(path: Path) -> Iterator[None]:
     Raises:
         LabError: another build takes longer than any may.
     """
-    with path.open("w") as file:
-        try:
-            wait_until(lambda: _taken(file), Deadline.after(LOCK_SECONDS), "end of another build")
-        except DeadlineExceeded as error:
-            raise LabError(str(error), hint=f"who builds: fuser {path}") from error
+    with held(path, Deadline.after(LOCK_SECONDS), "end of another build") as file:
         os.set_inheritable(file.fileno(), True)
         yield
-
-
-def _taken(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

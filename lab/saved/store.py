@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab.errors import BadInput, LabError
 from lab.hypervisors.sparse import content_digest
-from lab.provision.lease import held
+from lab.locks import held, taken
 from lab.saved.model import DESCRIPTION, Saved, SavedFile
 from lab.waiting import Deadline
 
@@ -88,7 +88,7 @@ class SavedLabs:
     def locked(self) -> Iterator[None]:
         """Keep others from removing saved labs, and from saying that they use one. Raises LabError."""
         self._make()
-        with held(self.folder / _LOCK, Deadline.after(TURN_SECONDS), "saved labs"):
+        with held(self.folder / _LOCK, Deadline.after(TURN_SECONDS), "turn with saved labs"):
             yield
 
     @contextmanager
@@ -203,9 +203,6 @@ def _abandoned(folder: Path) -> bool:
     """Whether nobody holds the lock of a half-made folder; one without a lock was just being made or removed."""
     try:
         with (folder / _LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+            return taken(lock)
     except FileNotFoundError:
         return True
-    return True

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from lab.errors import LabError
-from lab.provision.lease import held
+from lab.locks import held
 from lab.waiting import Deadline
 
 HOLDER = """
 import sys
 from pathlib import Path
-from lab.provision.lease import held
+from lab.locks import held
 from lab.waiting import Deadline
-with held(Path(sys.argv[1]) / "ports", Deadline.after(5), "ports"):
+with held(Path(sys.argv[1]) / "ports", Deadline.after(5), "turn with ports"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -28,11 +28,14 @@ def test_one_at_a_time_and_the_next_as_soon_as_it_is_free(tmp_path: Path) -> Non
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(LabError, match="turn with ports"), held(tmp_path / "ports", Deadline.after(0.2), "ports"):
+        with (
+            pytest.raises(LabError, match="turn with ports"),
+            held(tmp_path / "ports", Deadline.after(0.2), "turn with ports"),
+        ):
             pass
-        with held(tmp_path / "others", Deadline.after(0.2), "others"):
+        with held(tmp_path / "others", Deadline.after(0.2), "turn with others"):
             pass
         assert holder.stdin is not None
         holder.stdin.close()
-        with held(tmp_path / "ports", Deadline.after(30), "ports"):
+        with held(tmp_path / "ports", Deadline.after(30), "turn with ports"):
             pass

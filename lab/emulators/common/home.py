@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+
+from lab.locks import taken
 
 ENDPOINT = "endpoint.json"
 HOMES = 0o700
@@ -22,10 +23,8 @@ def hold(home: Path, stack: ExitStack) -> None:
     """Make the folder and keep it until the stack is closed. Raises CannotStart when another process has it."""
     home.mkdir(mode=HOMES, parents=True, exist_ok=True)
     lock = stack.enter_context((home / "lock").open("w", encoding="utf-8"))
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise CannotStart(f"another emulated host uses {home}") from error
+    if not taken(lock):
+        raise CannotStart(f"another emulated host uses {home}")
 
 
 def chosen_password(home: Path, file: Path | None, variable: str) -> tuple[str, str]:

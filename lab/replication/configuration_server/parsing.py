@@ -59,8 +59,8 @@ class Reader:
             raise self._bad(key, f"a whole number from {least} to {most}", value)
         return value
 
-    def flag(self, key: str, *, default: bool) -> bool:
-        """Return true or false. Raises BadRequest."""
+    def flag(self, key: str, *, default: bool | None = None) -> bool:
+        """Return true or false; without a default it has to be there. Raises BadRequest."""
         value = self.value.get(key, default)
         if not isinstance(value, bool):
             raise self._bad(key, "true or false", value)

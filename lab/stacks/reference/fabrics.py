@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
+from lab.locks import held
 from lab.logs import last_characters
 from lab.provision.board import Board
 from lab.provision.esxi import as_reader
 from lab.provision.lab import Lab, LabMachine
-from lab.provision.lease import held
 from lab.provision.processes import spawn
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
@@ -60,7 +60,7 @@ def resume_fabrics(lab: Lab, board: Board) -> None:
     """
     # Two labs of one saved lab know each other's certificates: none must ever find the other's fabric at its port.
     turn = lab.folder.path.parent.parent / "leases" / "fabric-ports"
-    with held(turn, Deadline.after(TURN_SECONDS), "the ports of fabrics"):
+    with held(turn, Deadline.after(TURN_SECONDS), "turn with the ports of fabrics"):
         expected = {site: _expected_port(lab, site) for site in lab.topology.sites}
         ports = {site: port if _free(port) else free_port() for site, port in expected.items()}
         for site, port in ports.items():

@@ -23,8 +23,19 @@ def world(tmp_path):
 
 @pytest.fixture
 def protected(world):
+    return protect(world)
+
+
+@pytest.fixture
+def physical(world):
+    """A protected machine that no fabric can switch."""
+    return protect(world, switched_by_owner=True)
+
+
+def protect(world, **settings):
+    """From an empty vault to a protected machine with these settings."""
     world.add_single_server()
-    world.configure_azure()
+    world.configure_azure(**settings)
     world.set_up(*STEPS)
     world.do("enable")
     world.finish_first_copy()
@@ -168,12 +179,7 @@ def test_a_point_that_the_storage_has_lost_is_made_again_for_a_failover(protecte
 
 @pytest.mark.requirement("V2A-FB-PREREQ", "P2A-FB-NOPHYS", "P2A-FB-VMWARE")
 def test_from_azure_a_machine_fails_back_to_vmware_only(world):
-    world.add_single_server()
-    world.configure_azure(failback={**SETTINGS["failback"], "to": "physical"})
-    world.set_up(*STEPS)
-    world.do("enable")
-    world.finish_first_copy()
-    world.wait(MachineState.PROTECTED)
+    protect(world, failback={**SETTINGS["failback"], "to": "physical"})
     world.do("failover")
     world.do("commit")
     with pytest.raises(OperationRefused, match="only fail back to VMware"):
@@ -250,18 +256,6 @@ def test_a_physical_machine_comes_back_as_a_new_vmware_machine(protected):
     assert list(world.cloud.machines()) == []
     assert world.stack.machine("app1").attributes["home"] == {"fabric": "recovery", "name": "app1-failback"}
     world.do("enable")
-
-
-@pytest.fixture
-def physical(world):
-    """A protected machine that no fabric can switch."""
-    world.add_single_server()
-    world.configure_azure(switched_by_owner=True)
-    world.set_up(*STEPS)
-    world.do("enable")
-    world.finish_first_copy()
-    world.wait(MachineState.PROTECTED)
-    return world
 
 
 @pytest.mark.requirement("P2A-FB-VMWARE", "P2A-FB-NOPHYS")

@@ -89,9 +89,7 @@ def parse_group(name: str, value: object) -> Group:
         raise BadRequest(f"group.members: 1 to {MOST_MEMBERS} machines are expected, not {len(members)}")
     if len({member.name for member in members}) != len(members):
         raise BadRequest("group.members: every machine has to be different")
-    consistent = reader.value.get("consistent")
-    if not isinstance(consistent, bool):
-        raise BadRequest("group.consistent: true or false is expected")
+    consistent = reader.flag("consistent")
     bound = (
         reader.integer("stall_bound_ms", LEAST_STALL_BOUND_MS, MOST_STALL_BOUND_MS)
         if reader.has("stall_bound_ms")

@@ -7,7 +7,7 @@ import io
 import logging
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,8 +153,13 @@ class SshTransport:
         """Return the kernel's boot id, which changes with every boot."""
         return self.check("cat", "/proc/sys/kernel/random/boot_id").strip()
 
-    def wait_ready(self, deadline: Deadline) -> None:
-        """Wait until a login works. Raises DeadlineExceeded with the last reason."""
+    def wait_ready(self, deadline: Deadline, *, unless: Callable[[], None] = lambda: None) -> None:
+        """Wait until a login works. Raises DeadlineExceeded with the last reason, and what ``unless`` raises.
+
+        Args:
+            deadline: for the first login.
+            unless: called after each login that failed; it raises when no other one will do better.
+        """
         reason = ["no attempt"]
 
         def attempt() -> bool:
@@ -163,6 +168,7 @@ class SshTransport:
             except (LabError, TimeoutError, *_LOST) as error:
                 self.close()
                 reason[0] = str(error)
+                unless()
                 return False
 
         wait_until(attempt, deadline, f"SSH login to {self.machine}", explain=lambda: reason[0])

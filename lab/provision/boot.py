@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from concurrent.futures import Future, wait
+from contextlib import suppress
+
 from lab.errors import LabError
+from lab.hypervisors.protocols import HypervisorError
 from lab.machines.pace import read_pace
 from lab.provision.board import Board
 from lab.provision.lab import BOOT_SECONDS, LabMachine
@@ -10,6 +15,7 @@ from lab.topology.facts import Acceleration
 from lab.waiting import Deadline
 
 BOOTS = 2
+CUT_SECONDS = 1.0
 
 
 def boot_in_time(machine: LabMachine, acceleration: Acceleration, board: Board) -> None:
@@ -20,7 +26,7 @@ def boot_in_time(machine: LabMachine, acceleration: Acceleration, board: Board) 
     """
     for left in reversed(range(BOOTS)):
         machine.power_on()
-        machine.wait_ready(Deadline.after(BOOT_SECONDS[acceleration]))
+        machine.wait_booted(Deadline.after(BOOT_SECONDS[acceleration]))
         if acceleration is Acceleration.KVM or (pace := read_pace(machine.ssh)).right:
             return
         if left:
@@ -29,3 +35,11 @@ def boot_in_time(machine: LabMachine, acceleration: Acceleration, board: Board) 
             machine.power_off()
     message = f"machine {machine.name}: in {BOOTS} boots its clock ran {pace}"
     raise LabError(message, hint="its kernel measures it while it boots: let this host do less at that time")
+
+
+def end_boots(jobs: Collection[Future[None]], machines: Collection[LabMachine]) -> None:
+    """Cut the power of machines until their boots have ended: one may be switched on only now."""
+    while wait(jobs, timeout=CUT_SECONDS).not_done:
+        for machine in machines:
+            with suppress(HypervisorError):  # whoever ends boots goes on to end the lab, which says what is wrong
+                machine.control.power_off()

@@ -89,10 +89,22 @@ class LabMachine:
         try:
             self.ssh.wait_ready(deadline)
         except DeadlineExceeded as error:
-            raise NeverBooted(
-                f"{error}\n--- console of {self.name} ---\n{console_tail(self.console)}",
-                hint=f"console: {self.console}",
-            ) from error
+            raise self._never_booted(str(error)) from error
+
+    def wait_booted(self, deadline: Deadline) -> None:
+        """Wait for the first login of a machine that nobody restarts. Raises NeverBooted, at once without power."""
+        try:
+            self.ssh.wait_ready(deadline, unless=self._need_power)
+        except DeadlineExceeded as error:
+            raise self._never_booted(str(error)) from error
+
+    def _need_power(self) -> None:
+        if not self.running:
+            raise self._never_booted(f"{self.name} has lost its power while it booted")
+
+    def _never_booted(self, why: str) -> NeverBooted:
+        end = console_tail(self.console)
+        return NeverBooted(f"{why}\n--- console of {self.name} ---\n{end}", hint=f"console: {self.console}")
 
     @property
     def console(self) -> Path:

@@ -18,7 +18,7 @@ from lab.images.seed import write_seed
 from lab.provision import esxi, hyperv, nested
 from lab.provision.blueprint import Blueprint, blueprint
 from lab.provision.board import Board
-from lab.provision.boot import boot_in_time
+from lab.provision.boot import boot_in_time, end_boots
 from lab.provision.down import tear_down
 from lab.provision.home import Home, LabFolder
 from lab.provision.identity import machine_identity
@@ -221,7 +221,12 @@ def _make_wave(
             board.step(plan.name, "defining")
             _define(lab, plan, keys[plan.name], disks[plan.name])
         jobs = {pool.submit(_start, lab, plan.name, board): plan.name for plan in plans}
-        raise_all({**beside, **jobs}, lab.folder.name)
+        try:
+            raise_all({**beside, **jobs}, lab.folder.name)
+        except KeyboardInterrupt:
+            board.step(lab.folder.name, "interrupted: switching off what boots")
+            end_boots(jobs, [lab.machine(plan.name) for plan in plans])
+            raise
 
 
 def _define(lab: Lab, plan: Blueprint, key: SshKey, image: Path) -> None:

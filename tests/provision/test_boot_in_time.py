@@ -42,7 +42,7 @@ class Machine:
     def power_off(self) -> None:
         self.did.append("off")
 
-    def wait_ready(self, deadline: Deadline) -> None:
+    def wait_booted(self, deadline: Deadline) -> None:
         assert deadline.seconds > 0
         self.did.append("ready")
 

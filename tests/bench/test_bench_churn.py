@@ -7,12 +7,14 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.bench import scribble as tool
-from lab.bench.churn_steps import FINEST, RATE, Step, next_rate, rows
+from lab.bench.churn_steps import FINEST, RATE, Step, beside, next_rate, rows
 from lab.bench.scribble import BLOCK, MOST_BLOCKS, fill, scribble
+from lab.errors import LabError
 
 YOUNG = {"app1": [8.0, 12.0] * 50, "app2": [9.0, 11.0] * 50}
 OLD = {"app1": [40.0] * 100}
@@ -50,6 +52,22 @@ def test_what_was_ended_early_does_not_hold() -> None:
     found = named(Step(RATE, RATE, YOUNG, "app1 is resynchronising"), step(2e6, holds=True))
     assert found["churn-sustained"].ours == 2
     assert not found["churn-sustained"].met
+
+
+def test_the_largest_rates_that_held_are_set_beside_each_other() -> None:
+    row = beside([step(RATE, holds=False), step(2e6, holds=True)], [step(4e6, holds=True)])
+    assert (row.name, row.ours, row.peer, row.ratio, row.goal) == ("churn-drbd", 2, 4, 0.5, None)
+    assert "12.0 s behind at most" in row.note
+
+
+def test_a_stack_that_follows_at_no_rate_has_nothing_of_drbds() -> None:
+    row = beside([step(RATE, holds=False)], [step(4e6, holds=True)])
+    assert (row.ours, row.ratio) == (0, 0)
+
+
+def test_drbd_that_follows_at_no_rate_is_no_peer() -> None:
+    with pytest.raises(LabError, match="DRBD followed at no rate"):
+        beside([step(RATE, holds=True)], [step(RATE, holds=False)])
 
 
 @given(limit=st.floats(0, 2 * RATE))

@@ -49,8 +49,8 @@ def _cells(row: Row, run: Run) -> list[str]:
     measured = [_amount(number, row.unit) for number in (row.ours, row.peer, row.limit)]
     goal = "" if row.goal is None else f"{row.goal:g}"
     spread = "" if row.spread is None else f"{row.spread:.2f}"
-    name = f"`{row.name}`"
-    return [name, *measured, f"{row.ratio:.2f}", goal, _MET[row.met], str(row.n), spread, _where(run), row.note]
+    name, note = f"`{row.name}`", row.note.replace("|", r"\|")
+    return [name, *measured, f"{row.ratio:.2f}", goal, _MET[row.met], str(row.n), spread, _where(run), note]
 
 
 def _amount(number: float | None, unit: str) -> str:
@@ -66,7 +66,7 @@ def _where(run: Run) -> str:
         run.acceleration or "",
         "" if run.load is None else f"load {run.load:g}",
         run.version,
-        f"by hand from [{run.by_hand}]({run.by_hand})" if run.by_hand else "",
+        f"by hand from [{Path(run.by_hand).stem}]({run.by_hand})" if run.by_hand else "",
     ]
     return ", ".join(word for word in told if word)
 

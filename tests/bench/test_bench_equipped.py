@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.bench.equipped import IMAGE, RECIPE, equipped, protected_disks
+from lab.bench.equipped import IMAGE, RECIPE, data_disk, equipped, protected_disks
 from lab.errors import BadInput
 from lab.images.recipe import load_recipe
 from lab.provision.blueprint import blueprint
@@ -43,6 +43,13 @@ def test_the_stack_protects_what_it_did_before(embedded: Topology) -> None:
     larger = equipped(embedded)
     names = [disk["name"] for disk in of_the_stack(larger.machines["app1"])]
     assert names == ["system", "data"] == [disk.name for disk in protected_disks(larger.machines["app1"])]
+
+
+def test_the_machine_that_is_filled_has_room_and_the_other_one_is_as_tight_as_it_was(embedded: Topology) -> None:
+    larger = equipped(embedded)
+    sizes = {name: data_disk(larger, name).size >> 20 for name in ("app1", "app2")}
+    assert sizes == {"app1": 512, "app2": 256}
+    assert larger.machines["app2"].disks[:3] == embedded.machines["app2"].disks
 
 
 def test_machines_that_take_no_part_are_as_they_were(embedded: Topology) -> None:

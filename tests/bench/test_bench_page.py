@@ -49,11 +49,16 @@ def test_a_row_says_what_was_compared() -> None:
     assert second.endswith("| read 10.0 s |")
 
 
+def test_a_note_stays_in_its_cell() -> None:
+    *_, line = table([Recorded(replace(FIRST.row, note="dd | ssh"), RUN)]).splitlines()
+    assert line.endswith(r"| dd \| ssh |")
+
+
 def test_what_a_person_has_carried_over_says_from_where() -> None:
     run = Run("2026-11-30", "0.1.0", None, None, None, "decisions/0022-fast.md")
     row = replace(FIRST.row, ours=None, peer=None)
     *_, line = table([Recorded(row, run)]).splitlines()
-    assert "by hand from [decisions/0022-fast.md](decisions/0022-fast.md)" in line
+    assert "by hand from [0022-fast](decisions/0022-fast.md)" in line
     assert line.startswith("| `initial-replication-random-dd` |  |  |  | 1.22 |")
 
 

@@ -66,10 +66,12 @@ def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float
     names = list(lab.topology.stack.protect)
     files = {name: f"{data_disk(lab.topology, name).mount}/churn.bin" for name in names}
     steps: list[Step] = []
-    with deployed(lab, board) as stack:
+    with deployed(lab, board) as stack, ExitStack() as left:
         stack.set_up()
         for name in names:
             protect(stack, lab, name, board)
+            # Later rows fill the disk.
+            left.callback(lab.machine(name).ssh.run, "rm", "-f", files[name])
             fill(lab, name, files[name], board)
         while (rate := next_rate(steps, STEPS)) is not None and _calms(stack, lab, names, board):
             step_seconds = seconds if rate == RATE else short_seconds

@@ -20,7 +20,7 @@ from lab.stacks.adapters import deployed
 from lab.stacks.protocol import Stack
 from lab.topology.naming import disk_serial
 
-FILLED = 0.85
+FILLED = 0.8
 FILL_TOOL = "/run/lab-bench-fill.py"
 FILL_SECONDS = 900.0
 COPY = """set -eu
@@ -58,8 +58,8 @@ class Bench:
                     self.asked.report(rows(data, turns))
 
     def _ours(self, data: str) -> Turn:
-        end_protection(self.stack, self.name)
         install(self.stack, self.lab, self.name, self.asked.board)
+        end_protection(self.stack, self.name)
         self._fill(data)
         self.asked.board.step(f"{self.name} replication", "initial replication")
         turn = Turn(*replicate(self.stack, self.name))

@@ -78,7 +78,7 @@ def test_the_stack_comes_first_and_is_off_when_peers_are_measured(monkeypatch: p
     world = World(monkeypatch)
     problems = world.measure(list(WHAT))
     assert world.told == [
-        *("end_protection", "install", f"fill /data/bench.bin {int((256 << 20) * 0.85)} half", "replicate"),
+        *("install", "end_protection", f"fill /data/bench.bin {int((256 << 20) * 0.8)} half", "replicate"),
         *("end_protection", "copy", "stages of 1156 MiB"),
         *("spoil", "key", "dd", "key gone", "compare"),
         *("spoil", "key", "rsync", "key gone", "compare"),

@@ -57,6 +57,7 @@ NAMES = (
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
+KNOWN = ", ".join((*NAMES, *replication_rows.GROUPS))
 _WIDTH_OF_A_PIPE = 160
 ALONE: dict[str, Callable[[int], Row]] = {
     groups.NAME: groups.group_cut,
@@ -79,7 +80,7 @@ def bench(
     *,
     topology: Annotated[Path, typer.Option(help="Topology file.")] = Path("topologies/embedded.yaml"),
     out: Annotated[Path, typer.Option(help="File for the rows, JSON.")] = Path("reports/out/bench.json"),
-    only: Annotated[str | None, typer.Option(help=f"One row, or all that begin so: {', '.join(NAMES)}.")] = None,
+    only: Annotated[str | None, typer.Option(help=f"One row, or a group of them: {KNOWN}.")] = None,
     times: Annotated[int, typer.Option(min=1, help="Turns of each comparison.")] = 1,
     run: Annotated[Path, typer.Option(help="Folder of the last whole run.")] = Path("reports/out/latest"),
     page: Annotated[Path | None, typer.Option(help="Page whose table has these rows from now on.")] = None,
@@ -118,13 +119,14 @@ def bench(
 
 
 def chosen_names(only: str | None) -> frozenset[str]:
-    """Return the row of this name, or those whose names begin so. Raises BadInput."""
-    if only is None or only in NAMES:
-        return frozenset([only] if only else NAMES)
-    chosen = frozenset(name for name in NAMES if name.startswith(f"{only}-"))
-    if not chosen:
-        raise BadInput(f"there is no row {only!r}; there are: {', '.join(NAMES)}")
-    return chosen
+    """Return the row of this name, or those of this group. Raises BadInput: a slip must not start machines."""
+    if only is None:
+        return frozenset(NAMES)
+    if only in NAMES:
+        return frozenset([only])
+    if only not in replication_rows.GROUPS:
+        raise BadInput(f"there is no row {only!r}; there are: {KNOWN}")
+    return frozenset(name for name in NAMES if name.startswith(f"{only}-"))
 
 
 def _write(rows: list[Recorded], out: Path, page: Path | None) -> None:

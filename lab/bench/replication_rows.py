@@ -15,6 +15,8 @@ ENCRYPTED = ("dd", "rsync", TUNNELLED)
 WHAT = (LIMIT, *ENCRYPTED, PLAIN)
 """What a first copy is compared with, in the order in which it is measured."""
 NAMES = tuple(f"{NAME}-{data}-{what}" for data in SETS for what in WHAT)
+GROUPS = (NAME, *(f"{NAME}-{data}" for data in SETS))
+"""What several rows can be asked for by."""
 LIMIT_GOAL = 0.8
 PLAIN_GOALS = {"zeros": 1.0}
 """Where there is something to gain from what DRBD does not do."""

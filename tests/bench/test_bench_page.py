@@ -86,7 +86,7 @@ def test_a_file_of_the_bench_is_joined_by_a_command(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lab.bench", "--only", "lab-up", "--page", str(tmp_path / "missing.md")]
+    command = [sys.executable, "-m", "lab.bench", "--only", "run-time", "--page", str(tmp_path / "missing.md")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "no place for the table" in done.stderr

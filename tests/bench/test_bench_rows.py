@@ -124,7 +124,15 @@ def test_what_is_measured_follows_from_the_names() -> None:
     assert wanted(chosen_names("churn")) == {}
 
 
-def test_a_name_is_that_row_alone_and_a_beginning_all_that_begin_so() -> None:
+@pytest.mark.parametrize(
+    "slip", ["initial", "initial-replication-", "initial-replication-random-drb", "lab", "over", ""]
+)
+def test_the_beginning_of_a_name_starts_nothing(slip: str) -> None:
+    with pytest.raises(BadInput, match="there is no row"):
+        chosen_names(slip)
+
+
+def test_a_name_is_that_row_alone_and_a_group_all_of_its_rows() -> None:
     assert chosen_names(None) == set(NAMES)
     assert chosen_names("churn") == {"churn"}
     assert chosen_names("initial-replication") == set(OF_REPLICATION)

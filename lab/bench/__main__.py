@@ -1,10 +1,9 @@
-"""``python -m lab.bench``: measure the rows, print them, write them to a file. Nothing is asserted."""
+"""``python -m lab.bench``: measure the rows, print them, write them to a file and a page. Nothing is asserted."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,6 @@ from rich.text import Text
 from lab.bench import (
     azure,
     azure_merge,
-    churn,
     churn_steps,
     esxi,
     failover,
@@ -25,30 +23,28 @@ from lab.bench import (
     lab_up,
     lab_up_warm,
     last_run,
+    on_machines,
     oracle,
     overhead,
-    replication,
+    replication_rows,
 )
-from lab.bench.rows import Row, as_json
+from lab.bench.page import update_page, with_table
+from lab.bench.record import Recorded, as_json, joined, read_rows, this_run
+from lab.bench.rows import Row
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
-from lab.provision.board import Board, ConsoleBoard
-from lab.provision.down import tear_down
 from lab.provision.home import Home
-from lab.provision.lab import Lab
-from lab.provision.lease import leased
-from lab.provision.up import open_lab
-from lab.saved.ready import deployed_and_saved, make_ready
 from lab.topology.load import load_topology
-from lab.topology.model import Topology
 
 NAMES = (
     lab_up.NAME,
     lab_up_warm.NAME,
-    replication.NAME,
-    churn_steps.NAME,
     failover.NAME,
+    churn_steps.NAME,
+    churn_steps.MIRRORED,
+    *replication_rows.NAMES,
     overhead.NAME,
+    overhead.MIRRORED,
     groups.NAME,
     oracle.NAME,
     azure.UPLOAD,
@@ -61,6 +57,7 @@ NAMES = (
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
+KNOWN = ", ".join((*NAMES, *replication_rows.GROUPS))
 _WIDTH_OF_A_PIPE = 160
 ALONE: dict[str, Callable[[int], Row]] = {
     groups.NAME: groups.group_cut,
@@ -77,34 +74,31 @@ OF_THE_HARNESS: dict[str, Callable[[int], list[Row]]] = {
     harness.MEMORY: harness.memory_of_many,
     harness.COST: harness.cost_per_machine,
 }
-ON_A_LAB = frozenset({replication.NAME, churn_steps.NAME, failover.NAME})
-"""Rows that share a lab."""
-ON_MACHINES = ON_A_LAB | {lab_up.NAME, lab_up_warm.NAME, overhead.NAME}
-Report = Callable[[list[Row]], None]
 
 
 def bench(
+    *,
     topology: Annotated[Path, typer.Option(help="Topology file.")] = Path("topologies/embedded.yaml"),
     out: Annotated[Path, typer.Option(help="File for the rows, JSON.")] = Path("reports/out/bench.json"),
-    only: Annotated[str | None, typer.Option(help=f"One row: {', '.join(NAMES)}.")] = None,
+    only: Annotated[str | None, typer.Option(help=f"One row, or a group of them: {KNOWN}.")] = None,
     times: Annotated[int, typer.Option(min=1, help="Turns of each comparison.")] = 1,
     run: Annotated[Path, typer.Option(help="Folder of the last whole run.")] = Path("reports/out/latest"),
+    page: Annotated[Path | None, typer.Option(help="Page whose table has these rows from now on.")] = None,
 ) -> None:
     """Compare the lab with what a person would do by hand."""
-    if only is not None and only not in NAMES:
-        raise BadInput(f"there is no row {only!r}; there are: {', '.join(NAMES)}")
+    chosen = chosen_names(only)
+    if page is not None:
+        with_table(page, [])  # a page without a place for the table is found before hours are spent
     console = _console()
-    chosen = frozenset([only] if only else NAMES)
+    this = this_run(Home.default().folder)
     found: list[Row] = []
 
-    def report(rows: list[Row]) -> None:
+    def report(rows: Sequence[Row]) -> None:
         """Write at once: a later row that breaks off must not take these with it."""
-        found.extend(rows)
-        _write(found, out)
+        found[:] = [row for row in found if row.name not in {each.name for each in rows}] + list(rows)
+        _write([Recorded(row, this) for row in rows], out, page)
 
     try:
-        if chosen & ON_MACHINES:
-            _on_machines(load_topology(topology), chosen, times, console, report)
         for name in (name for name in ALONE if name in chosen):
             report([ALONE[name](times)])
         for name in (name for name in OF_THE_HARNESS if name in chosen):
@@ -116,60 +110,36 @@ def bench(
             report([row for row in rows if row.name in chosen])
             if left_out:
                 console.print(left_out, markup=False)
+        if chosen & on_machines.NAMES:
+            on_machines.measure(load_topology(topology), chosen, times, console, report)
     finally:
         if found:
             console.print(table(found))
             console.print(f"rows: {out}", markup=False)
 
 
-def _write(rows: list[Row], out: Path) -> None:
-    """Write the rows; without any, what an earlier run wrote stays."""
-    if rows:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(as_json(rows), encoding="utf-8")
+def chosen_names(only: str | None) -> frozenset[str]:
+    """Return the row of this name, or those of this group. Raises BadInput: a slip must not start machines."""
+    if only is None:
+        return frozenset(NAMES)
+    if only in NAMES:
+        return frozenset([only])
+    if only not in replication_rows.GROUPS:
+        raise BadInput(f"there is no row {only!r}; there are: {KNOWN}")
+    return frozenset(name for name in NAMES if name.startswith(f"{only}-"))
+
+
+def _write(rows: list[Recorded], out: Path, page: Path | None) -> None:
+    """Join rows to what earlier runs wrote."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(as_json(joined(read_rows(out), rows)), encoding="utf-8")
+    if page is not None:
+        update_page(page, rows)
 
 
 def _console() -> Console:
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=_WIDTH_OF_A_PIPE)
-
-
-def _on_machines(topology: Topology, chosen: frozenset[str], times: int, console: Console, report: Report) -> None:
-    """Measure what needs the lab "bench", and take it down."""
-    home, name = Home.default(), lab_up.LAB
-    with leased(home, name), ConsoleBoard(console, "bench") as board:
-        try:
-            if lab_up_warm.NAME in chosen:
-                report(lab_up_warm.lab_up_warm(topology, home, board, times))
-            if lab_up.NAME in chosen:
-                report([lab_up.lab_up(topology, home, board, times)])
-            if chosen & ON_A_LAB:
-                with closing(_lab(topology, home, board, made=lab_up.NAME in chosen)) as lab:
-                    _on_a_lab(lab, chosen, times, board, report)
-            if overhead.NAME in chosen:
-                report(overhead.overhead(topology, home, board, times))
-        finally:
-            tear_down(home, name, board)
-
-
-def _on_a_lab(lab: Lab, chosen: frozenset[str], times: int, board: Board, report: Report) -> None:
-    """Measure what shares a lab; last what leaves machines failed over."""
-    if replication.NAME in chosen:
-        report(replication.replication(lab, board, times))
-    if churn_steps.NAME in chosen:
-        report(churn.churn(lab, board))
-    if failover.NAME in chosen:
-        report([failover.failover(lab, board, times)])
-
-
-def _lab(topology: Topology, home: Home, board: Board, *, made: bool) -> Lab:
-    """Return the lab with its stack installed; unless it is there already, by the shortest way."""
-    if made:
-        return open_lab(home, lab_up.LAB, topology)
-    tear_down(home, lab_up.LAB, board)
-    lab = make_ready(topology, home, lab_up.LAB, board, fresh=False)
-    with deployed_and_saved(lab, home, board):
-        return lab
 
 
 def main() -> None:

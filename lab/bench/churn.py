@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import paramiko
 
 from lab.bench import scribble
-from lab.bench.churn_steps import ABANDON_SECONDS, NAME, RATE, Step, next_rate, rows
-from lab.bench.replication import data_disk, protect
-from lab.bench.rows import Row
+from lab.bench.churn_steps import ABANDON_SECONDS, NAME, RATE, Step, next_rate
+from lab.bench.equipped import data_disk
+from lab.bench.protecting import protect
 from lab.errors import LabError
 from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
@@ -37,6 +38,10 @@ END_SECONDS = 60.0
 MIN_SAMPLES = 4
 
 
+Watched = tuple[dict[str, list[float]], str]
+"""Ages by machine, and why watching was ended early; empty: it was not."""
+
+
 @dataclass(frozen=True)
 class _Writer:
     """A scribbler on a machine; it ends when its stdin does."""
@@ -56,33 +61,35 @@ class _Writer:
             raise LabError(f"{self.machine}: the writer ended with {said[-300:]!r}") from error
 
 
-def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float = SHORT_SECONDS) -> list[Row]:
+def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float = SHORT_SECONDS) -> list[Step]:
     """Protect all machines, write on all of them, and watch how old their newest points are; slower if it broke."""
     names = list(lab.topology.stack.protect)
+    files = {name: f"{data_disk(lab.topology, name).mount}/churn.bin" for name in names}
     steps: list[Step] = []
-    with deployed(lab, board) as stack:
+    with deployed(lab, board) as stack, ExitStack() as left:
         stack.set_up()
         for name in names:
             protect(stack, lab, name, board)
-            _fill(lab, name, board)
+            # Later rows fill the disk.
+            left.callback(lab.machine(name).ssh.run, "rm", "-f", files[name])
+            fill(lab, name, files[name], board)
         while (rate := next_rate(steps, STEPS)) is not None and _calms(stack, lab, names, board):
-            steps.append(_step(stack, lab, names, rate, seconds if rate == RATE else short_seconds))
+            step_seconds = seconds if rate == RATE else short_seconds
+            watch = partial(_watch, stack, names, step_seconds)
+            steps.append(step_of(lab, files, rate, step_seconds, watch))
             board.step(NAME, steps[-1].told)
     if not steps:
         raise LabError(f"{', '.join(names)}: no young recovery points although nothing is written")
-    return rows(steps)
+    return steps
 
 
-def _fill(lab: Lab, name: str, board: Board) -> None:
+def fill(lab: Lab, name: str, file: str, board: Board) -> None:
+    """Write the whole file of a machine, so that later writes find their places."""
     board.step(f"{name} data", "filling")
     ssh: SshTransport = lab.machine(name).ssh
     ssh.put(Path(scribble.__file__).read_bytes(), TOOL)
-    ssh.check("python3", TOOL, "fill", _file(lab, name), str(FILE_BYTES), seconds=FILL_SECONDS)
+    ssh.check("python3", TOOL, "fill", file, str(FILE_BYTES), seconds=FILL_SECONDS)
     board.step(f"{name} data", "ready")
-
-
-def _file(lab: Lab, name: str) -> str:
-    return f"{data_disk(lab.topology, name).mount}/churn.bin"
 
 
 def _calms(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> bool:
@@ -110,23 +117,24 @@ def _calms(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> bool:
         return False
 
 
-def _step(stack: Stack, lab: Lab, names: Sequence[str], rate: float, seconds: float) -> Step:
+def step_of(lab: Lab, files: Mapping[str, str], rate: float, seconds: float, watch: Callable[[], Watched]) -> Step:
+    """Write to a file of each machine at a rate while ``watch`` looks on, which says when it has seen enough."""
     with ExitStack() as running:
-        writers = [running.enter_context(_writing(lab, name, rate, seconds)) for name in names]
-        ages, broke = _watch(stack, names, seconds)
+        writers = [running.enter_context(_writing(lab, name, file, rate, seconds)) for name, file in files.items()]
+        ages, broke = watch()
         ended = [writer.end() for writer in writers]
     slowest = min(written / took for written, took in ended)
     return Step(rate, slowest, ages, broke)
 
 
 @contextmanager
-def _writing(lab: Lab, name: str, rate: float, seconds: float) -> Iterator[_Writer]:
+def _writing(lab: Lab, name: str, file: str, rate: float, seconds: float) -> Iterator[_Writer]:
     ssh: SshTransport = lab.machine(name).ssh
-    with ssh.stream("python3", TOOL, "write", _file(lab, name), str(rate), str(seconds)) as channel:
+    with ssh.stream("python3", TOOL, "write", file, str(rate), str(seconds)) as channel:
         yield _Writer(name, channel)
 
 
-def _watch(stack: Stack, names: Sequence[str], seconds: float) -> tuple[dict[str, list[float]], str]:
+def _watch(stack: Stack, names: Sequence[str], seconds: float) -> Watched:
     """Return ages by machine, and why it was ended early; empty: it was not."""
     ages: dict[str, list[float]] = {name: [] for name in names}
     pause, deadline, broke = threading.Event(), Deadline.after(seconds), ""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 from lab.bench.rows import Row, at_least, beyond, close_to_limit, within
+from lab.errors import LabError
 
 NAME = "churn"
+MIRRORED = "churn-drbd"
 RATE = 5e6
 """Bytes a second on each machine."""
 RPO_GOAL = 30.0
@@ -68,13 +70,27 @@ def next_rate(steps: Sequence[Step], most: int) -> float | None:
 def rows(steps: Sequence[Step]) -> list[Row]:
     """Return the rows: those of the rate that is the goal, which is the first, and the largest rate that held."""
     first = steps[0]
-    sustained = max((step.written for step in steps if step.holds), default=0.0)
     return [
         within(f"{NAME}-rpo-p99", "s", first.p99, RPO_GOAL),
         close_to_limit(f"{NAME}-rpo-growth", "s", first.halves, GROWTH_GOAL),
         at_least(f"{NAME}-rate", "MB/s", [(first.written / 1e6, RATE / 1e6)], RATE_GOAL),
-        beyond(f"{NAME}-sustained", "MB/s", [sustained / 1e6], RATE / 1e6),
+        beyond(f"{NAME}-sustained", "MB/s", [sustained(steps) / 1e6], RATE / 1e6),
     ]
+
+
+def beside(ours: Sequence[Step], mirrored: Sequence[Step]) -> Row:
+    """Return the row of the largest rates that held, the stack's and DRBD's. No goal is stated."""
+    own, other = sustained(ours) / 1e6, sustained(mirrored) / 1e6
+    if not other:
+        raise LabError(f"DRBD followed at no rate: {'; '.join(step.told for step in mirrored)}")
+    worst = max(step.p99 for step in mirrored if step.holds)
+    note = f"DRBD 8.4, protocol A, not encrypted; its copy was {worst:.1f} s behind at most (p99)"
+    return Row(MIRRORED, "MB/s", own, other, None, own / other, None, None, 1, None, note)
+
+
+def sustained(steps: Sequence[Step]) -> float:
+    """Return the largest rate that was really written while points stayed young, 0 if there is none."""
+    return max((step.written for step in steps if step.holds), default=0.0)
 
 
 def _p99(ages: Sequence[float]) -> float:

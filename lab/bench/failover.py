@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from lab.bench.replication import data_disk, protect, protected_disks
+from lab.bench.equipped import data_disk, protected_disks
+from lab.bench.protecting import protect
 from lab.bench.rows import Row, close_to_limit
 from lab.errors import BadInput
 from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec, Nic
@@ -138,7 +139,7 @@ def _clone(lab: Lab, name: str) -> Iterator[LabMachine]:
 def _copy_disks(lab: Lab, name: str, spec: MachineSpec, folder: Path) -> None:
     """Copy what is replicated; the change log of a clone is empty, as that of a replica is."""
     exporting = cast("Exporting", lab.hypervisor)  # every one of a real lab can
-    replicated = {disk_id(name, disk) for disk in protected_disks(lab.topology, name)}
+    replicated = {disk_id(name, disk) for disk in protected_disks(lab.topology.machines[name])}
     plan = blueprint(lab.topology, name)
     for mine, copy in zip(plan.spec.disks, spec.disks, strict=True):
         if mine.disk not in replicated:

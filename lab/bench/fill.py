@@ -1,35 +1,45 @@
-"""Fill a file: a third zeros, a third that compresses about 2.5:1, a third random. Copied into a machine as one file.
+"""Fill a file with one of the data sets. Standard library only; copied into a machine as one file.
 
-Standard library only. The compressible third has 3 random bits in each byte, so that it is neither repetitions nor
-zeros: what a fast compressor gains on it is what it gains on text.
+``random``: nothing compresses. ``half``: one MiB of two compresses, about 2.5:1. ``zeros``: two MiB of three are zeros,
+the third is random. What compresses has 3 random bits in each byte, so that it is neither repetitions nor zeros: what a
+fast compressor gains on it is what it gains on text.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
+from itertools import cycle
 from pathlib import Path
 
 CHUNK = 1 << 20
 _LETTERS = bytes(b"etaoinsr"[value % 8] for value in range(256))
 
 
-def fill(path: Path, size: int) -> None:
-    """Write ``size`` bytes in three thirds and have them on the disk."""
-    third = size // 3
+def text_like(length: int) -> bytes:
+    """Return bytes that compress about 2.5:1."""
+    return os.urandom(length).translate(_LETTERS)
+
+
+SETS: Mapping[str, tuple[Callable[[int], bytes], ...]] = {
+    "random": (os.urandom,),
+    "half": (text_like, os.urandom),
+    "zeros": (bytes, bytes, os.urandom),
+}
+"""What the chunks of a data set are, over and over."""
+
+
+def fill(path: Path, size: int, data: str) -> None:
+    """Write ``size`` bytes of a data set and have them on the disk."""
+    makers = cycle(SETS[data])
     with path.open("wb") as file:
         for position in range(0, size, CHUNK):
-            length = min(CHUNK, size - position)
-            if position < third:
-                file.write(bytes(length))
-            elif position < 2 * third:
-                file.write(os.urandom(length).translate(_LETTERS))
-            else:
-                file.write(os.urandom(length))
+            file.write(next(makers)(min(CHUNK, size - position)))
         file.flush()
         os.fsync(file.fileno())
     os.sync()
 
 
 if __name__ == "__main__":
-    fill(Path(sys.argv[1]), int(sys.argv[2]))
+    fill(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lab.bench.rows import Row, context
 from lab.errors import LabError
@@ -22,6 +23,8 @@ JOBS: Mapping[str, tuple[str, ...]] = {
 UNITS = {RANDOM: "1/s", SEQUENTIAL: "MB/s"}
 Round = Mapping[str, float]
 """The rate of each job, in its unit."""
+Phases = tuple[Sequence[Round], Sequence[Round], Sequence[Round]]
+"""Without, with, and without again."""
 
 
 def command(job: str, path: str) -> list[str]:
@@ -51,10 +54,24 @@ def rows(before: Sequence[Round], protected: Sequence[Round], again: Sequence[Ro
     """
     found = []
     for job, unit in UNITS.items():
-        rounds = [
-            (first[job], middle[job], last[job]) for first, middle, last in zip(before, protected, again, strict=True)
-        ]
-        compared = [(middle, (first + last) / 2) for first, middle, last in rounds]
-        found.append(context(f"overhead-{job}", unit, compared))
-        found.append(context(f"overhead-{job}-again", unit, [(last, first) for first, _, last in rounds]))
+        found.append(context(f"overhead-{job}", unit, _compared(job, before, protected, again)))
+        apart = [(last[job], first[job]) for first, last in zip(before, again, strict=True)]
+        found.append(context(f"overhead-{job}-again", unit, apart))
     return found
+
+
+def rows_beside(ours: Phases, mirrored: Phases) -> list[Row]:
+    """Return a row for each job: what is left of an unprotected disk's rate under the stack, and under DRBD."""
+    found = []
+    for job in UNITS:
+        shares = [[rate / bare for rate, bare in _compared(job, *phases)] for phases in (ours, mirrored)]
+        row = context(f"overhead-{job}-drbd", "of a bare disk", list(zip(*shares, strict=True)))
+        found.append(replace(row, note="DRBD 8.4, protocol A, not encrypted"))
+    return found
+
+
+def _compared(
+    job: str, before: Sequence[Round], protected: Sequence[Round], again: Sequence[Round]
+) -> list[tuple[float, float]]:
+    rounds = zip(before, protected, again, strict=True)
+    return [(middle[job], (first[job] + last[job]) / 2) for first, middle, last in rounds]

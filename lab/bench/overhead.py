@@ -1,8 +1,10 @@
 """Rows ``overhead-random`` and ``overhead-sequential``: fio on a machine without and with protection, A/B/A.
 
+The rows that end in ``-drbd`` do the same on a spare disk of that machine, without and with DRBD on it.
+
 A: before anything of the stack is on the machine. B: protected, while replication follows. A again: after the
-protection has ended and the agent was taken off, because writes go through its capture until then. The machine has a
-lab of its own, whose image of that machine has fio.
+protection has ended and the agent was taken off, because writes go through its capture until then. The machines have a
+lab of their own, because nothing of the stack may be on them, and images with fio and DRBD.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from lab.bench.fio import FILE_MIB, JOBS, Round, command, rate_of, rows
+from lab.bench.asked import Asked
+from lab.bench.equipped import data_disk, equipped
+from lab.bench.fio import FILE_MIB, JOBS, Phases, Round, command, rate_of, rows, rows_beside
 from lab.bench.lab_up import LAB
-from lab.bench.replication import data_disk, protect
-from lab.bench.rows import Row
-from lab.errors import BadInput, LabError
+from lab.bench.mirror import ASYNCHRONOUS, Mirror, connected, format_device, mirror_of, mounted, synchronise
+from lab.bench.protecting import protect
+from lab.errors import LabError
 from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
 from lab.provision.down import tear_down
@@ -26,43 +30,33 @@ from lab.saved.ready import make_ready
 from lab.stacks.adapters import deployed
 from lab.stacks.machines import MachineState, Operation
 from lab.stacks.protocol import Stack
-from lab.topology.images import RecipeImage
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 
-NAME = "overhead"
-RECIPE = IMAGE = "debian-12-fio"
+NAME, MIRRORED = "overhead", "overhead-drbd"
+FOLDER = "/mnt/lab-bench"
 ROUNDS = 6
 FIO_SECONDS = 300.0
 SECONDS = 900.0
 
 
-def overhead(topology: Topology, home: Home, board: Board, times: int) -> list[Row]:
+def overhead(topology: Topology, home: Home, asked: Asked) -> None:
     """Make a lab, measure on one of its protected machines, and take it down. Raises LabError, BadInput."""
-    name = measured_machine(topology)
-    equipped = with_fio(topology, name)
-    with _lab(equipped, home, board) as lab, deployed(lab, board) as stack:
-        return measure(stack, lab, name, board, ROUNDS * times)
+    larger, board, rounds = equipped(topology), asked.board, ROUNDS * asked.times
+    name = measured_machine(larger)
+    with _lab(larger, home, board) as lab:
+        with deployed(lab, board) as stack:
+            ours = measure(stack, lab, name, board, rounds)
+        asked.report(rows(*ours))
+        if MIRRORED in asked.names:
+            asked.report(rows_beside(ours, measure_mirrored(mirror_of(lab, name), board, rounds)))
 
 
 def measured_machine(topology: Topology) -> str:
     """Return the protected machine on which fio runs. Raises BadInput."""
-    if not topology.stack.protect:
-        raise BadInput(f"{topology.source}: no machine is protected by an agent in it")
     name = list(topology.stack.protect)[-1]
     data_disk(topology, name)
     return name
-
-
-def with_fio(topology: Topology, name: str) -> Topology:
-    """Return a topology in which one machine has the image with fio. Pure."""
-    values = {field.alias or key: getattr(topology, key) for key, field in Topology.model_fields.items()}
-    machine = topology.machines[name].model_copy(update={"image": IMAGE})
-    changed = {
-        "images": {**topology.images, IMAGE: RecipeImage(recipe=RECIPE)},
-        "machines": {**topology.machines, name: machine},
-    }
-    return Topology.model_validate({**values, **changed}, context=topology.source)
 
 
 @contextmanager
@@ -75,7 +69,7 @@ def _lab(topology: Topology, home: Home, board: Board) -> Iterator[Lab]:
         tear_down(home, LAB, board)
 
 
-def measure(stack: Stack, lab: Lab, name: str, board: Board, rounds: int) -> list[Row]:
+def measure(stack: Stack, lab: Lab, name: str, board: Board, rounds: int) -> Phases:
     """Measure A/B/A on a machine that has nothing of the stack. Raises LabError."""
     stack.set_up()
     ssh = lab.machine(name).ssh
@@ -89,8 +83,24 @@ def measure(stack: Stack, lab: Lab, name: str, board: Board, rounds: int) -> lis
     stack.wait_state(name, MachineState.UNPROTECTED, deadline=Deadline.after(SECONDS))
     take_off(ssh)
     board.step(f"{name} replication", "ready")
-    again = fio.phase("without protection again")
-    return rows(before, protected, again)
+    return before, protected, fio.phase("without protection again")
+
+
+def measure_mirrored(mirror: Mirror, board: Board, rounds: int) -> Phases:
+    """Measure A/B/A on a spare disk, whose metadata are elsewhere: its file system is the same in all three."""
+    ssh = mirror.source.ssh
+    fio = _Fio(ssh, f"{FOLDER}/overhead.bin", board, rounds)
+    format_device(ssh, mirror.disk)
+    with mounted(ssh, mirror.disk, FOLDER):
+        fio.fill()
+        before = fio.phase("without DRBD")
+    with connected(mirror, ASYNCHRONOUS):
+        board.step(f"{ssh.machine} drbd", "first copy")
+        synchronise(mirror)
+        with mounted(ssh, mirror.device, FOLDER):
+            mirrored = fio.phase("with DRBD")
+    with mounted(ssh, mirror.disk, FOLDER):
+        return before, mirrored, fio.phase("without DRBD again")
 
 
 @dataclass(frozen=True)

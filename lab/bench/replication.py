@@ -1,167 +1,131 @@
-"""Rows of initial replication: the stack against ``dd | zstd | ssh`` between the same machines, in turn."""
+"""Initial replication beside its peers: the stack first, then each peer on a copy of the same disks, in every turn."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.bench import fill
-from lab.bench.peer import lent_key, piped_seconds
-from lab.bench.rows import Row, context, faster_than_peer, rate
-from lab.errors import BadInput
+from lab.bench import fill, stages
+from lab.bench.asked import Asked
+from lab.bench.equipped import data_disk, protected_disks
+from lab.bench.mirror import SYNCHRONOUS, Mirror, connected, mirror_of, synchronise
+from lab.bench.peers import lent_key, seconds_over_ssh
+from lab.bench.protecting import end_protection, install, replicate
+from lab.bench.replication_rows import LIMIT, NAME, PLAIN, TUNNELLED, Turn, rows, wanted
+from lab.bench.wireguard import tunnelled
 from lab.machines.ssh import SshTransport
 from lab.measure.disks import device_by_serial
-from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
-from lab.stacks.addresses import address_towards
-from lab.stacks.errors import StackError
-from lab.stacks.machines import MachineState, Operation
 from lab.stacks.protocol import Stack
-from lab.topology.machines import Disk, Purpose
-from lab.topology.model import Topology
 from lab.topology.naming import disk_serial
-from lab.waiting import Deadline, DeadlineExceeded
 
-NAME = "initial-replication"
-COMPLETE = "initial-replication-complete"
-FILLED = 0.6
+FILLED = 0.8
 FILL_TOOL = "/run/lab-bench-fill.py"
-FILL_SECONDS = 600.0
-INSTALL_SECONDS = 900.0
-REPLICATION_SECONDS = 1800.0
-POLL_SECONDS = 15.0
+FILL_SECONDS = 900.0
+COPY = """set -eu
+to=$1; shift; at=0
+sync
+for from in "$@"; do
+  dd if="$from" of="$to" bs=1M iflag=direct oflag=direct,seek_bytes seek="$at" conv=fsync,notrunc status=none
+  at=$((at + $(blockdev --getsize64 "$from")))
+done
+"""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Seconds of one turn."""
+class Bench:
+    """One protected machine of an equipped lab, and what is to be measured on it."""
 
-    peer: float
-    copied: float
-    """Until the stack says that everything is copied."""
-    protected: float
-    """Until there is a first recovery point."""
+    stack: Stack
+    lab: Lab
+    name: str
+    mirror: Mirror
+    asked: Asked
+
+    def data_set(self, data: str, what: list[str]) -> None:
+        """Measure one data set."""
+        turns: list[Turn] = []
+        for _ in range(self.asked.times):
+            turn = self._ours(data)
+            turns.append(turn)
+            self.asked.report(rows(data, turns))
+            end_protection(self.stack, self.name)
+            self._copy()
+            for peer in what:
+                with self.asked.problems.put_aside(f"{NAME}-{data}-{peer}"):
+                    self._measure(peer, turn)
+                    self.asked.report(rows(data, turns))
+
+    def _ours(self, data: str) -> Turn:
+        install(self.stack, self.lab, self.name, self.asked.board)
+        end_protection(self.stack, self.name)
+        self._fill(data)
+        self.asked.board.step(f"{self.name} replication", "initial replication")
+        turn = Turn(*replicate(self.stack, self.name))
+        self.asked.board.step(f"{self.name} replication", f"ready: copied in {turn.copied:.1f} s")
+        return turn
+
+    def _fill(self, data: str) -> None:
+        disk, ssh = data_disk(self.lab.topology, self.name), self._ssh
+        self.asked.board.step(f"{self.name} {disk.name}", f"filling: {data}")
+        ssh.put(Path(fill.__file__).read_bytes(), FILL_TOOL)
+        path, size = f"{disk.mount}/bench.bin", int(disk.size * FILLED)
+        ssh.check("python3", FILL_TOOL, path, str(size), data, seconds=FILL_SECONDS)
+        self.asked.board.step(f"{self.name} {disk.name}", "ready")
+
+    def _copy(self) -> None:
+        """Put what the stack has replicated on the disk that the peers copy."""
+        self.asked.board.step(f"{self.name} mirror", "copying")
+        disks = protected_disks(self.lab.topology.machines[self.name])
+        devices = [device_by_serial(self._ssh, disk_serial(disk.name)) for disk in disks]
+        self._ssh.check("sh", "-c", COPY, "sh", self.mirror.disk, *devices, seconds=FILL_SECONDS)
+        stages.send_tool(end.ssh for end in self.mirror.ends)
+        self.asked.board.step(f"{self.name} mirror", "ready")
+
+    def _measure(self, what: str, turn: Turn) -> None:
+        subject = f"{self.name} {what}"
+        self.asked.board.step(subject, "measuring")
+        if what == LIMIT:
+            turn.stages = stages.measured(self.mirror, self._size)
+            self.asked.board.step(subject, "ready")
+            return
+        stages.spoil(self.mirror)
+        seconds = self._seconds(what)
+        stages.compare(self.mirror, what)
+        turn.peers[what] = seconds
+        self.asked.board.step(subject, f"ready: {seconds:.1f} s")
+
+    def _seconds(self, peer: str) -> float:
+        mirror = self.mirror
+        if peer == PLAIN:
+            with connected(mirror, SYNCHRONOUS):
+                return synchronise(mirror)
+        if peer == TUNNELLED:
+            with tunnelled(mirror) as inside, connected(inside, SYNCHRONOUS):
+                return synchronise(inside)
+        source, target = mirror.source.ssh, mirror.target
+        with lent_key(source, target.ssh, target.address):
+            return seconds_over_ssh(peer, source, mirror.disk, mirror.disk)
+
+    @property
+    def _ssh(self) -> SshTransport:
+        return self.mirror.source.ssh
+
+    @property
+    def _size(self) -> int:
+        return sum(disk.size for disk in protected_disks(self.lab.topology.machines[self.name]))
 
 
-def replication(lab: Lab, board: Board, times: int) -> list[Row]:
-    """Deploy, install, fill a data disk and measure in turn, the peer first. Raises LabError."""
+def replication(lab: Lab, asked: Asked) -> None:
+    """Measure the rows that are asked for on an equipped lab. A peer that fails takes no other row with it."""
     name = next(iter(lab.topology.stack.protect))
-    with deployed(lab, board) as stack:
+    mirror = mirror_of(lab, name)
+    with deployed(lab, asked.board) as stack:
         stack.set_up()
-        install(stack, lab, name, board)
-        _fill(lab.machine(name).ssh, data_disk(lab.topology, name), board)
-        turns = [_turn(stack, lab, name, board) for _ in range(times)]
-    return rows(turns, sum(disk.size for disk in protected_disks(lab.topology, name)))
-
-
-def rows(turns: list[Turn], size_bytes: int) -> list[Row]:
-    """Return the row with the goal, and two of context: rates, and the time until the machine is protected."""
-    return [
-        faster_than_peer(NAME, "s", [(turn.copied, turn.peer) for turn in turns]),
-        context(f"{NAME}-rate", "MB/s", [(rate(size_bytes, t.copied), rate(size_bytes, t.peer)) for t in turns]),
-        context(f"{NAME}-until-protected", "s", [(turn.protected, turn.peer) for turn in turns]),
-    ]
-
-
-def protected_disks(topology: Topology, machine: str) -> list[Disk]:
-    """Return the disks that are replicated."""
-    return [disk for disk in topology.machines[machine].disks if disk.purpose in {Purpose.SYSTEM, Purpose.DATA}]
-
-
-def data_disk(topology: Topology, machine: str) -> Disk:
-    """Return the disk that is filled. Raises BadInput when none has a place in the file system."""
-    for disk in topology.machines[machine].disks:
-        if disk.purpose is Purpose.DATA and disk.mount:
-            return disk
-    raise BadInput(f"{topology.source}: {machine} has no data disk with a mount to fill")
-
-
-def install(stack: Stack, lab: Lab, name: str, board: Board) -> None:
-    """Have the agent installed on a machine unless it is there. Raises JobFailed, NeverBooted."""
-    stack.protect(name)
-    if f"mobility-{name}" in {component.id for component in stack.components()}:
-        return
-    board.step(f"{name} mobility", "push installation")
-    stack.run(name, Operation.PUSH_INSTALL, Deadline.after(INSTALL_SECONDS))
-    machine = lab.machine(name)
-    machine.ssh.close()  # it was restarted
-    machine.wait_ready(Deadline.after(INSTALL_SECONDS))
-    board.step(f"{name} mobility", "ready")
-
-
-def protect(stack: Stack, lab: Lab, name: str, board: Board) -> None:
-    """Have a machine replicated, and wait for its first recovery point. Raises LabError."""
-    install(stack, lab, name, board)
-    if stack.machine(name).state is MachineState.UNPROTECTED:
-        board.step(f"{name} replication", "initial replication")
-        stack.run(name, Operation.ENABLE, Deadline.after(REPLICATION_SECONDS))
-    stack.wait_state(name, MachineState.PROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
-    board.step(f"{name} replication", "ready")
-
-
-def _fill(ssh: SshTransport, disk: Disk, board: Board) -> None:
-    board.step(f"{ssh.machine} {disk.name}", "filling")
-    ssh.put(Path(fill.__file__).read_bytes(), FILL_TOOL)
-    path, size = f"{disk.mount}/bench.bin", int(disk.size * FILLED)
-    ssh.check("python3", FILL_TOOL, path, str(size), seconds=FILL_SECONDS)
-    ssh.check("sync", seconds=FILL_SECONDS)
-    board.step(f"{ssh.machine} {disk.name}", "ready")
-
-
-def _turn(stack: Stack, lab: Lab, name: str, board: Board) -> Turn:
-    if stack.machine(name).state is not MachineState.UNPROTECTED:
-        stack.run(name, Operation.DISABLE, Deadline.after(REPLICATION_SECONDS))
-        stack.wait_state(name, MachineState.UNPROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
-        install(stack, lab, name, board)
-    board.step(f"{name} dd | zstd | ssh", "copying")
-    peer = _peer(lab, name)
-    board.step(f"{name} dd | zstd | ssh", "ready")
-    board.step(f"{name} replication", "initial replication")
-    copied, protected = _replicate(stack, name)
-    board.step(f"{name} replication", "ready")
-    return Turn(peer, copied, protected)
-
-
-def _peer(lab: Lab, name: str) -> float:
-    topology, source = lab.topology, lab.machine(name).ssh
-    master_target = topology.master_target_of(name)
-    address = address_towards(topology, topology.machines[name].interfaces, master_target)
-    devices = [device_by_serial(source, disk_serial(disk.name)) for disk in protected_disks(topology, name)]
-    with lent_key(source, lab.machine(master_target).ssh, address):
-        return piped_seconds(source, address, devices)
-
-
-def _replicate(stack: Stack, name: str) -> tuple[float, float]:
-    """Return the seconds until everything is copied, and until the machine is protected."""
-    last = newest_event(stack)
-    deadline = Deadline.after(REPLICATION_SECONDS)
-    begin = time.monotonic()
-    stack.start(name, Operation.ENABLE)
-    wait_event(stack, last, name, COMPLETE, deadline)
-    copied = time.monotonic() - begin
-    stack.wait_state(name, MachineState.PROTECTED, deadline=deadline)
-    return copied, time.monotonic() - begin
-
-
-def newest_event(stack: Stack) -> int:
-    """Return the number of the last event that there is, 0 if there is none."""
-    last = 0
-    while events := stack.events(last):
-        last = events[-1].id
-    return last
-
-
-def wait_event(stack: Stack, after: int, machine: str, kind: str, deadline: Deadline) -> None:
-    """Wait for an event of a machine. Raises StackError when the machine's operation fails, DeadlineExceeded."""
-    while True:
-        for event in stack.events(after, wait=deadline.clamp(POLL_SECONDS)):
-            after = event.id
-            if event.kind == kind and event.machine == machine:
-                return
-        status = stack.machine(machine)
-        if status.state.is_failure:
-            raise StackError(f"{machine} is {status.state}: {'; '.join(status.health.causes)}")
-        if deadline.expired:
-            raise DeadlineExceeded(f"no event {kind} of {machine} within {deadline.seconds:.0f} s")
+        bench = Bench(stack, lab, name, mirror, asked)
+        for data, what in wanted(asked.names).items():
+            with asked.problems.put_aside(f"{NAME}-{data}"):
+                bench.data_set(data, what)
+        with asked.problems.put_aside(f"{NAME}: end"):
+            end_protection(stack, name)

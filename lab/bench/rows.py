@@ -1,10 +1,9 @@
-"""Rows of the bench: ratios, goals, JSON. Pure."""
+"""Rows of the bench: ratios and goals. Pure."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 Pair = tuple[float, float]
@@ -17,7 +16,8 @@ class Row:
 
     name: str
     unit: str
-    ours: float
+    ours: float | None
+    """None: nothing but the ratio was written down."""
     peer: float | None
     limit: float | None
     ratio: float
@@ -27,6 +27,12 @@ class Row:
     n: int
     spread: float | None
     """Largest minus smallest ratio of the turns; None for a single turn."""
+    note: str = ""
+    """What has to be known to read the row."""
+
+
+Report = Callable[[Sequence[Row]], None]
+"""Takes rows as soon as they are measured; one of the same name takes the place of an earlier one."""
 
 
 def close_to_limit(name: str, unit: str, pairs: Sequence[Pair], goal: float) -> Row:
@@ -35,6 +41,14 @@ def close_to_limit(name: str, unit: str, pairs: Sequence[Pair], goal: float) -> 
     ratio = ours / limit
     spread = _spread([mine / other for mine, other in pairs])
     return Row(name, unit, ours, None, limit, ratio, goal, ratio <= goal, len(pairs), spread)
+
+
+def share_of_limit(name: str, unit: str, pairs: Sequence[Pair], goal: float | None, note: str = "") -> Row:
+    """Compare durations with a limit: the ratio limit/ours has to be ``goal`` at least; None: there is no goal."""
+    ours, limit = _medians(pairs)
+    ratio = limit / ours
+    met = None if goal is None else ratio >= goal
+    return Row(name, unit, ours, None, limit, ratio, goal, met, len(pairs), _spread([b / a for a, b in pairs]), note)
 
 
 def faster_than_peer(name: str, unit: str, pairs: Sequence[Pair], goal: float = 1.0) -> Row:
@@ -83,12 +97,6 @@ def context(name: str, unit: str, pairs: Sequence[Pair]) -> Row:
 def rate(size_bytes: int, seconds: float) -> float:
     """Return MB/s (10**6 bytes)."""
     return size_bytes / 1e6 / seconds
-
-
-def as_json(rows: Sequence[Row]) -> str:
-    """Return the file's text: a list of {name, ours, peer, limit, ratio, goal, met, n, spread}."""
-    documents = [{key: value for key, value in asdict(row).items() if key != "unit"} for row in rows]
-    return json.dumps(documents, indent=1, allow_nan=False) + "\n"
 
 
 def _medians(pairs: Sequence[Pair]) -> Pair:

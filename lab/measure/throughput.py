@@ -46,6 +46,11 @@ def write_rate(ssh: SshTransport, folder: str) -> float:
         ssh.check("rm", "-f", path)
 
 
+def device_write_rate(ssh: SshTransport, device: str) -> float:
+    """Return how fast a device is written past the page cache, in bytes a second; what was on it is gone."""
+    return _rate(ssh, "if=/dev/zero", f"of={device}", "oflag=direct", "conv=fsync")
+
+
 def parse_stages(log: str) -> list[Stage]:
     """Read the process server's log of documents."""
     values: list[dict[str, Any]] = [json.loads(line) for line in log.splitlines()]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.bench import __main__ as bench
 from lab.bench import failover as row
+from lab.bench import on_machines as bench
 from lab.bench.failover import clone_spec, steps_told
 from lab.errors import BadInput, LabError
 from lab.hypervisors.memory import MemoryHypervisor
@@ -183,6 +183,6 @@ def test_a_failure_in_mid_row_takes_the_lab_down(
     monkeypatch.setattr(bench, "tear_down", lambda home, name, board: told.append(f"{name} down"))
     monkeypatch.setattr(row, "failover", breaks)
     with pytest.raises(LabError, match="never answered"):
-        bench._on_machines(topology, frozenset({row.NAME}), 1, Console(quiet=True), lambda rows: None)
+        bench.measure(topology, frozenset({row.NAME}), 1, Console(quiet=True), lambda rows: None)
     assert Home.default().folder == tmp_path
     assert told == ["bench down", "up", "closed", "bench down"]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lab.bench import overhead as row
-from lab.bench.fio import FILE_MIB, JOBS, RANDOM, SEQUENTIAL, command, rate_of, rows
+from lab.bench.asked import Asked, Problems
+from lab.bench.fio import FILE_MIB, JOBS, RANDOM, SEQUENTIAL, command, rate_of, rows, rows_beside
 from lab.errors import BadInput, LabError
-from lab.images.recipe import load_recipe
 from lab.stacks.machines import MachineState, Operation
 from lab.topology.load import load_topology
 
@@ -73,24 +73,26 @@ def test_a_steady_drift_is_not_taken_for_overhead() -> None:
     assert again.ratio == pytest.approx(2 / 3)
 
 
-def test_one_machine_has_the_image_with_fio_and_the_rest_is_as_it_was() -> None:
-    topology = load_topology(EMBEDDED)
-    before = topology.digest
-    assert row.measured_machine(topology) == "app2"
-    equipped = row.with_fio(topology, "app2")
-    assert equipped.images[equipped.machines["app2"].image].recipe == row.RECIPE
-    assert "fio" in load_recipe(row.RECIPE).packages
-    others = set(topology.machines) - {"app2"}
-    assert all(equipped.machines[name] == topology.machines[name] for name in others)
-    assert equipped.machines["app2"].disks == topology.machines["app2"].disks
-    assert (equipped.source, equipped.stack, equipped.networks) == (topology.source, topology.stack, topology.networks)
-    assert equipped.digest != before == topology.digest
+def test_what_is_left_under_the_stack_is_set_beside_what_is_left_under_drbd() -> None:
+    bare = [found(100, 10)] * 2
+    ours = (bare, [found(80, 5), found(60, 5)], bare)
+    mirrored = (bare, [found(40, 10), found(60, 10)], bare)
+    random, sequential = rows_beside(ours, mirrored)
+    assert (random.name, random.unit, random.n) == ("overhead-random-drbd", "of a bare disk", 2)
+    assert (random.ours, random.peer) == (pytest.approx(0.7), pytest.approx(0.5))
+    assert random.spread == pytest.approx(1.0)
+    assert (sequential.ratio, sequential.goal) == (0.5, None)
+    assert "not encrypted" in sequential.note
 
 
 def test_a_topology_without_an_agent_is_refused_before_anything_is_made() -> None:
     topology = load_topology(EMBEDDED.with_name("drbd.yaml"))
     with pytest.raises(BadInput, match="no machine is protected"):
-        row.overhead(topology, SimpleNamespace(), SimpleNamespace(), 1)
+        row.overhead(topology, SimpleNamespace(), asked())
+
+
+def asked(*names: str) -> Asked:
+    return Asked(frozenset(names), 1, lambda rows: None, Problems(BOARD))
 
 
 class Machine:
@@ -141,7 +143,7 @@ BOARD = SimpleNamespace(step=lambda subject, step: None)
 def test_fio_runs_before_under_and_after_protection(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine()
     with nothing_but_fio(machine, monkeypatch) as lab:
-        measured = row.measure(machine, lab, "app2", BOARD, 1)
+        measured = rows(*row.measure(machine, lab, "app2", BOARD, 1))
     assert [each.ratio for each in measured] == [1, 1, 1, 1]
     fio = ["fio"] * len(JOBS)
     ended = ["disable", "wait unprotected", "take off"]
@@ -154,6 +156,31 @@ def test_fio_runs_before_under_and_after_protection(monkeypatch: pytest.MonkeyPa
 def test_replication_that_did_not_follow_gives_no_row(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     with nothing_but_fio(machine, monkeypatch) as lab, pytest.raises(LabError, match="not replication that follows"):
         row.measure(machine, lab, "app2", BOARD, 1)
+
+
+def test_drbd_is_measured_on_a_spare_disk_between_two_times_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    monkeypatch.setattr(row, "wait_started", lambda ssh: None)
+    monkeypatch.setattr(row, "synchronise", lambda mirror: machine.told.append("first copy"))
+
+    @contextmanager
+    def there(*words: Any):
+        machine.told.append(f"{words[-1]} on")
+        yield
+        machine.told.append(f"{words[-1]} off")
+
+    monkeypatch.setattr(row, "connected", lambda mirror, protocol: there(f"drbd {protocol}"))
+    monkeypatch.setattr(row, "mounted", lambda ssh, device, folder: there(device))
+    mirror = SimpleNamespace(source=SimpleNamespace(ssh=machine.ssh), disk="disk", device="drbd0")
+    before, mirrored, again = row.measure_mirrored(mirror, BOARD, 1)
+    assert before == mirrored == again
+    fio = ["fio"] * len(JOBS)
+    bare = [*fio, "disk off"]
+    assert machine.told == [
+        *("mkfs.ext4", "disk on", "dd", *bare),
+        *("drbd A on", "first copy", "drbd0 on", *fio, "drbd0 off", "drbd A off"),
+        *("disk on", *bare),
+    ]
 
 
 def test_the_lab_is_taken_down_also_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,5 +196,5 @@ def test_the_lab_is_taken_down_also_after_a_failure(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(row, "deployed", broken)
     with pytest.raises(LabError, match="cannot be installed"):
-        row.overhead(load_topology(EMBEDDED), SimpleNamespace(), BOARD, 1)
+        row.overhead(load_topology(EMBEDDED), SimpleNamespace(), asked())
     assert told == ["bench down", "bench up", "closed", "bench down"]

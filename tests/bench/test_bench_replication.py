@@ -10,9 +10,11 @@ from typing import Any, cast
 import pytest
 import zstandard
 
+from lab.bench import replication as row
+from lab.bench.equipped import data_disk, protected_disks
 from lab.bench.fill import fill
-from lab.bench.peer import PIPELINE
-from lab.bench.replication import COMPLETE, data_disk, newest_event, protected_disks, wait_event
+from lab.bench.peers import SCRIPTS
+from lab.bench.protecting import COMPLETE, newest_event, wait_event
 from lab.stacks.errors import StackError
 from lab.stacks.machines import MachineState
 from lab.stacks.protocol import Event, Stack
@@ -21,39 +23,82 @@ from lab.waiting import Deadline, DeadlineExceeded
 
 EMBEDDED = Path(__file__).parents[2] / "topologies" / "embedded.yaml"
 MIB = 1 << 20
+SIZE = 3 * MIB + 5
+compress = zstandard.ZstdCompressor(level=1).compress
 
 
-def test_a_third_each_of_zeros_text_like_and_random(tmp_path: Path) -> None:
-    target = tmp_path / "bench.bin"
-    fill(target, 9 * MIB + 5)
-    content = target.read_bytes()
-    assert len(content) == 9 * MIB + 5
-    assert content[: 3 * MIB].count(0) == 3 * MIB
-    compress = zstandard.ZstdCompressor(level=1).compress
-    assert 2 <= 2 * MIB / len(compress(content[4 * MIB : 6 * MIB])) <= 3
-    assert len(compress(content[7 * MIB :])) > 2 * MIB
+def test_random_data_does_not_compress(tmp_path: Path) -> None:
+    content = filled(tmp_path, "random")
+    assert len(content) == SIZE
+    assert len(compress(content)) > SIZE
 
 
-def test_the_peers_pipeline_carries_every_device(tmp_path: Path) -> None:
-    for name, text in {
-        "ssh": '#!/bin/sh\nshift 12\n[ "$1" = root@10.0.0.1 ] || exit 9\nzstd -dqc > "$RESULT"\n',
-        "dd": '#!/bin/sh\nexec cat "${1#if=}"\n',
-    }.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    for name in ("a disk", "b"):
-        (tmp_path / name).write_bytes(os.urandom(100_000))
-    devices = [str(tmp_path / "a disk"), str(tmp_path / "b")]
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RESULT": str(tmp_path / "result")}
-    command = ["bash", "-c", PIPELINE, "bash", "/keys", "10.0.0.1", *devices]
+def test_half_of_the_chunks_compress_as_text_does(tmp_path: Path) -> None:
+    content = filled(tmp_path, "half")
+    assert 2 <= MIB / len(compress(content[:MIB])) <= 3
+    assert len(compress(content[MIB : 2 * MIB])) > MIB
+    assert content[:MIB].count(0) == 0
+
+
+def test_two_thirds_of_the_chunks_are_zeros(tmp_path: Path) -> None:
+    content = filled(tmp_path, "zeros")
+    assert content[: 2 * MIB].count(0) == 2 * MIB
+    assert len(compress(content[2 * MIB : 3 * MIB])) > MIB
+
+
+def filled(folder: Path, data: str) -> bytes:
+    fill(folder / "bench.bin", SIZE, data)
+    return (folder / "bench.bin").read_bytes()
+
+
+def tools(folder: Path, **scripts: str) -> dict[str, str]:
+    """Put programs into a folder that is searched first, and return the environment."""
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}")
+        (folder / name).chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_dd_carries_every_byte_of_a_device_to_the_other_one(tmp_path: Path) -> None:
+    # What is direct is no business of a file system in memory.
+    plain = 'exec /usr/bin/env dd $(printf "%s\\n" "$@" | grep -v direct)'.replace("/usr/bin/env dd", "/bin/dd")
+    login = '[ "$1 $2 $3" = "-F /keys/config target" ] || exit 9\nexec sh -c "$4"\n'
+    environment = tools(tmp_path, dd=plain, ssh=login)
+    (tmp_path / "from").write_bytes(os.urandom(3_000_000))
+    (tmp_path / "to").write_bytes(bytes(3_000_000))
+    command = ["bash", "-c", SCRIPTS["dd"], "bash", "/keys", str(tmp_path / "from"), str(tmp_path / "to")]
     subprocess.run(command, check=True, timeout=60, env=environment)
-    assert (tmp_path / "result").read_bytes() == (tmp_path / "a disk").read_bytes() + (tmp_path / "b").read_bytes()
-    assert subprocess.run([*command, "/missing"], check=False, timeout=60, env=environment).returncode != 0
+    assert (tmp_path / "to").read_bytes() == (tmp_path / "from").read_bytes()
+    missing = [*command[:-2], "/missing", str(tmp_path / "to")]
+    assert subprocess.run(missing, check=False, timeout=60, env=environment).returncode != 0
+
+
+def test_rsync_is_asked_for_a_whole_device_over_the_same_login(tmp_path: Path) -> None:
+    environment = tools(tmp_path, rsync='printf "%s\\n" "$@"')
+    command = ["bash", "-c", SCRIPTS["rsync"], "bash", "/keys", "/dev/from", "/dev/to"]
+    said = subprocess.run(command, check=True, timeout=60, env=environment, capture_output=True, text=True).stdout
+    words = said.splitlines()
+    assert words[:2] == ["-e", "ssh -F /keys/config"]
+    assert words[-2:] == ["/dev/from", "target:/dev/to"]
+    assert {"--copy-devices", "--write-devices", "--whole-file", "--ignore-times", "--fsync"} <= set(words)
+
+
+def test_the_disks_are_copied_one_behind_the_other(tmp_path: Path) -> None:
+    plain = """words=; for word in "$@"; do case $word in iflag=direct) ;; oflag=*) words="$words oflag=seek_bytes";;
+*) words="$words $word";; esac; done; exec /bin/dd $words"""
+    environment = tools(tmp_path, dd=plain, blockdev='exec stat -c %s "$2"', sync="")
+    parts = [os.urandom(2 * MIB), os.urandom(MIB)]
+    for number, part in enumerate(parts):
+        (tmp_path / f"part{number}").write_bytes(part)
+    (tmp_path / "mirror").write_bytes(bytes(4 * MIB))
+    command = ["sh", "-c", row.COPY, "sh", *(str(tmp_path / name) for name in ("mirror", "part0", "part1"))]
+    subprocess.run(command, check=True, timeout=60, env=environment)
+    assert (tmp_path / "mirror").read_bytes() == b"".join(parts) + bytes(MIB)
 
 
 def test_disks_of_the_topology() -> None:
     topology = load_topology(EMBEDDED)
-    assert [disk.name for disk in protected_disks(topology, "app1")] == ["system", "data"]
+    assert [disk.name for disk in protected_disks(topology.machines["app1"])] == ["system", "data"]
     assert data_disk(topology, "app1").mount == "/data"
 
 

@@ -1,21 +1,38 @@
 """Rows: what is compared, when a goal is met, what the file says."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lab.bench.replication import Turn, rows
-from lab.bench.rows import Row, as_json, beyond, close_to_limit, context, faster_than_peer, rate, within
+from lab.bench.__main__ import NAMES, chosen_names
+from lab.bench.record import Recorded, Run, as_json, joined, read_rows, this_run
+from lab.bench.replication_rows import NAMES as OF_REPLICATION
+from lab.bench.replication_rows import Turn, rows, wanted
+from lab.bench.rows import (
+    Row,
+    beyond,
+    close_to_limit,
+    context,
+    faster_than_peer,
+    rate,
+    share_of_limit,
+    within,
+)
 from lab.bench.table import table
+from lab.errors import BadInput
 
 seconds = st.floats(0.001, 1e6)
 turns = st.lists(st.tuples(seconds, seconds), min_size=1, max_size=5)
-KEYS = {"name", "ours", "peer", "limit", "ratio", "goal", "met", "n", "spread"}
+KEYS = {"name", "unit", "ours", "peer", "limit", "ratio", "goal", "met", "n", "spread", "note", "run"}
+RUN = Run("2026-11-30T03:00", "0.1.0", 2, "tcg", 1.5)
 
 
 @given(turns, st.floats(0.1, 10))
@@ -67,11 +84,67 @@ def test_what_was_not_measured_makes_no_row(pairs: list[tuple[float, float]]) ->
         close_to_limit("lab-up", "s", pairs, 1.25)
 
 
-def test_replication_gives_one_goal_and_two_rows_of_context() -> None:
-    first, speeds, protected = rows([Turn(peer=60, copied=20, protected=30)], 1_500_000_000)
-    assert (first.name, first.ratio, first.goal, first.met) == ("initial-replication", 3, 1, True)
-    assert (speeds.ours, speeds.peer, speeds.ratio) == (75, 25, 3)
-    assert (protected.ours, protected.ratio, protected.goal, protected.met) == (30, 0.5, None, None)
+def test_every_data_set_has_a_row_for_each_peer_and_the_tightest_stage() -> None:
+    stages = {"read": 5.0, "compress": 16.0, "encrypt": 2.0, "network": 1.0, "write": 3.0}
+    turn = Turn(20, 30, {"dd": 30, "rsync": 19, "drbd-wireguard": 40, "drbd": 15}, stages)
+    found = {row.name.removeprefix("initial-replication-"): row for row in rows("random", [turn])}
+    assert list(found) == [
+        *("random-dd", "random-rsync", "random-drbd-wireguard", "random-drbd", "random-limit"),
+        "random-until-protected",
+    ]
+    first = found["random-dd"]
+    assert (first.ours, first.peer, first.limit, first.ratio, first.goal, first.met) == (20, 30, 16, 1.5, 1, True)
+    assert not found["random-rsync"].met
+    plain = found["random-drbd"]
+    assert (plain.peer, plain.limit, plain.ratio, plain.goal, plain.met) == (None, 15, 0.75, None, None)
+    assert "neither encrypts nor compresses" in plain.note
+    limit = found["random-limit"]
+    assert (limit.limit, limit.ratio, limit.goal, limit.met) == (16, 0.8, 0.8, True)
+    assert limit.note.startswith("compress 16.0 s, read 5.0 s")
+    assert found["random-until-protected"].goal is None
+
+
+def test_plain_drbd_is_to_be_matched_where_two_thirds_are_zeros() -> None:
+    plain = next(row for row in rows("zeros", [Turn(20, 30, {"drbd": 15})]) if row.name.endswith("-drbd"))
+    assert (plain.goal, plain.met) == (1, False)
+
+
+def test_a_peer_that_failed_in_one_turn_is_compared_in_the_others() -> None:
+    dd, *_, protected = rows("half", [Turn(20, 30, {"dd": 30}), Turn(10, 30)])
+    assert (dd.n, dd.ratio, dd.limit) == (1, 1.5, None)
+    assert (protected.n, protected.name) == (2, "initial-replication-half-until-protected")
+
+
+def test_what_is_measured_follows_from_the_names() -> None:
+    assert wanted(frozenset(OF_REPLICATION)).keys() == {"random", "half", "zeros"}
+    assert wanted(chosen_names("initial-replication-half")) == {
+        "half": ["limit", "dd", "rsync", "drbd-wireguard", "drbd"]
+    }
+    assert wanted(chosen_names("initial-replication-zeros-drbd")) == {"zeros": ["drbd"]}
+    assert wanted(chosen_names("churn")) == {}
+
+
+@pytest.mark.parametrize(
+    "slip", ["initial", "initial-replication-", "initial-replication-random-drb", "lab", "over", ""]
+)
+def test_the_beginning_of_a_name_starts_nothing(slip: str) -> None:
+    with pytest.raises(BadInput, match="there is no row"):
+        chosen_names(slip)
+
+
+def test_a_name_is_that_row_alone_and_a_group_all_of_its_rows() -> None:
+    assert chosen_names(None) == set(NAMES)
+    assert chosen_names("churn") == {"churn"}
+    assert chosen_names("initial-replication") == set(OF_REPLICATION)
+
+
+@given(turns, st.none() | st.floats(0.1, 10))
+def test_a_share_of_a_limit(pairs: list[tuple[float, float]], goal: float | None) -> None:
+    row = share_of_limit("initial-replication-random-limit", "s", pairs, goal)
+    assert row.limit is not None
+    assert row.ours is not None
+    assert row.ratio == row.limit / row.ours
+    assert row.met == (None if goal is None else row.ratio >= goal)
 
 
 def test_a_rate_counts_millions() -> None:
@@ -87,10 +160,42 @@ def sample() -> list[Row]:
 
 
 def test_the_file_is_a_list_of_rows_with_exactly_these_keys() -> None:
-    found = json.loads(as_json(sample()))
+    found = json.loads(as_json([Recorded(row, RUN) for row in sample()]))
     assert [set(row) for row in found] == [KEYS, KEYS, KEYS]
     assert [row["met"] for row in found] == [True, None, False]
     assert found[0]["peer"] is None
+
+
+def test_each_row_says_when_and_on_what_it_was_measured(tmp_path: Path) -> None:
+    run = this_run(tmp_path)
+    assert run.acceleration in {"kvm", "tcg"}
+    assert run.cores is not None
+    assert run.cores >= 1
+    assert run.load is not None
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", run.at)
+
+
+def test_rows_of_earlier_runs_stay_and_those_measured_again_are_replaced(tmp_path: Path) -> None:
+    later = replace(RUN, at="2026-12-01T00:00")
+    earlier = [Recorded(row, RUN) for row in sample()]
+    path = tmp_path / "bench.json"
+    path.write_text(as_json(joined(earlier, [Recorded(within("m", "MiB", 3, 6), later)])))
+    found = {each.row.name: each for each in read_rows(path)}
+    assert found.keys() == {"lab-up", "rate", "m"}
+    assert (found["m"].row.ours, found["m"].run.at) == (3, later.at)
+    assert found["rate"].run == RUN
+
+
+@pytest.mark.parametrize("text", ["nothing", "[1]", '[{"run": {}}]', '[{"name": "x", "run": {"when": "today"}}]'])
+def test_what_is_no_file_of_the_bench_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x").write_text(text)
+    with pytest.raises(BadInput, match="no rows of the bench"):
+        read_rows(tmp_path / "x")
+
+
+def test_rows_that_do_not_say_their_run_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text('[{"name": "lab-up", "ours": 1}]')
+    assert read_rows(tmp_path / "x") == []
 
 
 def test_the_table_shows_every_row() -> None:
@@ -107,5 +212,5 @@ def test_an_unknown_row_is_refused_before_anything_is_touched() -> None:
     command = [sys.executable, "-m", "lab.bench", "--only", "speed"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "there is no row 'speed'; there are: lab-up, lab-up-warm, initial-replication" in done.stderr
+    assert "there is no row 'speed'; there are: lab-up, lab-up-warm, failover, churn, churn-drbd" in done.stderr
     assert done.stdout == ""

@@ -45,6 +45,16 @@ def test_the_kernels_status_is_read() -> None:
     assert parse(VERSION) is None
 
 
+def test_each_of_several_disks_has_its_own_state() -> None:
+    second = COPYING.removeprefix(VERSION).replace(" 0:", "12:").replace("oos:261504", "oos:8").replace("pe:1", "pe:0")
+    both = COPYING + second
+    first, other = parse(both, 0), parse(both, 12)
+    assert first == parse(COPYING)
+    assert other is not None
+    assert (other.out_of_sync, other.pending) == (8 << 10, 2)
+    assert parse(both, 2) is None
+
+
 @pytest.mark.parametrize("text", ["", "version: 9.1.4 (api:2/proto:110-121)\n 0: cs:Connected"])
 def test_another_version_is_an_error(text: str) -> None:
     with pytest.raises(StackError, match=r"not DRBD 8\.4"):

@@ -10,7 +10,8 @@ from lab.stacks.machines import Health, MachineState, Operation
 
 KIB = 1024
 _LINE = re.compile(
-    r"^ *0: cs:(?P<connection>\w+) ro:(?P<role>\w+)/(?P<peer_role>\w+) ds:(?P<disk>\w+)/(?P<peer_disk>\w+)",
+    r"^ *(?P<minor>\d+): cs:(?P<connection>\w+) ro:(?P<role>\w+)/(?P<peer_role>\w+)"
+    r" ds:(?P<disk>\w+)/(?P<peer_disk>\w+)",
     re.MULTILINE,
 )
 _COUNTERS = re.compile(r"\b(pe|ap|oos):(\d+)")
@@ -65,14 +66,17 @@ class Pair:
         return side.out_of_sync if side.whole and not side.pending else max(1, side.out_of_sync)
 
 
-def parse(text: str) -> Side | None:
-    """Read /proc/drbd; None when minor 0 is not configured. Raises StackError for another version than 8.4."""
+def parse(text: str, minor: int = 0) -> Side | None:
+    """Read /proc/drbd; None when the minor is not configured. Raises StackError for another version than 8.4."""
     if not text.startswith("version: 8.4."):
         raise StackError(f"this is not DRBD 8.4: {text.splitlines()[0] if text else 'no /proc/drbd'}")
-    line = _LINE.search(text)
-    if line is None:
+    lines = list(_LINE.finditer(text))
+    found = next((number for number, line in enumerate(lines) if int(line["minor"]) == minor), None)
+    if found is None:
         return None
-    counted = {name: int(value) for name, value in _COUNTERS.findall(text[line.end() :])}
+    line, *later = lines[found:]
+    counters = text[line.end() : later[0].start() if later else len(text)]
+    counted = {name: int(value) for name, value in _COUNTERS.findall(counters)}
     return Side(
         line["connection"],
         line["role"],

@@ -1,0 +1,78 @@
+"""A topology with what the rows beside peers need: the image with the peers' tools, and disks for a mirror. Pure.
+
+Every protected machine has a disk as large as all its protected ones together, and its master target has the equal of
+that disk: what a peer copies is as much as what the stack copies, and it is written to the same kind of place. Their
+purpose is one that the stack neither protects nor uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lab.errors import BadInput
+from lab.topology.images import RecipeImage
+from lab.topology.machines import Disk, Machine, Purpose
+from lab.topology.model import Topology
+
+RECIPE = IMAGE = "debian-12-bench"
+DATA_BYTES = 512 << 20
+"""Of the data disk that is filled: more than what is on the system disk, so that its content tells."""
+METADATA_BYTES = 16 << 20
+
+
+def equipped(topology: Topology) -> Topology:
+    """Return the topology of the rows beside peers. Raises BadInput when no machine is protected by an agent."""
+    names = list(topology.stack.protect)
+    if not names:
+        raise BadInput(f"{topology.source}: no machine is protected by an agent in it")
+    # Of the others the change log stays as tight as it was: what churn has to hold out.
+    first = names[0]
+    machines = {**topology.machines, first: _with_data(topology.machines[first])}
+    for name in names:
+        disks = _mirror(name, sum(disk.size for disk in protected_disks(machines[name])))
+        for one in (name, topology.master_target_of(name)):
+            machines[one] = _with(machines[one], disks)
+    values = {field.alias or key: getattr(topology, key) for key, field in Topology.model_fields.items()}
+    changed = {"images": {**topology.images, IMAGE: RecipeImage(recipe=RECIPE)}, "machines": machines}
+    return Topology.model_validate({**values, **changed}, context=topology.source)
+
+
+def protected_disks(machine: Machine) -> list[Disk]:
+    """Return the disks that are replicated."""
+    return [disk for disk in machine.disks if disk.purpose in {Purpose.SYSTEM, Purpose.DATA}]
+
+
+def data_disk(topology: Topology, machine: str) -> Disk:
+    """Return the disk that is filled. Raises BadInput when none has a place in the file system."""
+    for disk in topology.machines[machine].disks:
+        if disk.purpose is Purpose.DATA and disk.mount:
+            return disk
+    raise BadInput(f"{topology.source}: {machine} has no data disk with a mount to fill")
+
+
+def mirror_disk(name: str) -> str:
+    """Return the name of the disk for copies of a machine, on it and on its master target."""
+    return f"mirror-{name}"
+
+
+def metadata_disk(name: str) -> str:
+    """Return the name of the disk for DRBD's metadata."""
+    return f"meta-{name}"
+
+
+def _with_data(machine: Machine) -> Machine:
+    disks = [
+        disk.model_copy(update={"size": max(disk.size, DATA_BYTES)}) if disk.purpose is Purpose.DATA else disk
+        for disk in machine.disks
+    ]
+    return machine.model_copy(update={"disks": tuple(disks)})
+
+
+def _mirror(name: str, size: int) -> list[Disk]:
+    sizes = {mirror_disk(name): size, metadata_disk(name): METADATA_BYTES}
+    documents = [{"name": disk, "size": f"{size} B", "purpose": Purpose.CACHE} for disk, size in sizes.items()]
+    return [Disk.model_validate(document) for document in documents]
+
+
+def _with(machine: Machine, disks: Iterable[Disk]) -> Machine:
+    return machine.model_copy(update={"image": IMAGE, "disks": (*machine.disks, *disks)})

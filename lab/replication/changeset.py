@@ -20,7 +20,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from lab.replication.retention import CRASH_CONSISTENT, KINDS
 
@@ -228,7 +228,14 @@ def frame_size(payload: int) -> int:
     return HEADER_SIZE + payload
 
 
-def read_frame(source: BinaryIO) -> Frame | None:
+class Source(Protocol):
+    """Where a document is read from."""
+
+    def read(self, size: int, /) -> Buffer:
+        """Return ``size`` bytes, fewer only at the end."""
+
+
+def read_frame(source: Source) -> Frame | None:
     """Read one frame; return None at the end of the file.
 
     Raises:

@@ -76,7 +76,7 @@ PROCESS_SERVER: tuple[Defect, ...] = (
         "damaged-document-taken",
         "what arrives is stored and acknowledged without looking at it",
         ("V2A-PS-GATEWAY",),
-        ("common.ingest", "        verify_received(part, stream, sequence)\n", ""),
+        (_OPTIMISED, "document = Optimised(lambda: arriving, checked=True)", "document = Optimised(lambda: arriving)"),
     ),
     _defect(
         "gap-taken",

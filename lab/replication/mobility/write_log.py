@@ -23,7 +23,7 @@ END_MARK = b"dm-log-writes-end"
 SECTOR = 512
 _SUPER = struct.Struct("<QQQI")
 _ENTRY = struct.Struct("<QQQQ")
-_READ_AHEAD = 1 << 16
+_AHEAD, _STEP = 1 << 20, 1 << 18
 
 
 class BrokenLog(Exception):
@@ -156,18 +156,20 @@ def _with_rivals(parts: list[Survivor], entries: list[Entry]) -> list[Survivor]:
 
 
 class _Headers:
-    """Entry headers through one buffer: small writes stand close together, so most reads hit it."""
+    """Entry headers, one sector each; the kernel is asked for what is between them, which is wanted soon after."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._start, self._data = 0, b""
+        self._asked = 0
 
-    def at(self, position: int, length: int) -> memoryview:
-        if not self._start <= position <= self._start + len(self._data) - length:
-            self._start, self._data = position, os.pread(self._descriptor, _READ_AHEAD, position)
-        if len(self._data) - (position - self._start) < length:
+    def at(self, position: int, length: int) -> bytes:
+        while self._asked < position + _AHEAD:
+            os.posix_fadvise(self._descriptor, self._asked, _STEP, os.POSIX_FADV_WILLNEED)
+            self._asked += _STEP
+        data = os.pread(self._descriptor, length, position)
+        if len(data) < length:
             raise BrokenLog("the write log ends in the middle of an entry")
-        return memoryview(self._data)[position - self._start :][:length]
+        return data
 
 
 def _pread(descriptor: int, length: int, position: int) -> bytes:

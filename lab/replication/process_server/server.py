@@ -192,7 +192,8 @@ class ProcessServer:
     def _put(self, request: Request) -> Response:
         stream = self._allowed(request)
         room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
-        return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
+        name, sequence = stream.settings.stream, int(request.parts["sequence"])
+        return receive(request.body, stream.inbox, name, sequence, room, stream.keep)
 
     def _status(self, request: Request) -> Response:
         return Response(OK, self._allowed(request).status())

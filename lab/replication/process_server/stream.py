@@ -6,15 +6,17 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+from lab.replication.changeset import Head
 from lab.replication.common.backoff import Backoff
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.inbox import Inbox
 from lab.replication.common.link import Reply
-from lab.replication.common.optimised import Optimised
+from lab.replication.common.optimised import Optimised, OptimisedOnArrival, blocks_of
 from lab.replication.common.storage_access import StorageAccess
 from lab.replication.process_server.forwarding import Forwarder, NotTaken
 from lab.replication.process_server.settings import StreamSettings
@@ -54,6 +56,7 @@ class CachedStream:
         self._stop = threading.Event()
         self.inbox = Inbox(directory / CACHE, self._wake.set)
         self._forwarder = forwarder
+        self._arrived: dict[int, OptimisedOnArrival] = {}
         self._sent = self.inbox.done
         self._problem = ""
         self._thread = threading.Thread(target=self._forward_all, name=f"forward-{settings.stream}", daemon=True)
@@ -82,6 +85,12 @@ class CachedStream:
         self.settings = settings
         if isinstance(self._forwarder, StorageForwarder):
             self._forwarder.renew(access)
+
+    def keep(self, pieces: Iterator[memoryview], file: BinaryIO) -> Head:
+        """Write a document that comes in, checked and compressed, and return its head. Raises ChangeSetError."""
+        document = OptimisedOnArrival(pieces, file)
+        self._arrived[document.head.sequence] = document
+        return document.head
 
     def status(self) -> JSON:
         """Return the stream's numbers: ``expected`` is the sequence that has to come next."""
@@ -160,14 +169,24 @@ class CachedStream:
         standing = self._forwarder.standing(self.inbox.done, self._sent)
         for sequence in range(self.inbox.done + 1, standing.kept + 1):
             self.inbox.finish(sequence)
+            self._arrived.pop(sequence, None)
         if standing.sent < self._sent:
             log.warning("stream %s: documents after %d are sent again", self.settings.stream, standing.sent)
         self._sent = standing.sent
 
     def _forward(self, sequence: int, path: Path) -> None:
+        arrived = self._arrived.get(sequence)
+        if arrived is not None:
+            self._forwarder.send(sequence, lambda: blocks_of(path))
+            self._count(sequence, arrived, arrived.received_ns)
+            return
+        # It was received before this process began: who wrote it may not have compressed it.
         document = Optimised(lambda: path.open("rb"))
         received_ns = path.stat().st_mtime_ns
         self._forwarder.send(sequence, document.parts)
+        self._count(sequence, document, received_ns)
+
+    def _count(self, sequence: int, document: Optimised | OptimisedOnArrival, received_ns: int) -> None:
         self._statistics.add(
             DocumentRecord(
                 stream=self.settings.stream,

@@ -44,7 +44,9 @@ def keep_as_it_comes(pieces: Iterator[memoryview], file: BinaryIO) -> Head:
     return verify_document(Arriving(kept()), Zstd()).head
 
 
-def receive(body: Body, inbox: Inbox, stream: str, sequence: int, room: int, keep: Keep = keep_as_it_comes) -> Response:
+def receive(
+    body: Body, inbox: Inbox, stream: str, sequence: int, room: int, *, keep: Keep = keep_as_it_comes
+) -> Response:
     """Store a body as document ``sequence``; ``room`` is how many bytes the quota still has.
 
     Returns:

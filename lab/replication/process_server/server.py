@@ -193,7 +193,7 @@ class ProcessServer:
         stream = self._allowed(request)
         room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
         name, sequence = stream.settings.stream, int(request.parts["sequence"])
-        return receive(request.body, stream.inbox, name, sequence, room, stream.keep)
+        return receive(request.body, stream.inbox, name, sequence, room, keep=stream.keep)
 
     def _status(self, request: Request) -> Response:
         return Response(OK, self._allowed(request).status())

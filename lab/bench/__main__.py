@@ -33,6 +33,7 @@ from lab.bench.record import Recorded, as_json, joined, read_rows, this_run
 from lab.bench.rows import Row
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
+from lab.interrupts import end_on_sigterm
 from lab.provision.home import Home
 from lab.topology.load import load_topology
 
@@ -144,6 +145,7 @@ def _console() -> Console:
 
 def main() -> None:
     """Run: exit code 0 whatever the ratios are, 1 (LabError) or 2 (BadInput) when something did not work."""
+    end_on_sigterm()
     try:
         typer.run(bench)
     except (LabError, TimeoutError) as error:

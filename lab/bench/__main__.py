@@ -21,6 +21,7 @@ from lab.bench import (
     failover,
     groups,
     harness,
+    host,
     hyperv,
     lab_up,
     lab_up_warm,
@@ -57,6 +58,7 @@ NAMES = (
     esxi.READS,
     esxi.LIST,
     hyperv.NAME,
+    *host.NAMES,
     *harness.NAMES,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
@@ -109,17 +111,25 @@ def bench(
             report([ALONE[name](times)])
         for name in (name for name in OF_THE_HARNESS if name in chosen):
             report(OF_THE_HARNESS[name](times))
+        if chosen & frozenset(host.NAMES):
+            rows, left_out = host.host(times, chosen)
+            report(rows)
+            _say(left_out, console)
         if chosen & {esxi.READS, esxi.LIST}:
             report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
             rows, left_out = last_run.rows_of_run(run)
             report([row for row in rows if row.name in chosen])
-            if left_out:
-                console.print(left_out, markup=False)
+            _say(left_out, console)
     finally:
         if found:
             console.print(table(found))
             console.print(f"rows: {out}", markup=False)
+
+
+def _say(left_out: str, console: Console) -> None:
+    if left_out:
+        console.print(left_out, markup=False)
 
 
 def _write(rows: list[Row], out: Path) -> None:

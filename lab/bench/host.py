@@ -32,7 +32,6 @@ VIRTNBDBACKUP = "host-initial-replication-virtnbdbackup"
 DELTA, DELTA_WIRE = "host-delta", "host-delta-wire"
 NAMES = (INITIAL, INITIAL_TLS, VIRTNBDBACKUP, DELTA, DELTA_WIRE)
 INITIAL_GOAL, VIRTNBDBACKUP_GOAL, DELTA_SECONDS, WIRE_GOAL = 0.8, 3.0, 3.0, 1.1
-DISK_BYTES, DATA_BYTES = 4 << 30, 1 << 30
 BLOCK = 64 << 10
 CHANGED = 0.01
 DELTAS = 3
@@ -40,6 +39,14 @@ DELTAS = 3
 RANDOM_FILES = 64
 TOOL_S = 600.0
 PIECE = 4 << 20
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of the disk, and of random data on it."""
+
+    disk: int = 4 << 30
+    data: int = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Found:
     deltas: list[Delta]
 
 
-def host(turns: int, wanted: frozenset[str], data_bytes: int = DATA_BYTES) -> tuple[list[Row], str]:
+def host(turns: int, wanted: frozenset[str], sizes: Sizes | None = None) -> tuple[list[Row], str]:
     """Measure the rows that are wanted; return them, and why one was left out ("": none was). Raises LabError."""
     left_out = ""
     if VIRTNBDBACKUP in wanted:
@@ -69,7 +76,10 @@ def host(turns: int, wanted: frozenset[str], data_bytes: int = DATA_BYTES) -> tu
         except NotToBeHad as error:
             left_out, wanted = f"{VIRTNBDBACKUP} is left out: {error}", wanted - {VIRTNBDBACKUP}
     found = Found([], [], [], [])
-    with host_pair(DISK_BYTES, lambda image: _make_image(image, data_bytes)) as machines:
+    if not turns or not wanted:
+        return [], left_out
+    measured = sizes or Sizes()
+    with host_pair(measured.disk, lambda image: _make_image(image, measured)) as machines:
         random_files(machines.folder / "random")
         for turn in range(turns):
             _turn(machines, f"s-bench-{turn}", wanted, found)
@@ -158,14 +168,14 @@ def _compare(machines: Machines, replica: Path) -> None:
         raise LabError(f"the replica is not the machine's disk: {done.stdout} {done.stderr}")
 
 
-def _make_image(image: Path, data_bytes: int) -> None:
+def _make_image(image: Path, sizes: Sizes) -> None:
     """Make a disk with random data in pieces of 4 MiB all over it."""
-    create = ["qemu-img", "create", "-q", "-f", "qcow2", str(image), str(DISK_BYTES)]
+    create = ["qemu-img", "create", "-q", "-f", "qcow2", str(image), str(sizes.disk)]
     subprocess.run(create, check=True, timeout=TOOL_S)
-    disk = ImageDisk(image, DISK_BYTES)
+    disk = ImageDisk(image, sizes.disk)
     try:
-        step = DISK_BYTES * PIECE // data_bytes // PIECE * PIECE
-        for offset in range(0, DISK_BYTES, step):
+        step = sizes.disk * PIECE // sizes.data // PIECE * PIECE
+        for offset in range(0, sizes.disk, step):
             disk.write(offset, os.urandom(PIECE))
     finally:
         disk.close()

@@ -112,9 +112,9 @@ def bench(
         for name in (name for name in OF_THE_HARNESS if name in chosen):
             report(OF_THE_HARNESS[name](times))
         if chosen & frozenset(host.NAMES):
-            rows, left_out = host.host(times, chosen)
+            rows, reason = host.host(times, chosen)
             report(rows)
-            _say(left_out, console)
+            _say(reason, console)
         if chosen & {esxi.READS, esxi.LIST}:
             report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
@@ -127,7 +127,7 @@ def bench(
             console.print(f"rows: {out}", markup=False)
 
 
-def _say(left_out: str, console: Console) -> None:
+def _say(left_out: str | None, console: Console) -> None:
     if left_out:
         console.print(left_out, markup=False)
 

@@ -198,14 +198,14 @@ class ReplicaStream:
         Raises:
             BadDevice: there is no such disk, or it has no such chunk.
         """
-        ours, size = ChunkDigests(chunk), self.settings.sizes[disk]
-        offsets = [(first + place) * chunk for place in range(len(digests) // DIGEST_SIZE)]
+        ours, offsets = ChunkDigests(chunk), range(first * chunk, (first + len(digests) // DIGEST_SIZE) * chunk, chunk)
         differing = []
         with self._lock:
             # Who compares has given up what it sent before.
             self._passage += 1
+            device, size = self._open()[disk], self.settings.sizes[disk]
             places = ((offset, min(chunk, size - offset)) for offset in offsets)
-            for place, (_, content) in enumerate(self._open()[disk].read_each(places)):
+            for place, (_, content) in enumerate(device.read_each(places)):
                 if ours.of(content) != digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]:
                     differing.append(first + place)
         return differing

@@ -19,6 +19,7 @@ from lab.bench import (
     failover,
     groups,
     harness,
+    host,
     hyperv,
     lab_up,
     lab_up_warm,
@@ -54,6 +55,7 @@ NAMES = (
     esxi.READS,
     esxi.LIST,
     hyperv.NAME,
+    *host.NAMES,
     *harness.NAMES,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
@@ -104,13 +106,16 @@ def bench(
             report([ALONE[name](times)])
         for name in (name for name in OF_THE_HARNESS if name in chosen):
             report(OF_THE_HARNESS[name](times))
+        if chosen & frozenset(host.NAMES):
+            rows, reason = host.host(times, chosen)
+            report(rows)
+            _say(reason, console)
         if chosen & {esxi.READS, esxi.LIST}:
             report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
             rows, left_out = last_run.rows_of_run(run)
             report([row for row in rows if row.name in chosen])
-            if left_out:
-                console.print(left_out, markup=False)
+            _say(left_out, console)
         if chosen & on_machines.NAMES:
             on_machines.measure(load_topology(topology), chosen, times, console, report)
     finally:
@@ -128,6 +133,11 @@ def chosen_names(only: str | None) -> frozenset[str]:
     if only not in replication_rows.GROUPS:
         raise BadInput(f"there is no row {only!r}; there are: {KNOWN}")
     return frozenset(name for name in NAMES if name.startswith(f"{only}-"))
+
+
+def _say(left_out: str | None, console: Console) -> None:
+    if left_out:
+        console.print(left_out, markup=False)
 
 
 def _write(rows: list[Recorded], out: Path, page: Path | None) -> None:

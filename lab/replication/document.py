@@ -13,6 +13,7 @@ from lab.replication.changeset import (
     Frame,
     Head,
     Kind,
+    Source,
     Truncated,
     end_frame,
     head_frame,
@@ -54,7 +55,7 @@ class DocumentReader:
         ChangeSetError: it does not begin with a good head frame.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self.head = Head.from_json(self._object(self._expect(Kind.HEAD)))
         self._sizes = {disk.index: disk.size for disk in self.head.disks}

@@ -76,7 +76,7 @@ PROCESS_SERVER: tuple[Defect, ...] = (
         "damaged-document-taken",
         "what arrives is stored and acknowledged without looking at it",
         ("V2A-PS-GATEWAY",),
-        ("common.ingest", "        verify_received(part, stream, sequence)\n", ""),
+        ("common.ingest", "            verify_received(part, stream, sequence)\n", ""),
     ),
     _defect(
         "gap-taken",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.replication.changeset import ChangeSetError, Corrupt, Head
@@ -33,11 +35,22 @@ def receive(body: Body, inbox: Inbox, stream: str, sequence: int, room: int) -> 
     """
     part = inbox.part()
     try:
-        if inbox.known(sequence):
-            return Response(OK, {"sequence": sequence})
-        _store(body, part, room)
-        verify_received(part, stream, sequence)
-        new = inbox.admit(part, sequence)
+        with refusing(stream, sequence):
+            if inbox.known(sequence):
+                return Response(OK, {"sequence": sequence})
+            _store(body, part, room)
+            verify_received(part, stream, sequence)
+            new = inbox.admit(part, sequence)
+    finally:
+        part.unlink(missing_ok=True)
+    return Response(CREATED if new else OK, {"sequence": sequence})
+
+
+@contextmanager
+def refusing(stream: str, sequence: int) -> Iterator[None]:
+    """Turn what can be wrong with a document into an answer. Raises Refused."""
+    try:
+        yield
     except Gap as gap:
         raise Refused(CONFLICT, "gap", str(gap), expected=gap.expected) from gap
     except Sealed:
@@ -50,9 +63,6 @@ def receive(body: Body, inbox: Inbox, stream: str, sequence: int, room: int) -> 
     except (ConnectionError, TimeoutError, BodyTooLong) as error:
         log.info("stream %s document %d was not sent to its end: %s", stream, sequence, error)
         raise Refused(BAD_REQUEST, "incomplete", "the body ended early") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return Response(CREATED if new else OK, {"sequence": sequence})
 
 
 def _store(body: Body, part: Path, room: int) -> None:
@@ -76,6 +86,11 @@ def verify_received(part: Path, stream: str, sequence: int) -> Head:
     """
     with part.open("rb") as file:
         head = verify_document(file, Zstd()).head
+    require_document(head, stream, sequence)
+    return head
+
+
+def require_document(head: Head, stream: str, sequence: int) -> None:
+    """Raise Corrupt unless this is the head of the document that was announced."""
     if (head.stream, head.sequence) != (stream, sequence):
         raise Corrupt(f"this is document {head.sequence} of stream {head.stream}")
-    return head

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from contextlib import closing
+from typing import Protocol
 
-from lab.replication.changeset import Buffer, end_frame, head_frame
+from lab.replication.changeset import Buffer, Source, end_frame, head_frame
 from lab.replication.common.compression import Zstd
 from lab.replication.document import DocumentReader
 
@@ -26,6 +27,15 @@ class Pieces(io.RawIOBase):
         """Return True."""
         return True
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left of the pieces that were taken."""
+        return not self._waiting
+
+    def put_back(self, piece: Buffer) -> None:
+        """Have a piece read before all others; nothing may be left."""
+        self._waiting += piece
+
     def read(self, size: int = -1) -> bytes:
         """Return ``size`` bytes, fewer only at the end."""
         while size < 0 or len(self._waiting) < size:
@@ -39,13 +49,40 @@ class Pieces(io.RawIOBase):
         return taken
 
 
+class Parts:
+    """A document whose parts are read as they were made: a part that is exactly what is asked for is not copied."""
+
+    def __init__(self, parts: Iterator[Buffer]) -> None:
+        self._parts = parts
+        self._rest = Pieces(parts)
+
+    def read(self, size: int, /) -> Buffer:
+        """Return ``size`` bytes, fewer only at the end."""
+        if self._rest.empty:
+            part = next(self._parts, b"")
+            if len(part) == size:
+                return part
+            self._rest.put_back(part)
+        return self._rest.read(size)
+
+    def close(self) -> None:
+        """Nothing to do: the parts belong to whoever made them."""
+
+
+class Opened(Source, Protocol):
+    """A document that is closed in the end."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class Optimised:
     """A document on its way out: compressed frame by frame while it is sent, and measured.
 
     ``opened`` opens it at its beginning, for every attempt anew.
     """
 
-    def __init__(self, opened: Callable[[], BinaryIO]) -> None:
+    def __init__(self, opened: Callable[[], Opened]) -> None:
         self._opened = opened
         self.raw_bytes = 0
         self.wire_bytes = 0
@@ -55,17 +92,21 @@ class Optimised:
         """Yield the document's bytes in large pieces; every call begins again."""
         waiting = bytearray()
         for piece in self._pieces():
-            waiting += piece
-            if len(waiting) >= PIECE_BYTES:
+            large = len(piece) >= PIECE_BYTES
+            if not large:
+                waiting += piece
+            if len(waiting) >= PIECE_BYTES or (large and waiting):
                 yield waiting
                 waiting = bytearray()
+            if large:
+                yield piece
         if waiting:
             yield waiting
 
     def _pieces(self) -> Iterator[Buffer]:
         self.wire_bytes = 0
         codec = Zstd()
-        with self._opened() as source:
+        with closing(self._opened()) as source:
             reader = DocumentReader(source)
             yield from self._counted(head_frame(reader.head).header(), head_frame(reader.head).stored)
             for frame in reader.frames():

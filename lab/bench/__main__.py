@@ -19,6 +19,7 @@ from lab.bench import (
     failover,
     groups,
     harness,
+    host,
     hyperv,
     lab_up,
     lab_up_warm,
@@ -33,6 +34,7 @@ from lab.bench.record import Recorded, as_json, joined, read_rows, this_run
 from lab.bench.rows import Row
 from lab.bench.table import table
 from lab.errors import BadInput, LabError
+from lab.interrupts import end_on_sigterm
 from lab.provision.home import Home
 from lab.topology.load import load_topology
 
@@ -53,6 +55,7 @@ NAMES = (
     esxi.READS,
     esxi.LIST,
     hyperv.NAME,
+    *host.NAMES,
     *harness.NAMES,
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
@@ -103,13 +106,16 @@ def bench(
             report([ALONE[name](times)])
         for name in (name for name in OF_THE_HARNESS if name in chosen):
             report(OF_THE_HARNESS[name](times))
+        if chosen & frozenset(host.NAMES):
+            rows, reason = host.host(times, chosen)
+            report(rows)
+            _say(reason, console)
         if chosen & {esxi.READS, esxi.LIST}:
             report([row for row in esxi.esxi_emulator(times) if row.name in chosen])
         if chosen & {last_run.RUN_TIME, last_run.PEAK_MEMORY}:
             rows, left_out = last_run.rows_of_run(run)
             report([row for row in rows if row.name in chosen])
-            if left_out:
-                console.print(left_out, markup=False)
+            _say(left_out, console)
         if chosen & on_machines.NAMES:
             on_machines.measure(load_topology(topology), chosen, times, console, report)
     finally:
@@ -129,6 +135,11 @@ def chosen_names(only: str | None) -> frozenset[str]:
     return frozenset(name for name in NAMES if name.startswith(f"{only}-"))
 
 
+def _say(left_out: str | None, console: Console) -> None:
+    if left_out:
+        console.print(left_out, markup=False)
+
+
 def _write(rows: list[Recorded], out: Path, page: Path | None) -> None:
     """Join rows to what earlier runs wrote."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +155,7 @@ def _console() -> Console:
 
 def main() -> None:
     """Run: exit code 0 whatever the ratios are, 1 (LabError) or 2 (BadInput) when something did not work."""
+    end_on_sigterm()
     try:
         typer.run(bench)
     except (LabError, TimeoutError) as error:

@@ -22,6 +22,8 @@ from lab.machines.tunnel import Tunnel, open_tunnel
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
 CONNECT_SECONDS = 20.0
+PATIENT_SECONDS = 60.0
+"""For machines inside of translated machines: a login takes more than CONNECT_SECONDS there when the host is busy."""
 COMMAND_SECONDS = 120.0
 KEEPALIVE_SECONDS = 5
 # A machine that is still booting makes paramiko log whole tracebacks; what matters arrives as exceptions.
@@ -76,6 +78,8 @@ class SshTransport:
     machine: str
     endpoint: Endpoint
     login: Login
+    connect_seconds: float = CONNECT_SECONDS
+    """How long each step of a login may take."""
     _connection: Connection | None = field(default=None, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -135,7 +139,7 @@ class SshTransport:
     @contextmanager
     def stream(self, *argv: str) -> Iterator[paramiko.Channel]:
         """Start a program and yield its channel (stdout, stderr merged); closing it hangs the program up."""
-        channel = self._transport().open_session(timeout=CONNECT_SECONDS)
+        channel = self._transport().open_session(timeout=self.connect_seconds)
         channel.set_combine_stderr(combine=True)
         channel.exec_command(shlex.join(argv))
         try:
@@ -164,7 +168,7 @@ class SshTransport:
 
         def attempt() -> bool:
             try:
-                return self.run("true", seconds=CONNECT_SECONDS).ok
+                return self.run("true", seconds=self.connect_seconds).ok
             except (LabError, TimeoutError, *_LOST) as error:
                 self.close()
                 reason[0] = str(error)
@@ -177,7 +181,7 @@ class SshTransport:
         """Reboot and wait until the machine is back with another boot id. Raises DeadlineExceeded."""
         before = self.boot_id()
         try:
-            self.run("systemctl", "reboot", seconds=CONNECT_SECONDS)
+            self.run("systemctl", "reboot", seconds=self.connect_seconds)
         except (ConnectionLost, DeadlineExceeded):
             self.close()
 
@@ -238,13 +242,13 @@ class SshTransport:
             host=self.endpoint.host,
             port=self.endpoint.port,
             user=self.login.user,
-            connect_timeout=CONNECT_SECONDS,
+            connect_timeout=self.connect_seconds,
             connect_kwargs={
                 "key_filename": str(self.login.private_key),
                 "allow_agent": False,
                 "look_for_keys": False,
-                "banner_timeout": CONNECT_SECONDS,
-                "auth_timeout": CONNECT_SECONDS,
+                "banner_timeout": self.connect_seconds,
+                "auth_timeout": self.connect_seconds,
             },
         )
         client: paramiko.SSHClient = connection.client

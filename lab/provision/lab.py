@@ -12,7 +12,7 @@ from lab.errors import LabError
 from lab.hypervisors.model import Endpoint, PowerState
 from lab.hypervisors.protocols import Hypervisor, NotFound
 from lab.machines.console import console_tail
-from lab.machines.ssh import Login, SshTransport
+from lab.machines.ssh import CONNECT_SECONDS, PATIENT_SECONDS, Login, SshTransport
 from lab.machines.testinfra_host import testinfra_host
 from lab.provision.bmc import BmcControl
 from lab.provision.home import LabFolder
@@ -154,7 +154,8 @@ class Lab:
         if host_key is None:
             raise LabError(f"lab {self.folder.name} has no host key of {identity_of or name}, which {name} should show")
         login = Login("root", self.folder.login_key, host_key)
-        machine = LabMachine(name, SshTransport(name, endpoint, login), self.control(name))
+        patience = PATIENT_SECONDS if (identity_of or name) in self.state.inside else CONNECT_SECONDS
+        machine = LabMachine(name, SshTransport(name, endpoint, login, patience), self.control(name))
         self._known[name] = machine
         return machine
 

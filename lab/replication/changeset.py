@@ -67,8 +67,8 @@ class Encoding(enum.IntEnum):
 class Codec(Protocol):
     """Compression of one payload."""
 
-    def compress(self, raw: Buffer) -> bytes:
-        """Return the compressed bytes."""
+    def compress(self, raw: Buffer) -> bytes | None:
+        """Return the compressed bytes, or None: they would hardly be fewer."""
 
     def decompress(self, stored: Buffer, raw_length: int) -> bytes:
         """Return exactly ``raw_length`` bytes, or raise ``Corrupt``; never allocate more."""
@@ -109,6 +109,11 @@ class Head:
     recovery_point: str | None = None
     point_kind: str = CRASH_CONSISTENT
     shared: str | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a part of a copy, and ends no cut."""
+        return self.kind == "copy" and self.recovery_point is None
 
     def to_json(self) -> dict[str, Any]:
         """Return the head as the JSON object of the wire."""
@@ -193,7 +198,7 @@ class Frame:
         if self.encoding is not Encoding.RAW or not self.stored:
             return self
         smaller = codec.compress(self.stored)
-        if len(smaller) >= self.raw_length:
+        if smaller is None or len(smaller) >= self.raw_length:
             return self
         return Frame(self.kind, Encoding.ZSTD, self.disk, self.offset, self.raw_length, self.crc32, smaller)
 

@@ -38,9 +38,8 @@ def test_without_its_storage_account_there_is_no_vault(stack: Stack, lab: Lab, e
     with killed(lab.folder, AZURITE):
         with pytest.raises(StackError) as refusal:
             stack.do_step(vault)
-        evidence.attach("refusal.txt", str(refusal.value))
-        assert "storage" in str(refusal.value), "what is missing is not named"
-        assert not stack.steps_done()
+        done = stack.steps_done()
+    evidence.attach("refusal.txt", str(refusal.value))
 
     def set_up() -> bool:
         """The control: what was missing is the storage, which takes a moment to start."""
@@ -52,6 +51,8 @@ def test_without_its_storage_account_there_is_no_vault(stack: Stack, lab: Lab, e
 
     wait_until(set_up, Deadline.after(STORAGE_SECONDS), "the vault with its storage", every=1.0)
     assert vault.name in stack.steps_done()[vault.kind]
+    assert not done
+    assert "storage" in str(refusal.value), "what is missing is not named"
 
 
 @pytest.mark.requirement("H2A-PREP", "LAB-REFUSAL")

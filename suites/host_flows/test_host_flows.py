@@ -10,11 +10,10 @@ import json
 import pytest
 
 from fixtures.equality import point_now
-from fixtures.host_images import images
+from fixtures.host_images import images, stopped_service
+from fixtures.host_ways import address_on_the_way, call_recovery_host, known_caller, sent_bytes
 from fixtures.stacks import SSH_PORT, Protected
-from fixtures.strangers import IDENTITY, make_stranger
-from lab.machines.ssh import SshTransport
-from lab.measure.peers import Answer, call
+from fixtures.strangers import make_stranger
 from lab.measure.ports import listeners, open_ports
 from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import Stack
@@ -24,17 +23,8 @@ from reports.evidence import EvidenceRecorder
 
 pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_secondary_site]
 
-SERVICE = "recovery-provider"
 WRITTEN = 16 << 20
 CATCH_UP_SECONDS = 300.0
-
-
-def call_recovery_host(topology: Topology, role: Protected, stack: Stack, **how: str | bool) -> Answer:
-    """Call the data port of the recovery host from the machine's host, as the machine's data does."""
-    host, recovery = role.host, role.recovery_host
-    address = address_towards(topology, topology.machines[host.name].interfaces, recovery.name)
-    path = f"/v1/streams/{stack.machine(role.name).attributes['stream']}"
-    return call(host.ssh, address, role.policy.master_target_port, path=path, **how)  # type: ignore[arg-type]
 
 
 @pytest.mark.requirement("H2S-HOSTS", "H2S-DATAPATH", "LAB-MUTUAL-TLS")
@@ -51,15 +41,14 @@ def test_hosts_listen_for_data_on_the_way_between_the_sites_only(
 
 
 @pytest.mark.requirement("H2S-AUTH-CERT", "LAB-MUTUAL-TLS")
-def test_a_host_authenticates_by_certificate(topology: Topology, primary_role: Protected, stack: Stack) -> None:
-    identity = IDENTITY.format(kind="provider")
-    known = {"identity": identity, "ca": f"{identity}/ca.pem"}
-    answer = call_recovery_host(topology, primary_role, stack, **known)
+def test_a_host_authenticates_by_certificate(primary_role: Protected, stack: Stack) -> None:
+    stream = stack.machine(primary_role.name).attributes["stream"]
+    answer = call_recovery_host(primary_role, stream, **known_caller())
     assert answer.tls == "TLSv1.3"
     assert answer.http == 200
     stranger = make_stranger(primary_role.host.ssh)
     for how in ({"plain": True}, {}, {"identity": stranger}):
-        answer = call_recovery_host(topology, primary_role, stack, **how)
+        answer = call_recovery_host(primary_role, stream, **how)
         assert answer.tcp, "the port is not reachable, so this proves nothing"
         assert answer.refused, f"the recovery host answered {answer.http} to {how}"
 
@@ -75,10 +64,11 @@ def test_data_takes_the_way_between_the_sites(
     after = sent_bytes(host.ssh)
     sent = {address: after[address] - before.get(address, 0) for address in after}
     evidence.attach("sent.json", json.dumps(sent, indent=1))
-    way = network_of(topology, host.name, wan)
+    mine_on_the_way = address_on_the_way(primary_role, wan)
     mine = topology.machines[host.name].interfaces
-    elsewhere = [str(card.address) for card in mine if card.address is not None and card.network != way]
-    assert sent[address_of(topology, host.name, way)] > WRITTEN
+    elsewhere = [str(card.address) for card in mine if card.address is not None]
+    elsewhere.remove(mine_on_the_way)
+    assert sent[mine_on_the_way] > WRITTEN
     assert sum(sent.get(address, 0) for address in elsewhere) < WRITTEN / 4, "data took another way"
 
 
@@ -88,8 +78,7 @@ def test_changes_wait_in_hrl_files_beside_their_disk_while_nobody_takes_them(
 ) -> None:
     stream = stack.machine(primary_role.name).attributes["stream"]
     host, recovery = primary_role.host, primary_role.recovery_host
-    recovery.ssh.check("systemctl", "stop", SERVICE)
-    try:
+    with stopped_service(recovery.ssh):
         write(primary_role)
         stack.cut_now(primary_role.name, Deadline.after(CATCH_UP_SECONDS))
         found = wait_until(
@@ -99,8 +88,6 @@ def test_changes_wait_in_hrl_files_beside_their_disk_while_nobody_takes_them(
         )
         evidence.attach("hrl-files.txt", "\n".join(found))
         assert len(found) >= len(primary_role.disks), "each disk has a file of its own"
-    finally:
-        recovery.ssh.check("systemctl", "start", SERVICE)
     wait_until(
         lambda: not [name for name in images(host.ssh) if name in found],
         Deadline.after(CATCH_UP_SECONDS),
@@ -122,29 +109,3 @@ def write_and_cut(stack: Stack, role: Protected) -> None:
     """Write, have a point made, and wait until it is there."""
     write(role)
     point_now(stack, role)
-
-
-def sent_bytes(ssh: SshTransport) -> dict[str, int]:
-    """Return the bytes that every card has sent, by its address."""
-    links = json.loads(ssh.check("ip", "-j", "-s", "address", "show"))
-    return {
-        info["local"]: int(link["stats64"]["tx"]["bytes"])
-        for link in links
-        for info in link.get("addr_info", ())
-        if "stats64" in link
-    }
-
-
-def network_of(topology: Topology, machine: str, other: str) -> str:
-    """Return the network of a machine that an address is on."""
-    return next(
-        card.network
-        for each in topology.machines.values()
-        for card in each.interfaces
-        if str(card.address) == other and card.network in {c.network for c in topology.machines[machine].interfaces}
-    )
-
-
-def address_of(topology: Topology, machine: str, network: str) -> str:
-    """Return the address of a machine on a network."""
-    return next(str(card.address) for card in topology.machines[machine].interfaces if card.network == network)

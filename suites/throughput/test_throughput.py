@@ -7,9 +7,12 @@ from itertools import pairwise
 
 import pytest
 
+from fixtures.equality import point_now
+from fixtures.host_ways import sent_to_recovery_host
 from fixtures.outages import Outages
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
+from lab.hypervisors.nested.host import DISKS
 from lab.measure.disks import device_by_serial
 from lab.measure.rpo import Published, age_over_time, undisturbed
 from lab.measure.throughput import network_rate, parse_stages, read_rate, reduction, write_rate
@@ -20,6 +23,8 @@ from lab.topology.model import Topology
 
 Record = Callable[..., None]
 MB = 1e6
+MIB = 1 << 20
+DELTA_MIB = 16
 STAGES = "/var/lib/recovery/process-server/statistics.jsonl"
 
 
@@ -31,7 +36,9 @@ def test_the_bare_path(primary_role: Protected, topology: Topology, record_measu
     for sender, receiver in pairwise(primary_role.path):
         address = address_towards(topology, topology.machines[sender.name].interfaces, receiver.name)
         rates[f"network, {sender.name} to {receiver.name}"] = network_rate(receiver.ssh, sender.ssh, address)
-    if topology.azure is None and primary_role.to_peer is None:
+    if primary_role.from_host is not None and primary_role.from_host.recovery_host is not None:
+        rates["disk write, recovery host"] = write_rate(primary_role.recovery_host.ssh, str(DISKS))
+    elif topology.azure is None and primary_role.to_peer is None:
         rates["disk write, master target"] = write_rate(primary_role.master_target.ssh, "/var/lib/recovery")
     for context, rate in rates.items():
         record_measurement("baseline-rate", rate / MB, "MB/s", context=context)
@@ -67,6 +74,22 @@ def test_reduction(
     record_measurement("written-by-workload", written / MB, "MB", context=primary_role.name)
     record_measurement("sent-on", sum(stage.wire_bytes for stage in stages) / MB, "MB", context=primary_role.name)
     assert reduction(stages) > 1
+
+
+@pytest.mark.needs_hosts
+@pytest.mark.needs_secondary_site
+@pytest.mark.requirement("LAB-THROUGHPUT")
+def test_traffic_of_a_delta_between_hosts(stack: Stack, primary_role: Protected, record_measurement: Record) -> None:
+    """The file system makes other blocks change too, so what is sent is told beside what an application wrote."""
+    point_now(stack, primary_role)
+    before = sent_to_recovery_host(primary_role)
+    where = (f"of={primary_role.data_disk.mount}/delta", "bs=1M", f"count={DELTA_MIB}", "conv=fsync")
+    primary_role.machine.ssh.check("dd", "if=/dev/urandom", *where)
+    point_now(stack, primary_role)
+    sent = sent_to_recovery_host(primary_role) - before
+    record_measurement("delta-written", DELTA_MIB * MIB / MB, "MB", context=f"{primary_role.name}, random, in one file")
+    record_measurement("delta-sent", sent / MB, "MB", context="by its host, with everything else that changed")
+    assert sent > DELTA_MIB * MIB, "random bytes cannot become fewer"
 
 
 @pytest.mark.needs_points

@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,24 @@ def test_a_disk_goes_into_a_running_machine_and_stays_after_power_off(backend: B
     assert backend.host.machine("m1").disks[-1] == DiskAttachment(DATA, "data")
     backend.host.detach_disk("m1", DATA, soon())
     assert len(backend.host.machine("m1").disks) == 1
+
+
+def test_disks_of_one_running_machine_are_cloned_side_by_side(backend: Backend) -> None:
+    """The machines of a group are failed over at once, and one master target has all their replicas."""
+    defined(backend)
+    disks = [DiskId(f"m1-data{number}") for number in range(3)]
+    for disk in disks:
+        backend.host.create_disk(disk, 8 * MIB)
+        backend.host.attach_disk("m1", DiskAttachment(disk, disk.name))
+    backend.host.power_on("m1")
+    for _ in range(2):
+        copies = [DiskId(f"{disk.name}-copy") for disk in disks]
+        with ThreadPoolExecutor(len(disks)) as pool:
+            found = list(pool.map(backend.host.clone_disk, disks, copies))
+        assert [(copy.size_bytes, copy.attached_to) for copy in found] == [(8 * MIB, None)] * len(disks)
+        for copy in copies:
+            backend.host.delete_disk(copy)
+    assert len(backend.host.machine("m1").disks) == 1 + len(disks)
 
 
 def test_an_attached_disk_is_neither_attached_again_nor_deleted(backend: Backend) -> None:

@@ -11,9 +11,11 @@ import pytest
 from lab.hypervisors.model import Endpoint, Machine, PowerState, image_serial
 from lab.hypervisors.nested.host import MANAGEMENT, Inner, bridge_name, forwarding
 from lab.images.identity import Bridge, NetworkCard, bridge_file, networkd_file
+from lab.machines.ssh import CONNECT_SECONDS, PATIENT_SECONDS
 from lab.provision import nested
 from lab.provision.blueprint import blueprint
 from lab.provision.home import Home
+from lab.provision.lab import Lab
 from lab.provision.state import LabState, Phase
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
@@ -108,6 +110,9 @@ class OneHost:
             raise NotFound(name)
         return PowerState.ON
 
+    def endpoint(self, name: str) -> Endpoint:
+        return Endpoint("127.0.0.1", 2200 + len(name))
+
     def machine(self, name: str) -> Machine:
         self.calls.append(name)
         return Machine(name, PowerState.ON, 1, 256, (), ())
@@ -145,3 +150,13 @@ def test_the_port_of_an_inner_machine_is_the_same_for_its_copies() -> None:
     inner = Inner("app1", 3)
     assert (str(inner.address), inner.port) == ("192.168.126.14", 2214)
     assert Endpoint("127.0.0.1", inner.port).port == 2214
+
+
+def test_a_login_inside_of_a_host_and_to_a_copy_there_may_take_longer(topology: Topology, tmp_path: Path) -> None:
+    found = state(inside={"app1": "hv1"}, nested_hosts=("hv1",))
+    lab = Lab(topology, Home(tmp_path).lab("nest"), found, OneHost("hv1"))  # type: ignore[arg-type]
+    patience = [
+        lab.machine(name, identity_of=whose).ssh.connect_seconds
+        for name, whose in (("hv1", None), ("app1", None), ("app1-replica", "app1"))
+    ]
+    assert patience == [CONNECT_SECONDS, PATIENT_SECONDS, PATIENT_SECONDS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyVmomi import vim
@@ -17,7 +17,7 @@ from lab.hypervisors.esxi.naming import Names
 from lab.hypervisors.esxi.networks import PortGroupAbility
 from lab.hypervisors.esxi.session import Collector, Session
 from lab.hypervisors.esxi.settings import Placement, Target
-from lab.hypervisors.esxi.site import Site, probe
+from lab.hypervisors.esxi.site import COPY_SECONDS, Site, probe
 from lab.hypervisors.esxi.snapshots import SnapshotAbility
 from lab.hypervisors.esxi.spec import attach_spec, config_spec, detach_spec, grow_spec
 from lab.hypervisors.esxi.stub import open_stub
@@ -34,6 +34,7 @@ from lab.hypervisors.model import (
     Seen,
 )
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
+from lab.hypervisors.turns import Turns
 from lab.waiting import Deadline, DeadlineExceeded
 
 SNAPSHOT_FOR_COPY = "recovery-lab copy"
@@ -49,6 +50,7 @@ class EsxiHypervisor:
     discovery: DiscoveryAbility
     port_groups: PortGroupAbility
     consoles: Path
+    turns: Turns = field(default_factory=Turns)
 
     def define(self, spec: MachineSpec) -> Machine:
         """Make a machine, powered off. Raises Conflict, NotFound for a missing disk."""
@@ -262,11 +264,13 @@ class EsxiHypervisor:
             raise Conflict(f"disk {disk.name}: is attached to {user}")
 
     def _copy_frozen(self, user: Found, source: DiskId, disk: DiskId) -> None:
-        snapshot = self.snapshots.create_snapshot(user.name, SNAPSHOT_FOR_COPY)
-        try:
-            self.storage.copy(self.snapshots.frozen_file(snapshot, source), disk)
-        finally:
-            self.snapshots.remove_snapshot(snapshot)
+        # In turn: the removal of a snapshot merges files of all disks, also those that others are reading.
+        with self.turns.of(user.name, Deadline.after(COPY_SECONDS)):
+            snapshot = self.snapshots.create_snapshot(user.name, SNAPSHOT_FOR_COPY)
+            try:
+                self.storage.copy(self.snapshots.frozen_file(snapshot, source), disk)
+            finally:
+                self.snapshots.remove_snapshot(snapshot)
 
 
 def connect(target: Target, lab: str, store: Path, placement: Placement | None = None) -> EsxiHypervisor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.hypervisors.hyperv.checkpoints import CheckpointAbility
 from lab.hypervisors.hyperv.connect import protocol_to
 from lab.hypervisors.hyperv.definition import attach, new_machine, parts
 from lab.hypervisors.hyperv.describe import Found
-from lab.hypervisors.hyperv.disks import Storage
+from lab.hypervisors.hyperv.disks import COPY_SECONDS, Storage
 from lab.hypervisors.hyperv.naming import Names
 from lab.hypervisors.hyperv.networks import SwitchAbility
 from lab.hypervisors.hyperv.script import Cmdlet, Given, Pipeline, Switch
@@ -21,6 +21,7 @@ from lab.hypervisors.hyperv.site import Site
 from lab.hypervisors.hyperv.vmm import Vmm
 from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
 from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
+from lab.hypervisors.turns import Turns
 from lab.waiting import Deadline, DeadlineExceeded
 
 CHECKPOINT_FOR_COPY = "recovery-lab copy"
@@ -35,6 +36,7 @@ class HypervHypervisor:
     checkpoints: CheckpointAbility
     switches: SwitchAbility
     consoles: Path
+    turns: Turns = field(default_factory=Turns)
 
     def define(self, spec: MachineSpec) -> Machine:
         """Make a machine, powered off. Raises Conflict, NotFound for a missing disk."""
@@ -130,11 +132,7 @@ class HypervHypervisor:
         user, path = self._user_of(source), self.site.names.disk(source)
         drive = user.drive_of(source) if user is not None else None
         if user is not None and drive is not None and user.power is not PowerState.OFF:
-            checkpoint = self.checkpoints.create_snapshot(user.name, CHECKPOINT_FOR_COPY)
-            try:
-                self.storage.convert(what, drive.path, disk)
-            finally:
-                self.checkpoints.remove_snapshot(checkpoint)
+            self._copy_frozen(user.name, what, source, disk)
         else:
             self.storage.convert(what, drive.path if drive is not None else path, disk)
         return Disk(disk, size, None)
@@ -235,6 +233,18 @@ class HypervHypervisor:
     def close(self) -> None:
         """Close the shells; machines keep running."""
         self.site.session.close()
+
+    def _copy_frozen(self, machine: str, what: str, source: DiskId, disk: DiskId) -> None:
+        # In turn: the removal of a checkpoint merges files of all disks, also those that others are reading.
+        with self.turns.of(machine, Deadline.after(COPY_SECONDS)):
+            drive = self.site.find(machine).drive_of(source)
+            if drive is None:
+                raise Conflict(f"{what}: {machine} has let it go meanwhile")
+            checkpoint = self.checkpoints.create_snapshot(machine, CHECKPOINT_FOR_COPY)
+            try:
+                self.storage.convert(what, drive.path, disk)
+            finally:
+                self.checkpoints.remove_snapshot(checkpoint)
 
     def _user_of(self, disk: DiskId) -> Found | None:
         return next((found for found in self.site.found() if found.drive_of(disk) is not None), None)

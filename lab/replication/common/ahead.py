@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from lab.replication.changeset import Buffer
 
-AHEAD = 32
-"""So many pieces of a document may wait, 8 MiB."""
+AHEAD = 8
+"""So many pieces of a document may wait, of up to a MiB each."""
 LOOK_S = 0.2
 END_S = 30.0
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from email.message import Message
 from io import BufferedIOBase
 
+from lab.replication.changeset import Buffer
+
 BUFFER_BYTES = 1 << 20
 LONGEST_LINE = 1024
 
@@ -23,6 +25,7 @@ class Body:
         self._left = length or 0
         self._chunked = length is None
         self.at_end = length == 0
+        self._put_back = b""
 
     def pieces(self) -> Iterator[memoryview]:
         """Yield the pieces.
@@ -31,18 +34,41 @@ class Body:
             ConnectionError: the sender went away before the end.
             BodyTooLong: a chunk is malformed.
         """
+        if self._put_back:
+            again, self._put_back = self._put_back, b""
+            yield memoryview(again)
         view = memoryview(bytearray(min(BUFFER_BYTES, self.length or BUFFER_BYTES)))
-        while not self.at_end:
-            if self._left == 0:
-                self._begin_chunk()
-                continue
-            count = self._source.readinto(view[: min(len(view), self._left)])
-            if not count:
-                raise ConnectionResetError("the body ended early")
-            self._left -= count
-            if self._left == 0:
-                self._end_chunk()
+        while count := self._read_into(view):
             yield view[:count]
+
+    def exactly(self, size: int) -> bytearray:
+        """Return the next ``size`` bytes, fewer only at the end. Raises ConnectionError, BodyTooLong."""
+        content = bytearray(size)
+        view = memoryview(content)
+        filled = 0
+        while filled < size and (count := self._read_into(view[filled:])):
+            filled += count
+        view.release()
+        del content[filled:]
+        return content
+
+    def put_back(self, beginning: Buffer) -> None:
+        """Have ``pieces`` begin with what was taken by ``exactly`` already."""
+        self._put_back = bytes(beginning)
+
+    def _read_into(self, view: memoryview) -> int:
+        """Fill ``view`` as far as the present chunk goes; return 0 at the end."""
+        while not self.at_end and self._left == 0:
+            self._begin_chunk()
+        if self.at_end:
+            return 0
+        count = self._source.readinto(view[: self._left])
+        if not count:
+            raise ConnectionResetError("the body ended early")
+        self._left -= count
+        if self._left == 0:
+            self._end_chunk()
+        return count
 
     def read(self, most: int) -> bytes:
         """Return the whole body. Raises BodyTooLong when it has more than ``most`` bytes, ConnectionError."""

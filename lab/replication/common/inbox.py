@@ -109,6 +109,14 @@ class Inbox:
             self._sizes.pop(sequence, None)
         self._path(sequence).unlink(missing_ok=True)
 
+    def pass_on(self, sequence: int) -> None:
+        """Note durably that the next document went on without having been kept here. Raises Gap, Sealed."""
+        with self._lock:
+            if self.sealed or self._retired or self.known(sequence):
+                raise Sealed
+            write_json(self._progress, {"done": sequence})
+            self.done = self.received = sequence
+
     def discard_waiting(self) -> None:
         """Delete what was not passed on."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,10 +58,21 @@ def receive(
     """
     part = inbox.part()
     try:
-        if inbox.known(sequence):
-            return Response(OK, {"sequence": sequence})
-        require_document(_store(body, part, room, keep), stream, sequence)
-        new = inbox.admit(part, sequence)
+        with refusing(stream, sequence):
+            if inbox.known(sequence):
+                return Response(OK, {"sequence": sequence})
+            require_document(_store(body, part, room, keep), stream, sequence)
+            new = inbox.admit(part, sequence)
+    finally:
+        part.unlink(missing_ok=True)
+    return Response(CREATED if new else OK, {"sequence": sequence})
+
+
+@contextmanager
+def refusing(stream: str, sequence: int) -> Iterator[None]:
+    """Turn what can be wrong with a document into an answer. Raises Refused."""
+    try:
+        yield
     except Gap as gap:
         raise Refused(CONFLICT, "gap", str(gap), expected=gap.expected) from gap
     except Sealed:
@@ -73,9 +85,6 @@ def receive(
     except (ConnectionError, TimeoutError, BodyTooLong) as error:
         log.info("stream %s document %d was not sent to its end: %s", stream, sequence, error)
         raise Refused(BAD_REQUEST, "incomplete", "the body ended early") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return Response(CREATED if new else OK, {"sequence": sequence})
 
 
 def _store(body: Body, part: Path, room: int, keep: Keep) -> Head:

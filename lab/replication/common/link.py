@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -134,10 +134,22 @@ class Link:
                 self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout
             )
         framing = {"Transfer-Encoding": "chunked"} if body.length is None else {"Content-Length": str(body.length)}
-        self._connection.request(method, path, iter(body.parts()), framing, encode_chunked=body.length is None)
+        parts = _chunked(body.parts()) if body.length is None else iter(body.parts())
+        self._connection.request(method, path, parts, framing)
         response = self._connection.getresponse()
         content = response.read()
         if response.will_close:
             self._drop()
         pause = response.headers.get("Retry-After")
         return Reply(response.status, content, float(pause) if pause and pause.isdigit() else None)
+
+
+def _chunked(parts: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Yield a body in chunks (RFC 9112 section 7.1); the standard library would copy each part once more."""
+    before = b""
+    for part in parts:
+        if part:
+            yield b"%s%X\r\n" % (before, len(part))
+            yield part
+            before = b"\r\n"
+    yield before + b"0\r\n\r\n"

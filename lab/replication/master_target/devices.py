@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -23,11 +23,11 @@ Resolver = Callable[[str], Path | None]
 class BlockDevice(Protocol):
     """A replica disk that is open; a place that it does not have raises BadDevice."""
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes."""
+    def read_each(self, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Buffer]]:
+        """Yield exactly the bytes at each ``(offset, length)``, in this order; nothing is written meanwhile."""
 
     def write(self, offset: int, data: Buffer) -> None:
-        """Write all of ``data``; it is durable after ``flush``."""
+        """Write all of ``data``, which nobody changes afterwards; it is durable after ``flush``."""
 
     def flush(self) -> None:
         """Make every write durable."""
@@ -76,7 +76,11 @@ class Device:
             os.close(self._descriptor)
             raise BadDevice(f"{path} has {actual} bytes, the stream's disk has {size}")
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read_each(self, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Buffer]]:
+        """Yield the bytes at each ``(offset, length)``. Raises BadDevice: the device ends before."""
+        return ((offset, self._read(offset, length)) for offset, length in places)
+
+    def _read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes.
 
         Raises:

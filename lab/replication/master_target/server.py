@@ -20,6 +20,7 @@ from lab.replication.common.tls import server_context
 from lab.replication.master_target.devices import BadDevice, Device, OpenDevice, Resolver, found_disk, resolve_serial
 from lab.replication.master_target.handover import read_archive
 from lab.replication.master_target.settings import StreamSettings
+from lab.replication.master_target.straight import receive_straight
 from lab.replication.master_target.stream import SPOOL, ReplicaStream, load_settings
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ class MasterTarget:
     """Applies streams to replica disks.
 
     ``spool_quota_bytes`` in its configuration bounds the spool, ``data_address`` is where it listens (everywhere).
-    Only components of kind ``sender`` may send.
+    Only components of kind ``sender`` may send. ``straight``: copies go to the disks without a spool
+    (``straight.py``).
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class MasterTarget:
         *,
         sender: str = "process-server",
         open_device: OpenDevice = Device,
+        straight: bool = False,
     ) -> None:
+        self._straight = straight
         self._outbox = outbox
         self._resolve = resolve
         self._sender = sender
@@ -186,8 +190,12 @@ class MasterTarget:
         stream = self._allowed(request)
         if stream.frozen:
             raise Refused(FORBIDDEN, "stream-rolled", "the disks of this stream were rolled to a recovery point")
+        sequence = int(request.parts["sequence"])
+        straight = receive_straight(request.body, stream, sequence) if self._straight else None
+        if straight is not None:
+            return straight
         room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
-        return receive(request.body, stream.inbox, stream.settings.stream, int(request.parts["sequence"]), room)
+        return receive(request.body, stream.inbox, stream.settings.stream, sequence, room)
 
     def _status(self, request: Request) -> Response:
         return Response(OK, self._allowed(request).status())

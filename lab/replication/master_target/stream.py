@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.replication.changeset import Head
@@ -13,7 +14,7 @@ from lab.replication.common.backoff import Backoff
 from lab.replication.common.compression import Zstd
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON, read_json, write_json
-from lab.replication.common.inbox import Inbox
+from lab.replication.common.inbox import Inbox, Sealed
 from lab.replication.common.outbox import Outbox
 from lab.replication.digests import DIGEST_SIZE, ChunkDigests
 from lab.replication.document import DocumentReader
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SPOOL = "spool"
 STOP_S = 60.0
+LOOK_S = 0.1
 
 
 class ReplicaStream:
@@ -56,6 +58,7 @@ class ReplicaStream:
         # Whoever holds this owns the devices, the undo log and the points.
         self._lock = threading.Lock()
         self._barrier = Barrier()
+        self._passage = 0
         self._devices: DeviceSet | None = None
         self.inbox = Inbox(directory / SPOOL, self._wake.set)
         self._undo = UndoStore(directory / "undo")
@@ -159,19 +162,50 @@ class ReplicaStream:
             self._undo.drop_through(kept.sequence)
         return {"recovery_point": keep}
 
+    @property
+    def takes_straight(self) -> bool:
+        """Whether copies may go to the disks as they come: there is no point to go back to, and nothing waits."""
+        return not self._points.all() and not self.inbox.waiting
+
+    def begin_passage(self) -> int:
+        """Begin to write a document straight to the disks; those that were begun before write nothing more."""
+        with self._lock:
+            self._passage += 1
+            return self._passage
+
+    @contextmanager
+    def passage(self, number: int) -> Iterator[DeviceSet]:
+        """Yield the devices, for a part of a document. Raises Sealed: this passage may go on no more; BadDevice."""
+        while True:
+            with self._lock:
+                ended = self._stop.is_set() or self.inbox.sealed or self.frozen
+                if ended or number != self._passage or not self.takes_straight:
+                    raise Sealed
+                if not self._barrier.held:
+                    yield self._open()
+                    return
+            self._stop.wait(LOOK_S)
+
+    def end_passage(self, number: int, sequence: int) -> None:
+        """Make the document durable, and note that it was applied. Raises Sealed, BadDevice."""
+        with self.passage(number) as devices:
+            devices.flush()
+            self.inbox.pass_on(sequence)
+
     def compare(self, disk: int, chunk: int, first: int, digests: bytes) -> list[int]:
         """Return which chunks of ``chunk`` bytes, from number ``first`` on, do not have these digests.
 
         Raises:
             BadDevice: there is no such disk, or it has no such chunk.
         """
-        ours = ChunkDigests(chunk)
+        ours, offsets = ChunkDigests(chunk), range(first * chunk, (first + len(digests) // DIGEST_SIZE) * chunk, chunk)
         differing = []
         with self._lock:
-            device = self._open()[disk]
-            for place in range(len(digests) // DIGEST_SIZE):
-                offset = (first + place) * chunk
-                content = device.read(offset, min(chunk, self.settings.sizes[disk] - offset))
+            # Who compares has given up what it sent before.
+            self._passage += 1
+            device, size = self._open()[disk], self.settings.sizes[disk]
+            places = ((offset, min(chunk, size - offset)) for offset in offsets)
+            for place, (_, content) in enumerate(device.read_each(places)):
                 if ours.of(content) != digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]:
                     differing.append(first + place)
         return differing

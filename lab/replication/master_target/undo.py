@@ -63,9 +63,9 @@ class UndoStore:
         with document.open("rb") as source, part.open("wb") as sink:
             reader = DocumentReader(source)
             writer = DocumentWriter(sink, reader.head)
-            for frame in reader.frames():
-                old = devices[frame.disk].read(frame.offset, frame.raw_length)
-                writer.add(data_frame(frame.disk, frame.offset, old))
+            for disk, frames in itertools.groupby(reader.frames(), key=lambda frame: frame.disk):
+                for offset, old in devices[disk].read_each((frame.offset, frame.raw_length) for frame in frames):
+                    writer.add(data_frame(disk, offset, old))
             writer.end()
             sink.flush()
             os.fsync(sink.fileno())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -53,8 +53,13 @@ class DiskReader(Protocol):
     def offsets(self, length: int) -> Iterable[int]:
         """Return where pieces of ``length`` bytes begin, without those of which is known that they hold zeros only."""
 
-    def read_into(self, room: memoryview, offset: int) -> int:
-        """Read as much as there is room for, up to the end of the disk; return how many bytes that were."""
+    def read_each(
+        self, offsets: Iterable[int], length: int, room: Callable[[], memoryview]
+    ) -> Iterator[tuple[int, memoryview]]:
+        """Yield each of ``offsets`` with what is there, up to the end of the disk, in the memory that ``room`` gives.
+
+        ``room`` is asked for ``length`` bytes at a time, once everything before was looked at.
+        """
 
     def close(self) -> None:
         """Close it."""
@@ -71,9 +76,14 @@ class DeviceReader:
         """Return all places: a device does not say where it is empty."""
         return range(0, self._size, length)
 
-    def read_into(self, room: memoryview, offset: int) -> int:
+    def read_each(
+        self, offsets: Iterable[int], length: int, room: Callable[[], memoryview]
+    ) -> Iterator[tuple[int, memoryview]]:
         """Read from the device."""
-        return os.preadv(self._descriptor, [room], offset)
+        del length
+        for offset in offsets:
+            piece = room()
+            yield offset, piece[: os.preadv(self._descriptor, [piece], offset)]
 
     def close(self) -> None:
         """Close the device."""

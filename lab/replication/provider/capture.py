@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -101,9 +101,7 @@ class CheckpointCapture:
         if frozen.checkpoint is None and frozen.stamp == self._unchanged_since:
             return
         try:
-            for area in frozen.changed(disk.index):
-                for offset in range(area.start, area.end, PIECE):
-                    yield offset, frozen.read(disk.index, offset, min(PIECE, area.end - offset))
+            yield from frozen.read_each(disk.index, _places(frozen.changed(disk.index)))
         except TrackingLost as error:
             raise ChangeLogGap(disk.name, str(error), TRACKING_LOST) from error
         if not frozen.still_valid():
@@ -173,14 +171,25 @@ class FrozenReader:
         """Return where pieces begin in which there is something."""
         return _pieces(self._frozen.data(self._disk.index), length)
 
-    def read_into(self, room: memoryview, offset: int) -> int:
-        """Read what there is room for."""
-        size = min(len(room), self._disk.size - offset)
-        room[:size] = self._frozen.read(self._disk.index, offset, size)
-        return size
+    def read_each(
+        self, offsets: Iterable[int], length: int, room: Callable[[], memoryview]
+    ) -> Iterator[tuple[int, memoryview]]:
+        """Yield pieces; while one is looked at the next ones are read."""
+        places = ((offset, min(length, self._disk.size - offset)) for offset in offsets)
+        for offset, content in self._frozen.read_each(self._disk.index, places):
+            piece = room()[: len(content)]
+            piece[:] = content
+            yield offset, piece
 
     def close(self) -> None:
         """Nothing to do: the moment is released by the capture."""
+
+
+def _places(areas: Iterable[Area]) -> Iterator[tuple[int, int]]:
+    """Yield the place and size of pieces of at most ``PIECE`` bytes."""
+    for area in areas:
+        for offset in range(area.start, area.end, PIECE):
+            yield offset, min(PIECE, area.end - offset)
 
 
 def _pieces(areas: Iterable[Area], length: int) -> Iterator[int]:

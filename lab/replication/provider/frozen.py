@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from lab.replication.changeset import Buffer
 from lab.replication.master_target.devices import BadDevice
 from lab.replication.mobility.capture import CapturedDisk
+from lab.replication.provider.lanes import Lanes
 from lab.replication.provider.nbd_client import ALLOCATION, Area, NbdDisk, dirty_bitmap
 from lab.replication.provider.qemu_nbd import ReadImage
 from lab.replication.provider.tracking import TrackingLost
@@ -27,9 +30,12 @@ class LiveMoment:
         self._end = end
         self._bitmaps = {d.index: dirty_bitmap(f"backup-{d.name}") if since else ALLOCATION for d in disks}
         self._disks: dict[int, NbdDisk] = {}
+        self._lanes: dict[int, Lanes] = {}
         try:
             for disk in disks:
-                self._disks[disk.index] = NbdDisk(socket, f"disk{disk.index}", [self._bitmaps[disk.index]])
+                name = f"disk{disk.index}"
+                self._disks[disk.index] = NbdDisk(socket, name, [self._bitmaps[disk.index]])
+                self._lanes[disk.index] = Lanes(partial(NbdDisk, socket, name))
         except BadDevice:
             self._disconnect()
             raise
@@ -46,9 +52,9 @@ class LiveMoment:
             return self._disks[disk].areas(ALLOCATION)
         return iter([Area(0, self._disks[disk].size)])
 
-    def read(self, disk: int, offset: int, length: int) -> bytearray:
-        """Return bytes of the moment."""
-        return self._disks[disk].read(offset, length)
+    def read_each(self, disk: int, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Buffer]]:
+        """Yield bytes of the moment."""
+        return self._lanes[disk].read_ahead(places)
 
     def still_valid(self) -> bool:
         """Return True: QEMU keeps the moment for as long as the backup is open, and refuses reads afterwards."""
@@ -60,6 +66,8 @@ class LiveMoment:
         self._end()
 
     def _disconnect(self) -> None:
+        for lanes in self._lanes.values():
+            lanes.close()
         for disk in self._disks.values():
             disk.close()
 
@@ -95,9 +103,10 @@ class OfflineMoment:
         """Yield the whole disk."""
         return iter([Area(0, self._images[disk].disks[0].size)])
 
-    def read(self, disk: int, offset: int, length: int) -> bytearray:
-        """Return bytes of the image."""
-        return self._images[disk].disks[0].read(offset, length)
+    def read_each(self, disk: int, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Buffer]]:
+        """Yield bytes of the image."""
+        image = self._images[disk].disks[0]
+        return ((offset, image.read(offset, length)) for offset, length in places)
 
     def still_valid(self) -> bool:
         """Say whether nothing has started on the images since they were opened."""

@@ -64,7 +64,7 @@ class LibvirtMachine:
             domain.abortJob()
             deadline = Deadline.after(RELEASE_S)
             wait_until(
-                lambda: not self._holds_backup(domain), deadline, f"end of the backup of {self._name}", every=0.05
+                lambda: not self._holds_backup(domain), deadline, f"end of the backup of {self._name}", every=0.01
             )
         shutil.rmtree(self._scratch, ignore_errors=True)
 

@@ -89,7 +89,7 @@ class NbdDisk:
         with self._lock:
             try:
                 for at in range(0, len(view), REQUEST):
-                    self._handle.pwrite(bytearray(view[at : at + REQUEST]), offset + at)
+                    self._handle.pwrite(view[at : at + REQUEST], offset + at)
             except self._library.Error as error:
                 raise BadDevice(f"{self._name} at {offset}: {error}") from error
 

@@ -7,14 +7,14 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol
 
 from lab.replication.changeset import Buffer
 from lab.replication.common.ahead import ahead
 from lab.replication.common.config import Endpoint
 from lab.replication.common.inbox import Gap
 from lab.replication.common.link import Body, Reply, Unreachable, stream_path
-from lab.replication.common.optimised import Optimised, Pieces
+from lab.replication.common.optimised import Optimised, Parts
 from lab.replication.common.storage_access import StorageAccess
 from lab.replication.digests import DIGEST_SIZE
 from lab.replication.mobility.uplink import Interrupted, Outlet, Uplink, UploadRejected
@@ -64,7 +64,7 @@ class ReceiverUplink(Uplink):
 
     def put(self, sequence: int, body: Body) -> None:
         """Send a document, compressed. Raises Interrupted, UploadRejected, GivenUp."""
-        document = Optimised(lambda: cast("BinaryIO", Pieces(iter(body.parts()))))
+        document = Optimised(lambda: Parts(iter(body.parts())))
         super().put(sequence, Body(lambda: _produced_ahead(document), None))
         self.wire_bytes += document.wire_bytes
 

@@ -52,7 +52,8 @@ class Puller:
         step = CHUNK * BATCH_CHUNKS
         for start in range(0, size, step):
             offsets = range(start, min(start + step, size), CHUNK)
-            yield start // CHUNK, b"".join(chunks.of(device.read(at, min(CHUNK, size - at))) for at in offsets)
+            places = ((at, min(CHUNK, size - at)) for at in offsets)
+            yield start // CHUNK, b"".join(chunks.of(content) for _, content in device.read_each(places))
 
     def _read(self, disk: str, offset: int, length: int) -> bytes:
         reply = self._checked(self._link.call("GET", f"{self._path(disk)}?offset={offset}&length={length}"))

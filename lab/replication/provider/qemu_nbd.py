@@ -10,12 +10,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab.replication.changeset import Buffer
 from lab.replication.master_target.devices import BadDevice
+from lab.replication.provider.lanes import Lanes
 from lab.replication.provider.nbd_client import ALLOCATION, NbdDisk
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
@@ -83,32 +84,32 @@ class ImageDisk:
     def __init__(self, image: Path, size: int) -> None:
         self._served = ServedImage(image, writable=True)
         try:
-            self._disk = NbdDisk(self._served.socket, "")
+            self._lanes = Lanes(lambda: NbdDisk(self._served.socket, ""))
         except BadDevice:
             self._served.close()
             raise
-        if self._disk.size < size:
+        if self._lanes.size < size:
             self.close()
-            raise BadDevice(f"{image} has {self._disk.size} bytes, the stream's disk has {size}")
+            raise BadDevice(f"{image} has {self._lanes.size} bytes, the stream's disk has {size}")
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes. Raises BadDevice."""
-        return bytes(self._disk.read(offset, length))
+    def read_each(self, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Buffer]]:
+        """Yield the content of ``(offset, length)``, in this order. Raises BadDevice."""
+        return self._lanes.read_ahead(places)
 
     def write(self, offset: int, data: Buffer) -> None:
-        """Write all of ``data``; it is durable after ``flush``. Raises BadDevice."""
-        self._disk.write(offset, data)
+        """Write all of ``data``; it is durable after ``flush``, which also says what failed. Raises BadDevice."""
+        self._lanes.write(offset, data)
 
     def flush(self) -> None:
         """Make every write durable. Raises BadDevice."""
-        self._disk.flush()
+        self._lanes.flush()
 
     def close(self) -> None:
         """Flush, and close the image: a machine may be started on it afterwards."""
         try:
-            self._disk.flush()
+            self._lanes.flush()
         finally:
-            self._disk.close()
+            self._lanes.close()
             self._served.close()
 
 

@@ -30,7 +30,7 @@ class Receiver:
     def __init__(
         self, config: ServiceConfig, outbox: Outbox, folders: ImageFolders, guests: Guests, local: LocalMachines
     ) -> None:
-        self._target = MasterTarget(config, outbox, folders.find, sender=SENDER, open_device=ImageDisk)
+        self._target = MasterTarget(config, outbox, folders.find, sender=SENDER, open_device=ImageDisk, straight=True)
         self._folders = folders
         self._guests = guests
         self._local = local

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 STOP_S = 60.0
 IDLE_S = 5.0
+COPY_BYTES = 32 << 20
+"""So much of a disk is copied as one document, while the next one is read."""
 OK = "ok"
 OpenOutlet = Callable[[Interruption], HostOutlet]
 
@@ -279,6 +281,8 @@ class HostReplication:
             first=first,
             head_of=self._copy_head,
             progressed=lambda progress: self._telling.progress(self._session.value.phase, progress),
+            document_bytes=COPY_BYTES,
+            rooms=2,
         )
         if blank:
             copier.copy_everything()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from lab.replication.changeset import Buffer
 from lab.replication.mobility.capture import CapturedDisk
 from lab.replication.provider.nbd_client import Area
 
@@ -46,8 +47,8 @@ class Frozen(Protocol):
     def data(self, disk: int) -> Iterator[Area]:
         """Yield what is not known to be zero, in order."""
 
-    def read(self, disk: int, offset: int, length: int) -> bytearray:
-        """Return exactly ``length`` bytes of the moment."""
+    def read_each(self, disk: int, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Buffer]]:
+        """Yield exactly the bytes of the moment at ``(offset, length)``, in this order."""
 
     def still_valid(self) -> bool:
         """Say whether what was read is of one moment: a machine that was off may have been started meanwhile."""

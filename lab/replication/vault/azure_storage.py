@@ -250,6 +250,6 @@ def _answers(what: str) -> Iterator[None]:
     except HttpResponseError as error:
         if error.status_code == PRECONDITION_FAILED:
             raise WentBack(f"{what} was changed by somebody else, or lost writes") from error
-        raise StorageError(f"{what}: HTTP {error.status_code} {error.reason}") from error
+        raise StorageError(f"the storage refuses {what}: HTTP {error.status_code} {error.reason}") from error
     except AzureError as error:
-        raise StorageError(f"{what}: {type(error).__name__}") from error
+        raise StorageError(f"the storage does not answer for {what}: {type(error).__name__}") from error

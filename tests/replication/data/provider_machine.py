@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lab.replication.mobility.capture import CapturedDisk
@@ -51,10 +51,11 @@ class MemoryMoment:
         blocks = range(0, len(content), BLOCK)
         return united([Area(b, b + BLOCK) for b in blocks if any(content[b : b + BLOCK])])
 
-    def read(self, disk: int, offset: int, length: int) -> bytearray:
-        assert self.open
-        self._machine.world.tick()
-        return bytearray(self._content[disk][offset : offset + length])
+    def read_each(self, disk: int, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytearray]]:
+        for offset, length in places:
+            assert self.open
+            self._machine.world.tick()
+            yield offset, bytearray(self._content[disk][offset : offset + length])
 
     def still_valid(self) -> bool:
         return self.checkpoint is not None or not self._machine.on

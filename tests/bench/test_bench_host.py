@@ -1,0 +1,92 @@
+"""Host rows: what is compared, what is left out and why, and one small turn on a real libvirt domain."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from lab.bench import host, host_peers
+from lab.bench.host import DELTA, DELTA_WIRE, INITIAL, INITIAL_TLS, VIRTNBDBACKUP, Delta, Found, rows, sent_bytes
+from lab.bench.host_pair import URI
+from lab.errors import LabError
+
+MIB = 1 << 20
+
+
+def refusal() -> str | None:
+    if shutil.which("nbdcopy") is None or importlib.util.find_spec("nbd") is None:
+        return "libnbd-bin or python3-libnbd (of this Python's version) is not installed"
+    if os.geteuid() != 0:
+        return "checkpoints of the system's libvirt need root"
+    import libvirt
+
+    try:
+        libvirt.open(URI).close()
+    except libvirt.libvirtError as error:
+        return f"libvirt does not answer at {URI}: {error}"
+    return None
+
+
+def test_rows_say_what_is_met() -> None:
+    found = Found(
+        plain=[(10.0, 8.0), (10.0, 9.0)],
+        tls=[(10.0, 12.0)],
+        virtnbdbackup=[(10.0, 29.0)],
+        deltas=[Delta(1.0, 1.01), Delta(2.0, 1.02), Delta(9.0, 1.2)],
+    )
+    made = {row.name: row for row in rows(found)}
+    assert list(made) == [INITIAL, INITIAL_TLS, VIRTNBDBACKUP, DELTA, DELTA_WIRE]
+    assert (made[INITIAL].ratio, made[INITIAL].goal, made[INITIAL].met) == (0.85, 0.8, True)
+    assert (made[INITIAL_TLS].goal, made[INITIAL_TLS].met) == (None, None)
+    assert (made[VIRTNBDBACKUP].ratio, made[VIRTNBDBACKUP].met) == (2.9, False)
+    assert (made[DELTA].ours, made[DELTA].goal, made[DELTA].met, made[DELTA].n) == (2.0, 3.0, True, 3)
+    assert (made[DELTA_WIRE].ours, made[DELTA_WIRE].met) == (1.02, True)
+
+
+def test_what_was_not_measured_has_no_row() -> None:
+    assert rows(Found([], [], [], [])) == []
+
+
+def test_the_kernel_says_how_much_was_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as other:
+            client.sendall(bytes(1234))
+            received = 0
+            while received < 1234:
+                received += len(other.recv(4096))
+            assert sent_bytes(port) == 1234
+    with pytest.raises(LabError, match="nobody"):
+        sent_bytes(port)
+
+
+def test_a_peer_that_cannot_be_had_leaves_its_row_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECOVERY_LAB_HOME", str(tmp_path))
+    monkeypatch.setattr(host_peers, "PACKAGES", ("no-such-package-at-all",))
+    made, left_out = host.host(0, frozenset({VIRTNBDBACKUP}))
+    assert made == []
+    assert left_out.startswith(f"{VIRTNBDBACKUP} is left out: ")
+    assert not (tmp_path / "bench" / "virtnbdbackup" / "complete").exists()
+
+
+@pytest.mark.qemu
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(refusal() is not None, reason=str(refusal()))
+def test_a_small_turn_gives_every_row_and_leaves_nothing() -> None:
+    before = set(Path("/var/tmp").glob("bench-host-*"))
+    wanted = frozenset({INITIAL, INITIAL_TLS, DELTA, DELTA_WIRE})
+    made, left_out = host.host(1, wanted, host.Sizes(disk=64 * MIB, data=16 * MIB))
+    assert left_out == ""
+    assert {row.name for row in made} == wanted
+    assert next(row for row in made if row.name == DELTA_WIRE).ours < 2
+    import libvirt
+
+    connection = libvirt.open(URI)
+    assert not [domain for domain in connection.listAllDomains() if domain.name() == f"bench-host-{os.getpid()}"]
+    connection.close()
+    assert set(Path("/var/tmp").glob("bench-host-*")) <= before

@@ -53,7 +53,8 @@ class Side:
                 text=True,
             )
         self._log = log
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def order(self, name: str, **arguments: Any) -> JSON:
         """Give an order and return its value. Raises LabError when it fails."""
@@ -84,10 +85,14 @@ class Side:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(END_S)
+        self._listener.join(END_S)
 
     def _listen(self) -> None:
-        for line in self._process.stdout or ():
-            self._said.put(json.loads(line))
+        if self._process.stdout is None:
+            return
+        with self._process.stdout as words:
+            for line in words:
+                self._said.put(json.loads(line))
 
     def _first(self, wanted: Any, what: str) -> dict[str, Any]:
         """Return the first thing said that is ``wanted``; others are kept for later."""

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from lab.replication.common.config import ServiceConfig
@@ -193,7 +194,7 @@ class ProcessServer:
         stream = self._allowed(request)
         room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))
         name, sequence = stream.settings.stream, int(request.parts["sequence"])
-        return receive(request.body, stream.inbox, name, sequence, room, keep=stream.keep)
+        return receive(request.body, stream.inbox, name, sequence, room, keep=partial(stream.keep, sequence))
 
     def _status(self, request: Request) -> Response:
         return Response(OK, self._allowed(request).status())

@@ -86,10 +86,13 @@ class CachedStream:
         if isinstance(self._forwarder, StorageForwarder):
             self._forwarder.renew(access)
 
-    def keep(self, pieces: Iterator[memoryview], file: BinaryIO) -> Head:
-        """Write a document that comes in, checked and compressed, and return its head. Raises ChangeSetError."""
+    def keep(self, sequence: int, pieces: Iterator[memoryview], file: BinaryIO) -> Head:
+        """Write a document that was announced as ``sequence``, checked and compressed. Raises ChangeSetError.
+
+        What it says of itself is the caller's to check, and must not touch what is kept of another one.
+        """
         document = OptimisedOnArrival(pieces, file)
-        self._arrived[document.head.sequence] = document
+        self._arrived[sequence] = document
         return document.head
 
     def status(self) -> JSON:

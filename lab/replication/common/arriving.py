@@ -1,4 +1,4 @@
-"""A document on its way in: read while it comes, so that it is whole and checked when its last byte is there."""
+"""A document on its way, read piece by piece: while it comes in, or while it is made."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from lab.replication.changeset import Buffer
 
 
 class Arriving:
-    """The pieces of a body as a file: what is read is a view of a piece, or a copy where two pieces meet.
+    """Pieces as a file: what is read is a piece itself, a view of one, or a copy where two pieces meet.
 
-    A view is valid until the next read.
+    It is valid as long as its piece is: of a body until the next read.
     """
 
-    def __init__(self, pieces: Iterator[memoryview]) -> None:
+    def __init__(self, pieces: Iterator[Buffer]) -> None:
         self._pieces = pieces
-        self._piece = memoryview(b"")
+        self._piece: Buffer = b""
         self._at = 0
         self.received_ns = 0
         """When the last byte was there."""
 
     def read(self, size: int, /) -> Buffer:
         """Return ``size`` bytes, fewer only at the end. Raises what the pieces raise."""
-        end = self._at + size
-        if end <= len(self._piece):
-            begin, self._at = self._at, end
-            return self._piece[begin:end]
-        return self._over_several(size)
+        if size and self._at == len(self._piece):
+            self._next_piece()
+        begin, end = self._at, self._at + size
+        if end > len(self._piece):
+            return self._over_several(size)
+        self._at = end
+        return self._piece if size == len(self._piece) else memoryview(self._piece)[begin:end]
 
     def close(self) -> None:
         """Nothing to do: the pieces belong to whoever brings them."""
@@ -35,7 +37,7 @@ class Arriving:
     def _over_several(self, size: int) -> bytes:
         found = bytearray()
         while True:
-            taken = self._piece[self._at : self._at + size - len(found)]
+            taken = memoryview(self._piece)[self._at : self._at + size - len(found)]
             found += taken
             self._at += len(taken)
             if len(found) == size or not self._next_piece():
@@ -45,8 +47,5 @@ class Arriving:
         piece = next(self._pieces, None)
         if piece is None:
             self.received_ns = self.received_ns or time.time_ns()
-            self._piece = memoryview(b"")
-        else:
-            self._piece = piece
-        self._at = 0
+        self._piece, self._at = piece or b"", 0
         return piece is not None

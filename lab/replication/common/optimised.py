@@ -30,15 +30,6 @@ class Pieces(io.RawIOBase):
         """Return True."""
         return True
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left of the pieces that were taken."""
-        return not self._waiting
-
-    def put_back(self, piece: Buffer) -> None:
-        """Have a piece read before all others; nothing may be left."""
-        self._waiting += piece
-
     def read(self, size: int = -1) -> bytes:
         """Return ``size`` bytes, fewer only at the end."""
         while size < 0 or len(self._waiting) < size:
@@ -50,26 +41,6 @@ class Pieces(io.RawIOBase):
         taken = bytes(memoryview(self._waiting)[:end])
         del self._waiting[:end]
         return taken
-
-
-class Parts:
-    """A document whose parts are read as they were made: a part that is exactly what is asked for is not copied."""
-
-    def __init__(self, parts: Iterator[Buffer]) -> None:
-        self._parts = parts
-        self._rest = Pieces(parts)
-
-    def read(self, size: int, /) -> Buffer:
-        """Return ``size`` bytes, fewer only at the end."""
-        if self._rest.empty:
-            part = next(self._parts, b"")
-            if len(part) == size:
-                return part
-            self._rest.put_back(part)
-        return self._rest.read(size)
-
-    def close(self) -> None:
-        """Nothing to do: the parts belong to whoever made them."""
 
 
 class Opened(Source, Protocol):

@@ -11,10 +11,11 @@ from typing import Protocol
 
 from lab.replication.changeset import Buffer
 from lab.replication.common.ahead import ahead
+from lab.replication.common.arriving import Arriving
 from lab.replication.common.config import Endpoint
 from lab.replication.common.inbox import Gap
 from lab.replication.common.link import Body, Reply, Unreachable, stream_path
-from lab.replication.common.optimised import Optimised, Parts
+from lab.replication.common.optimised import Optimised
 from lab.replication.common.storage_access import StorageAccess
 from lab.replication.digests import DIGEST_SIZE
 from lab.replication.mobility.uplink import Interrupted, Outlet, Uplink, UploadRejected
@@ -64,7 +65,7 @@ class ReceiverUplink(Uplink):
 
     def put(self, sequence: int, body: Body) -> None:
         """Send a document, compressed. Raises Interrupted, UploadRejected, GivenUp."""
-        document = Optimised(lambda: Parts(iter(body.parts())))
+        document = Optimised(lambda: Arriving(iter(body.parts())))
         super().put(sequence, Body(lambda: _produced_ahead(document), None))
         self.wire_bytes += document.wire_bytes
 

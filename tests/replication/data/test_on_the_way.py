@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.replication import changeset as cs
+from lab.replication.common.arriving import Arriving
 from lab.replication.common.body import Body as ReceivedBody
 from lab.replication.common.compression import SAMPLED_FROM, Zstd
 from lab.replication.common.link import _chunked
-from lab.replication.common.optimised import Optimised, Parts
+from lab.replication.common.optimised import Optimised
 from lab.replication.document import DocumentReader
 from lab.replication.mobility.capture import CapturedDisk
 from lab.replication.mobility.copier import Copier, document_body
@@ -26,14 +27,14 @@ MIB = 1 << 20
 
 @given(st.lists(st.binary(max_size=20), max_size=20), st.lists(st.integers(1, 30), min_size=1, max_size=40))
 def test_parts_are_read_like_a_file(parts, sizes):
-    found, expected = Parts(iter(parts)), io.BytesIO(b"".join(parts))
+    found, expected = Arriving(iter(parts)), io.BytesIO(b"".join(parts))
     for size in sizes:
         assert bytes(found.read(size)) == expected.read(size)
 
 
 def test_a_part_that_is_what_is_asked_for_is_not_copied():
     part = memoryview(bytes(100))
-    assert Parts(iter([part])).read(100) is part
+    assert Arriving(iter([part])).read(100) is part
 
 
 @given(st.lists(st.binary(max_size=20), max_size=10))
@@ -66,7 +67,7 @@ def test_a_document_arrives_whole_whatever_is_compressed():
     contents = [os.urandom(MIB), bytes(MIB), b"text" * 1000, os.urandom(700), b"x" * (300 << 10)]
     frames = [cs.data_frame(0, number * MIB, content) for number, content in enumerate(contents)]
     body = document_body(cs.Head("s-1", 1, "copy", "app1", (cs.Disk(0, "vda", 8 * MIB),)), frames)
-    document = Optimised(lambda: Parts(iter(body.parts())))
+    document = Optimised(lambda: Arriving(iter(body.parts())))
     for _ in range(2):
         wire = b"".join(bytes(part) for part in document.parts())
         assert len(wire) == document.wire_bytes < MIB + (64 << 10)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.equality import as_evidence, digests_at_rest, mount_of, point_now, prepare_digests
 from fixtures.replica_data import account
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
@@ -36,9 +36,7 @@ DAMAGED = (5, 60)
 def equal_now(stack: Stack, role: Protected, disk: Disk) -> tuple[DiskDigest, DiskDigest]:
     """Compare a disk with its replica at a recovery point of a moment in which the disk does not change."""
     prepare_digests(role)
-    with frozen(role.machine.ssh, mount_of(disk)):
-        point_now(stack, role)
-        return digests(role, disk)
+    return digests_at_rest(stack, role, disk)
 
 
 def logs(lab: Lab, stream: str) -> set[str]:

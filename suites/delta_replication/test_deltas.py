@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, prepare_digests, settle
+from fixtures.equality import as_evidence, digests_at_rest, prepare_digests
 from fixtures.outages import Outages
+from fixtures.services import stopped
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
 from lab.stacks.protocol import Stack
@@ -51,9 +52,7 @@ def test_a_quiet_data_disk_is_equal_to_its_replica(
     workloads[primary_role.name].wait_beyond(0)
     disk = primary_role.data_disk
     prepare_digests(primary_role)
-    with frozen(primary_role.machine.ssh, mount_of(disk)):
-        settle(stack, primary_role)
-        source, replica = digests(primary_role, disk)
+    source, replica = digests_at_rest(stack, primary_role, disk)
     evidence.attach("digests.txt", as_evidence(source, replica))
     assert not source.differing(replica)
 
@@ -66,21 +65,17 @@ def test_an_absent_process_server_costs_no_change(
     workload, ssh = workloads[primary_role.name], primary_role.process_server.ssh
     stream = stack.machine(primary_role.name).attributes["stream"]
     began = workload.wait_beyond(0)
-    with outages.during("the process server stopped"):
-        ssh.check("systemctl", "stop", SERVICE)
-        try:
-            wait_until(
-                lambda: waiting_changes(primary_role, stream),
-                Deadline.after(CATCH_UP_SECONDS),
-                "changes in .hrl files while nobody takes them",
-            )
-            wait_until(
-                lambda: workload.wait_beyond(0).acknowledged_ns - began.acknowledged_ns > OUTAGE_SECONDS * 1e9,
-                Deadline.after(CATCH_UP_SECONDS),
-                f"{OUTAGE_SECONDS} s of writes without a process server",
-            )
-        finally:
-            ssh.check("systemctl", "start", SERVICE)
+    with outages.during("the process server stopped"), stopped(ssh, SERVICE):
+        wait_until(
+            lambda: waiting_changes(primary_role, stream),
+            Deadline.after(CATCH_UP_SECONDS),
+            "changes in .hrl files while nobody takes them",
+        )
+        wait_until(
+            lambda: workload.wait_beyond(0).acknowledged_ns - began.acknowledged_ns > OUTAGE_SECONDS * 1e9,
+            Deadline.after(CATCH_UP_SECONDS),
+            f"{OUTAGE_SECONDS} s of writes without a process server",
+        )
     last = workload.wait_beyond(0)
     stack.wait_recovery_point(primary_role.name, last.acknowledged_ns, Deadline.after(CATCH_UP_SECONDS))
     status = stack.machine(primary_role.name)

@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.databases import Database, Recovered
 from fixtures.groups import GroupUnderTest, failed_over_copies, judge_together, switch
+from fixtures.services import stopped
 from fixtures.workloads import Workload
 from lab.measure.peers import call
 from lab.measure.ports import open_ports
@@ -235,9 +236,8 @@ def test_a_crash_consistent_point_lacks_what_was_only_in_memory(crash_copy: Copi
 def silent_member(group: GroupUnderTest) -> Iterator[str]:
     """A member whose agent is stopped inside the test."""
     role = group.roles[-1]
-    role.machine.ssh.check("systemctl", "stop", SERVICE)
-    yield role.name
-    role.machine.ssh.check("systemctl", "start", SERVICE)
+    with stopped(role.machine.ssh, SERVICE):
+        yield role.name
 
 
 @pytest.mark.requirement("V2A-MVM-CRASH", "LAB-RECOVERY")

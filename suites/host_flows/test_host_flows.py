@@ -10,8 +10,9 @@ import json
 import pytest
 
 from fixtures.equality import point_now
-from fixtures.host_images import images, stopped_service
+from fixtures.host_images import PROVIDER, images
 from fixtures.host_ways import address_on_the_way, call_recovery_host, known_caller, sent_bytes
+from fixtures.services import stopped
 from fixtures.stacks import SSH_PORT, Protected
 from fixtures.strangers import make_stranger
 from lab.measure.ports import listeners, open_ports
@@ -58,13 +59,12 @@ def test_data_takes_the_way_between_the_sites(
     topology: Topology, primary_role: Protected, stack: Stack, evidence: EvidenceRecorder
 ) -> None:
     host = primary_role.host
-    wan = address_towards(topology, topology.machines[host.name].interfaces, primary_role.recovery_host.name)
     before = sent_bytes(host.ssh)
     write_and_cut(stack, primary_role)
     after = sent_bytes(host.ssh)
     sent = {address: after[address] - before.get(address, 0) for address in after}
     evidence.attach("sent.json", json.dumps(sent, indent=1))
-    mine_on_the_way = address_on_the_way(primary_role, wan)
+    mine_on_the_way = address_on_the_way(primary_role)
     mine = topology.machines[host.name].interfaces
     elsewhere = [str(card.address) for card in mine if card.address is not None]
     elsewhere.remove(mine_on_the_way)
@@ -78,7 +78,7 @@ def test_changes_wait_in_hrl_files_beside_their_disk_while_nobody_takes_them(
 ) -> None:
     stream = stack.machine(primary_role.name).attributes["stream"]
     host, recovery = primary_role.host, primary_role.recovery_host
-    with stopped_service(recovery.ssh):
+    with stopped(recovery.ssh, PROVIDER):
         write(primary_role)
         stack.cut_now(primary_role.name, Deadline.after(CATCH_UP_SECONDS))
         found = wait_until(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, prepare_digests, settle
+from fixtures.equality import as_evidence, digests_at_rest, prepare_digests
 from fixtures.stacks import Protected
 from lab.stacks.errors import OperationRefused
 from lab.stacks.machines import MachineState, Operation
@@ -16,9 +16,7 @@ from reports.evidence import EvidenceRecorder
 def test_every_disk_is_equal_to_its_replica(stack: Stack, other_role: Protected, evidence: EvidenceRecorder) -> None:
     prepare_digests(other_role)
     for disk in other_role.disks:
-        with frozen(other_role.machine.ssh, mount_of(disk)):
-            settle(stack, other_role)
-            source, replica = digests(other_role, disk)
+        source, replica = digests_at_rest(stack, other_role, disk)
         evidence.attach(f"digests-{disk.name}.txt", as_evidence(source, replica))
         assert not source.differing(replica), f"{other_role.name} {disk.name}"
 

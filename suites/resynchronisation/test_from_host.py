@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.equality import as_evidence, digests, digests_at_rest, frozen, mount_of, point_now, prepare_digests
 from fixtures.host_ways import sent_to_recovery_host
 from fixtures.stacks import Protected
 from lab.stacks.machines import Operation
@@ -43,9 +43,7 @@ def test_a_drifted_replica_on_a_host_is_mended_and_nothing_else_is_sent(
     stack.run(role.name, Operation.RESYNCHRONISE, deadline)
     stack.wait_status(role.name, lambda status: not status.resynchronising, "end of the resynchronisation", deadline)
     moved = sent_to_recovery_host(role) - before
-    with frozen(role.machine.ssh, mount_of(disk)):
-        point_now(stack, role)
-        source, replica = digests(role, disk)
+    source, replica = digests_at_rest(stack, role, disk)
     evidence.attach("digests.txt", as_evidence(source, replica))
     assert not source.differing(replica)
     record_measurement("resynchronisation-sent", moved / 1e6, "MB", context=f"{len(DAMAGED)} MiB were damaged")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.equality import as_evidence, digests, digests_at_rest, point_now, prepare_digests
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from lab.stacks.machines import Operation
 from lab.stacks.protocol import Stack
@@ -43,9 +43,7 @@ def test_a_drifted_replica_is_mended_and_nothing_else_is_sent(
         "end of the resynchronisation",
         Deadline.after(REPLICATION_SECONDS),
     )
-    with frozen(other_role.machine.ssh, mount_of(disk)):
-        point_now(stack, other_role)
-        source, replica = digests(other_role, disk)
+    source, replica = digests_at_rest(stack, other_role, disk)
     evidence.attach("digests.txt", as_evidence(source, replica))
     assert not source.differing(replica)
     moved = sent(other_role, stream) - before

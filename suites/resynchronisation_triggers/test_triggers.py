@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.equality import as_evidence, digests_at_rest, mount_of, point_now, prepare_digests
+from fixtures.services import stopped
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from lab.provision.blueprint import disk_id
@@ -103,9 +104,7 @@ def assert_equal(
     """Compare a disk, else the one with data, with its replica while nothing changes."""
     disk = disk or role.data_disk
     prepare_digests(role)
-    with frozen(role.machine.ssh, mount_of(disk)):
-        point_now(stack, role)
-        source, replica = digests(role, disk)
+    source, replica = digests_at_rest(stack, role, disk)
     evidence.attach(name, as_evidence(source, replica))
     assert not source.differing(replica)
 
@@ -156,8 +155,7 @@ def test_a_process_server_without_power_keeps_what_it_has_acknowledged(
     stream = stack.machine(role.name).attributes["stream"]
     happenings = Happenings(stack, role.name)
     server, target = role.process_server, role.master_target
-    target.ssh.check("systemctl", "stop", MASTER_TARGET)
-    try:
+    with stopped(target.ssh, MASTER_TARGET):
         new_file(role)
         stack.cut_now(role.name, Deadline.after(NOTICE_SECONDS))
         cached = wait_until(
@@ -171,8 +169,6 @@ def test_a_process_server_without_power_keeps_what_it_has_acknowledged(
         evidence.attach("cached.txt", "\n".join(cached))
         server.power_on()
         server.wait_ready(Deadline.after(BOOT_SECONDS))
-    finally:
-        target.ssh.check("systemctl", "start", MASTER_TARGET)
     assert_equal(stack, role, evidence, "digests-after-the-process-server-lost-power.txt")
     assert stack.machine(role.name).attributes["stream"] == stream, "nothing was copied anew"
     assert not happenings.until_now("resynchronisation-required"), "what was acknowledged had to be sent again"
@@ -183,12 +179,8 @@ def test_a_process_server_without_power_keeps_what_it_has_acknowledged(
 def test_a_change_log_that_ran_full_is_noticed_and_mended(
     stack: Stack, role: Protected, evidence: EvidenceRecorder
 ) -> None:
-    with noticed_and_mended(stack, role, evidence, "log-overflow"):
-        role.machine.ssh.check("systemctl", "stop", AGENT)
-        try:
-            fill_change_log(role)
-        finally:
-            role.machine.ssh.check("systemctl", "start", AGENT)
+    with noticed_and_mended(stack, role, evidence, "log-overflow"), stopped(role.machine.ssh, AGENT):
+        fill_change_log(role)
     assert_equal(stack, role, evidence, "digests-after-a-full-log.txt")
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pytest
 
-from fixtures.equality import as_evidence, digests, frozen, mount_of, point_now, prepare_digests
+from fixtures.equality import as_evidence, digests_at_rest, point_now, prepare_digests
 from fixtures.needs import second_process_server
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
@@ -145,8 +145,6 @@ def test_the_series_of_recovery_points_has_no_gap(
 def test_nothing_was_lost_on_the_way(moved: Moved, stack: Stack, evidence: EvidenceRecorder) -> None:
     disk = moved.role.data_disk
     prepare_digests(moved.role)
-    with frozen(moved.role.machine.ssh, mount_of(disk)):
-        point_now(stack, moved.role)
-        source, replica = digests(moved.role, disk)
+    source, replica = digests_at_rest(stack, moved.role, disk)
     evidence.attach("digests.txt", as_evidence(source, replica))
     assert not source.differing(replica)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -86,15 +87,15 @@ class LabMachine:
 
     def wait_ready(self, deadline: Deadline) -> None:
         """Wait for a login. Raises NeverBooted with the end of the console."""
-        try:
-            self.ssh.wait_ready(deadline)
-        except DeadlineExceeded as error:
-            raise self._never_booted(str(error)) from error
+        self._wait(deadline, lambda: None)
 
     def wait_booted(self, deadline: Deadline) -> None:
         """Wait for the first login of a machine that nobody restarts. Raises NeverBooted, at once without power."""
+        self._wait(deadline, self._need_power)
+
+    def _wait(self, deadline: Deadline, unless: Callable[[], None]) -> None:
         try:
-            self.ssh.wait_ready(deadline, unless=self._need_power)
+            self.ssh.wait_ready(deadline, unless=unless)
         except DeadlineExceeded as error:
             raise self._never_booted(str(error)) from error
 

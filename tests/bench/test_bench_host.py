@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import socket
 from pathlib import Path
 
 import pytest
+from libvirt_here import checkpoint_refusal
 
 from lab.bench import host, host_peers
 from lab.bench.host import DELTA, DELTA_WIRE, INITIAL, INITIAL_TLS, VIRTNBDBACKUP, Delta, Found, rows, sent_bytes
@@ -16,20 +15,7 @@ from lab.bench.host_pair import URI
 from lab.errors import LabError
 
 MIB = 1 << 20
-
-
-def refusal() -> str | None:
-    if shutil.which("nbdcopy") is None or importlib.util.find_spec("nbd") is None:
-        return "libnbd-bin or python3-libnbd (of this Python's version) is not installed"
-    if os.geteuid() != 0:
-        return "checkpoints of the system's libvirt need root"
-    import libvirt
-
-    try:
-        libvirt.open(URI).close()
-    except libvirt.libvirtError as error:
-        return f"libvirt does not answer at {URI}: {error}"
-    return None
+REFUSAL = checkpoint_refusal(["nbdcopy"])
 
 
 def test_rows_say_what_is_met() -> None:
@@ -76,7 +62,7 @@ def test_a_peer_that_cannot_be_had_leaves_its_row_out(monkeypatch: pytest.Monkey
 
 @pytest.mark.qemu
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(refusal() is not None, reason=str(refusal()))
+@pytest.mark.skipif(REFUSAL is not None, reason=str(REFUSAL))
 def test_a_small_turn_gives_every_row_and_leaves_nothing() -> None:
     before = set(Path("/var/tmp").glob("bench-host-*"))
     wanted = frozenset({INITIAL, INITIAL_TLS, DELTA, DELTA_WIRE})

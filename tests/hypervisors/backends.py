@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from libvirt_here import libvirt_refusal
 
 from lab.hypervisors.model import DiskId
 from lab.hypervisors.protocols import CloudHypervisor
-
-LIBVIRT_URI = "qemu:///system"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Backend:
 
 def libvirt_store(stack: ExitStack, prefix: str) -> Path:
     """Return a folder for labs in libvirt that goes with the stack; skip the test where libvirt cannot be used."""
-    refusal = libvirt_refusal()
+    refusal = libvirt_refusal("qemu-system-x86_64")
     if refusal is not None:
         pytest.skip(refusal)
     # Not tmp_path: QEMU's user has to be able to enter the folder.
@@ -38,21 +37,3 @@ def libvirt_store(stack: ExitStack, prefix: str) -> Path:
     stack.callback(shutil.rmtree, store, ignore_errors=True)
     store.chmod(0o711)
     return store
-
-
-def libvirt_refusal() -> str | None:
-    """Say why libvirt cannot be used here, or None."""
-    if shutil.which("qemu-system-x86_64") is None:
-        return "qemu-system-x86_64 is not installed"
-    try:
-        import libvirt
-    except ImportError as error:
-        return f"libvirt's Python binding is not installed: {error}"
-    from lab.hypervisors.libvirt.session import silence_library
-
-    silence_library()
-    try:
-        libvirt.open(LIBVIRT_URI).close()
-    except libvirt.libvirtError as error:
-        return f"libvirt does not answer at {LIBVIRT_URI}: {error}"
-    return None

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from backends import LIBVIRT_URI, Backend, libvirt_store
+from backends import Backend, libvirt_store
 from esxi_backends import (
     EMULATED,
     ENDPOINT_GAPS,
@@ -18,6 +18,7 @@ from hyperv_backends import ENDPOINT_GAPS as HYPERV_GAPS
 from hyperv_backends import emulated_backend as hyperv_backend
 from hyperv_backends import endpoint_target as hyperv_target
 from hyperv_backends import foreign_backend as foreign_hyperv
+from libvirt_here import URI
 from vcsim_server import vcsim, vcsim_program, vcsim_refusal
 
 from lab.hypervisors.memory import MemoryHypervisor
@@ -102,7 +103,7 @@ def _libvirt(stack: ExitStack) -> Backend:
 
     labs = []
     for letter in "ab":
-        lab = connect(LIBVIRT_URI, f"contract-{os.getpid()}-{letter}", store, "tcg")
+        lab = connect(URI, f"contract-{os.getpid()}-{letter}", store, "tcg")
         stack.callback(lab.close)
         stack.callback(lab.remove_all)
         labs.append(lab)

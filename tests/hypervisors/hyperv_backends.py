@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from backends import LIBVIRT_URI, Backend, libvirt_store
+from backends import Backend, libvirt_store
+from libvirt_here import URI
 from winrm.protocol import Protocol
 
 from lab.emulators.hyperv.backend import Backend as EmulatorBackend
@@ -79,7 +80,7 @@ def _libvirt(lab: str, stack: ExitStack) -> EmulatorBackend:
     from lab.emulators.hyperv.real import LibvirtBackend
     from lab.hypervisors.libvirt import connect as connect_libvirt
 
-    return LibvirtBackend(connect_libvirt(LIBVIRT_URI, lab, store, "tcg"), lab)
+    return LibvirtBackend(connect_libvirt(URI, lab, store, "tcg"), lab)
 
 
 def emulated_backend(kind: str, home: Path, stack: ExitStack) -> Backend:

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from backends import LIBVIRT_URI, libvirt_store
+from backends import libvirt_store
+from libvirt_here import URI
 
 from lab.hypervisors.image import inspect_image
 from lab.hypervisors.libvirt import connect
@@ -59,7 +60,7 @@ def test_a_switch_that_refuses_is_an_error_of_the_hypervisor(tmp_path: Path) -> 
 
 
 def lab_in_a_home_of_its_own(stack: ExitStack, name: str) -> LibvirtHypervisor:
-    lab = connect(LIBVIRT_URI, f"{name}-{os.getpid()}", libvirt_store(stack, name), "tcg")
+    lab = connect(URI, f"{name}-{os.getpid()}", libvirt_store(stack, name), "tcg")
     stack.callback(lab.close)
     stack.callback(lab.remove_all)
     return lab

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import boot_sector
-import pytest
+from libvirt_here import URI, libvirt_refusal
 
 from lab.emulators.bmc.ipmi import CIPHER_SUITE
 from lab.emulators.bmc.run import Choices, Serving, serving
@@ -32,7 +32,6 @@ from lab.machines.redfish_session import Target
 from lab.networks.naming import tag_of
 from lab.waiting import Deadline, wait_until
 
-LIBVIRT_URI = "qemu:///system"
 BOOTED = {boot_sector.DISK: BootSource.DISK, boot_sector.CD: BootSource.CD}
 
 
@@ -84,7 +83,7 @@ def emulated() -> Iterator[Emulated]:
         stack.callback(shutil.rmtree, store, ignore_errors=True)
         store.chmod(0o711)
         name = f"bmc-{os.getpid()}"
-        lab = connect_libvirt(LIBVIRT_URI, name, store, "tcg")
+        lab = connect_libvirt(URI, name, store, "tcg")
         stack.callback(lab.close)
         stack.callback(lab.remove_all)
         media, image = store / "media", store / "disk.raw"
@@ -99,7 +98,7 @@ def emulated() -> Iterator[Emulated]:
             lab.define(MachineSpec(machine, 1, 32, (DiskAttachment(disk, "system"),), (), None))
         domain = domain_name(tag_of(name, store), "m1")
         url = stack.enter_context(served(media))
-        found = stack.enter_context(serving(Choices(store / "home", name, uri=LIBVIRT_URI, store=store)))
+        found = stack.enter_context(serving(Choices(store / "home", name, uri=URI, store=store)))
         yield Emulated(
             found, f"{url}/cd.iso", f"{url}/installer.iso", lab.console_log("m1"), store / "home", domain, name, store
         )
@@ -123,7 +122,7 @@ class EmulatedByIpmi:
 def emulated_by_ipmi(before: Emulated) -> Iterator[EmulatedByIpmi]:
     """Start it; it is gone afterwards."""
     home = before.store / "ipmi"
-    given = ["--home", str(home), "--lab", before.lab, "--store", str(before.store), "--uri", LIBVIRT_URI]
+    given = ["--home", str(home), "--lab", before.lab, "--store", str(before.store), "--uri", URI]
     home.mkdir(mode=0o700)
     log = home / "log"
     with log.open("wb") as out:
@@ -186,15 +185,4 @@ def real_ipmi(url: str) -> IpmiTarget:
 
 def refusal() -> str | None:
     """Say why machines cannot be started here, or None."""
-    missing = [name for name in ("qemu-system-x86_64", "genisoimage") if shutil.which(name) is None]
-    if missing:
-        return f"{missing[0]} is not installed"
-    libvirt = pytest.importorskip("libvirt")
-    from lab.hypervisors.libvirt.session import silence_library
-
-    silence_library()
-    try:
-        libvirt.open(LIBVIRT_URI).close()
-    except libvirt.libvirtError as error:
-        return f"libvirt does not answer at {LIBVIRT_URI}: {error}"
-    return None
+    return libvirt_refusal("qemu-system-x86_64", "genisoimage")

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from libvirt_here import URI, libvirt_refusal
 from rich.console import Console
 
 from lab.hypervisors.libvirt import connect
@@ -11,19 +12,12 @@ from lab.provision.board import ConsoleBoard
 from lab.provision.home import LabFolder
 from lab.provision.stand_in import bare_tag, store_of
 
-URI = "qemu:///system"
-
 
 def need_libvirt() -> None:
     """Skip the test where libvirt does not answer."""
-    libvirt = pytest.importorskip("libvirt")
-    from lab.hypervisors.libvirt.session import silence_library
-
-    silence_library()
-    try:
-        libvirt.open(URI).close()
-    except libvirt.libvirtError as error:
-        pytest.skip(f"libvirt does not answer at {URI}: {error}")
+    refusal = libvirt_refusal()
+    if refusal is not None:
+        pytest.skip(refusal)
 
 
 def board() -> ConsoleBoard:

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
-from provider_host import MIB, SOURCE, TARGET, URI, Pair
+from libvirt_here import checkpoint_refusal
+from provider_host import MIB, SOURCE, TARGET, Pair
 
 from lab.replication.support.facts import facts_of_this_machine
 from lab.waiting import Deadline, wait_until
 
-
-def refusal() -> str | None:
-    if shutil.which("qemu-nbd") is None or importlib.util.find_spec("nbd") is None:
-        return "qemu-utils or python3-libnbd (of this Python's version) is not installed"
-    if os.geteuid() != 0:
-        return "checkpoints of the system's libvirt need root"
-    import libvirt
-
-    try:
-        libvirt.open(URI).close()
-    except libvirt.libvirtError as error:
-        return f"libvirt does not answer at {URI}: {error}"
-    return None
-
-
+REFUSAL = checkpoint_refusal(["qemu-nbd"])
 pytestmark = [
     pytest.mark.qemu,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(refusal() is not None, reason=str(refusal())),
+    pytest.mark.skipif(REFUSAL is not None, reason=str(REFUSAL)),
 ]
 
 

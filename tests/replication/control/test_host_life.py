@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from host_world import HostWorld
-from test_provider_qemu import refusal
+from test_provider_qemu import REFUSAL
 
 from lab.stacks.errors import OperationRefused
 from lab.stacks.machines import MachineState
@@ -12,7 +12,7 @@ from lab.stacks.machines import MachineState
 pytestmark = [
     pytest.mark.qemu,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(refusal() is not None, reason=str(refusal())),
+    pytest.mark.skipif(REFUSAL is not None, reason=str(REFUSAL)),
 ]
 
 

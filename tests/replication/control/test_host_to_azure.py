@@ -8,7 +8,7 @@ import pytest
 from azure_world import AzureWorld
 from host_world import PATIENT, HostWorld
 from provider_host import MIB, SIZES, digest
-from test_provider_qemu import refusal
+from test_provider_qemu import REFUSAL
 
 from lab.emulators.azurite.package import missing_program
 from lab.emulators.azurite.service import running
@@ -18,7 +18,7 @@ from lab.replication.vault.azure_storage import AzureStorage
 from lab.stacks.errors import InvalidRequest, OperationRefused
 from lab.stacks.machines import MachineState
 
-reason = refusal() or (missing_program() and f"Azurite needs {missing_program()}")
+reason = REFUSAL or (missing_program() and f"Azurite needs {missing_program()}")
 pytestmark = [
     pytest.mark.qemu,
     pytest.mark.timeout(1800),

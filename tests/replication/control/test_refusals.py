@@ -22,7 +22,7 @@ def world(tmp_path):
     world.close()
 
 
-HEARD_OF = re.compile(r'(INSERT INTO "components" .*),\d+\);$')
+HEARD_OF = re.compile(r'(INSERT INTO "components" .*),(?:\d+|NULL)\);$')
 
 
 def content(world) -> list[str]:

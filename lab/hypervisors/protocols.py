@@ -34,6 +34,10 @@ class NotFound(HypervisorError):
     """No such machine or disk in this lab."""
 
 
+class Unreachable(HypervisorError):
+    """The host does not answer: nobody knows whether it has the object."""
+
+
 class Conflict(HypervisorError):
     """The object exists already, or is in a state that does not allow this."""
 

@@ -1,18 +1,22 @@
-"""Two hosts of one lab as one driver: an ESXi host on-premises beside libvirt. Each call goes where its object is."""
+"""Several hosts of one lab as one driver, such as ESXi beside libvirt. Each call goes where its object is.
+
+A host may be off, as in an outage that a suite makes: what is on the others is found all the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Endpoint, Machine, MachineSpec, PowerState
-from lab.hypervisors.protocols import Conflict, Hypervisor, NotFound
+from lab.hypervisors.protocols import Conflict, Hypervisor, NotFound, Unreachable
 from lab.waiting import Deadline
 
 Driver = TypeVar("Driver")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,16 @@ class RoutedHypervisor:
     Args:
         drivers: of each host, by its name; the first takes what nobody says a place for.
         place_of: the host for a machine, or for the disk of that name, that is to be made; None: any.
+
+    A method raises Unreachable when the object is on no host that answers and there is one that does not.
     """
 
     drivers: Mapping[str, Hypervisor]
     place_of: Callable[[str], str | None]
 
     def define(self, spec: MachineSpec) -> Machine:
-        """Make a machine at its place. Raises Conflict if any host has one of that name."""
-        with suppress(NotFound):
+        """Make a machine at its place. Raises Conflict if any host that answers has one of that name."""
+        with suppress(NotFound, Unreachable):
             self._with_machine(spec.name)
             raise Conflict(f"machine {spec.name}: exists already")
         return self._place(spec.name).define(spec)
@@ -39,8 +45,8 @@ class RoutedHypervisor:
         return self._with_machine(name).machine(name)
 
     def machines(self) -> Sequence[Machine]:
-        """Return the machines of all hosts, by name."""
-        return sorted((item for driver in self._all for item in driver.machines()), key=lambda item: item.name)
+        """Return the machines of all hosts that answer, by name."""
+        return sorted(self._of_each(lambda driver: driver.machines()), key=lambda item: item.name)
 
     def undefine(self, name: str) -> None:
         """Forget a powered-off machine. Raises NotFound, Conflict."""
@@ -87,8 +93,8 @@ class RoutedHypervisor:
         return self._with_disk(disk).disk(disk)
 
     def disks(self) -> Sequence[Disk]:
-        """Return the disks of all hosts, by name."""
-        return sorted((item for driver in self._all for item in driver.disks()), key=lambda item: item.id.name)
+        """Return the disks of all hosts that answer, by name."""
+        return sorted(self._of_each(lambda driver: driver.disks()), key=lambda item: item.id.name)
 
     def attach_disk(self, machine: str, attachment: DiskAttachment) -> None:
         """Plug a disk in. Raises NotFound, Conflict, also for a disk on another host than the machine."""
@@ -110,8 +116,10 @@ class RoutedHypervisor:
         return self._with_machine(name).endpoint(name)
 
     def console_log(self, name: str) -> Path:
-        """Return the record of the serial console. Raises NotFound."""
-        return self._with_machine(name).console_log(name)
+        """Return the record of the serial console; of a host that is silent, the copy from before. Raises NotFound."""
+        with suppress(Unreachable):
+            return self._with_machine(name).console_log(name)
+        return self._with(f"console of {name}", lambda driver: driver.console_log(name)).console_log(name)
 
     def close(self) -> None:
         """Release all connections."""
@@ -127,21 +135,33 @@ class RoutedHypervisor:
         return self._all[0] if place is None else self.drivers[place]
 
     def _with_machine(self, name: str) -> Hypervisor:
-        for driver in self._all:
-            with suppress(NotFound):
-                driver.power(name)
-                return driver
-        raise NotFound(f"machine {name}: does not exist")
+        return self._with(f"machine {name}", lambda driver: driver.power(name))
 
     def _with_disk(self, disk: DiskId) -> Hypervisor:
+        return self._with(f"disk {disk.name}", lambda driver: driver.disk(disk))
+
+    def _with(self, what: str, ask: Callable[[Hypervisor], object]) -> Hypervisor:
+        silent: list[Unreachable] = []
         for driver in self._all:
-            with suppress(NotFound):
-                driver.disk(disk)
-                return driver
-        raise NotFound(f"disk {disk.name}: does not exist")
+            try:
+                ask(driver)
+            except NotFound:
+                continue
+            except Unreachable as error:
+                silent.append(error)
+                continue
+            return driver
+        if silent:
+            raise Unreachable(f"{what}: is on no host that answers, and {silent[0]}") from silent[0]
+        raise NotFound(f"{what}: does not exist")
+
+    def _of_each(self, ask: Callable[[Hypervisor], Sequence[Item]]) -> Iterator[Item]:
+        for driver in self._all:
+            with suppress(Unreachable):
+                yield from ask(driver)
 
     def _refuse_present(self, disk: DiskId) -> None:
-        with suppress(NotFound):
+        with suppress(NotFound, Unreachable):
             self._with_disk(disk)
             raise Conflict(f"disk {disk.name}: exists already")
 

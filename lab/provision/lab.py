@@ -11,7 +11,7 @@ from testinfra.host import Host
 
 from lab.errors import LabError
 from lab.hypervisors.model import Endpoint, PowerState
-from lab.hypervisors.protocols import Hypervisor, NotFound
+from lab.hypervisors.protocols import Hypervisor, NotFound, Unreachable
 from lab.machines.console import console_tail
 from lab.machines.ssh import CONNECT_SECONDS, PATIENT_SECONDS, Login, SshTransport
 from lab.machines.testinfra_host import testinfra_host
@@ -141,12 +141,14 @@ class Lab:
         """Return a machine; a replica carries the host key of the machine whose data it has (``identity_of``).
 
         Raises:
-            LabError: no such machine, or nobody knows its host key.
+            LabError: no such machine, its host does not answer, or nobody knows its host key.
         """
         if name in self._known:
             return self._known[name]
         try:
             endpoint = self.endpoint(name)
+        except Unreachable as error:
+            raise LabError(f"lab {self.folder.name}: {error}") from error
         except NotFound as error:
             raise LabError(
                 f"lab {self.folder.name} has no machine {name}; there are: {', '.join(self.names())}"

@@ -18,7 +18,7 @@ from lab.hypervisors.nested.connection import ReopenedConnection
 from lab.hypervisors.nested.driver import HostSession, HostStorage
 from lab.hypervisors.nested.host import DISKS, HostBridges, HostFolders, bridge_name
 from lab.hypervisors.nested.reach import uri_of, write_command
-from lab.hypervisors.protocols import Conflict, NotFound
+from lab.hypervisors.protocols import Conflict, NotFound, Unreachable
 
 ACCESS = Access(
     name="hv1",
@@ -206,9 +206,9 @@ def test_a_connection_is_made_when_it_is_needed_and_again_when_it_is_gone() -> N
     assert not made[1].alive
 
 
-def test_nothing_is_found_on_a_host_that_is_away() -> None:
+def test_a_host_that_is_away_says_so_instead_of_having_nothing() -> None:
     def open_now() -> Live:
         raise LabError("no route")
 
-    with pytest.raises(NotFound, match="hv1 does not answer: no route"):
+    with pytest.raises(Unreachable, match="hv1 does not answer: no route"):
         _ = ReopenedConnection("hv1", open_now).listAllDomains

@@ -1,10 +1,12 @@
 """What only two hosts of one lab can get wrong; what one host does is in the contract."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from lab.hypervisors.memory import MemoryHypervisor
-from lab.hypervisors.model import DiskAttachment, DiskId, MachineSpec
-from lab.hypervisors.protocols import Conflict, NotFound
+from lab.hypervisors.model import Disk, DiskAttachment, DiskId, Machine, MachineSpec, PowerState
+from lab.hypervisors.protocols import Conflict, NotFound, Unreachable
 from lab.hypervisors.routed import RoutedHypervisor, driver_of_kind
 
 MIB = 1 << 20
@@ -17,7 +19,7 @@ def spec(name: str) -> MachineSpec:
 
 @pytest.fixture
 def hosts() -> RoutedHypervisor:
-    places = {"app1": "left", "app1-data": "left", "app2": "right", "app2-data": "right"}
+    places = {"app1": "left", "app1-data": "left", "app2": "right", "app2-data": "right", "app2-data-more": "right"}
     found = RoutedHypervisor({"left": MemoryHypervisor(), "right": MemoryHypervisor()}, places.get)
     for name in ("app1", "app2", "anything"):
         found.define(spec(name))
@@ -64,3 +66,46 @@ def test_a_driver_is_found_by_its_kind(hosts: RoutedHypervisor) -> None:
     alone = MemoryHypervisor()
     assert driver_of_kind(alone, MemoryHypervisor) is alone
     assert driver_of_kind(alone, RoutedHypervisor) is None
+
+
+class Silent(MemoryHypervisor):
+    """A host that is off: it answers nothing."""
+
+    def power(self, name: str) -> PowerState:
+        raise Unreachable(f"machine {name}: Broken pipe")
+
+    def disk(self, disk: DiskId) -> Disk:
+        raise Unreachable(f"disk {disk.name}: Broken pipe")
+
+    def machines(self) -> Sequence[Machine]:
+        raise Unreachable("list of machines: Broken pipe")
+
+    def disks(self) -> Sequence[Disk]:
+        raise Unreachable("list of disks: Broken pipe")
+
+
+@pytest.fixture
+def outage(hosts: RoutedHypervisor) -> RoutedHypervisor:
+    return RoutedHypervisor({"left": Silent(), "right": hosts.drivers["right"]}, hosts.place_of)
+
+
+def test_a_silent_host_does_not_hide_what_is_on_another(outage: RoutedHypervisor) -> None:
+    assert outage.power("app2") is PowerState.OFF
+    assert outage.disk(RIGHT).size_bytes == MIB
+    assert [machine.name for machine in outage.machines()] == ["app2"]
+    assert [disk.id for disk in outage.disks()] == [RIGHT]
+
+
+def test_what_may_be_on_a_silent_host_is_not_called_missing(outage: RoutedHypervisor) -> None:
+    with pytest.raises(Unreachable, match=r"machine app1: is on no host that answers, and .*Broken pipe"):
+        outage.power_on("app1")
+    with pytest.raises(Unreachable, match="disk app1-data"):
+        outage.disk(LEFT)
+
+
+def test_a_machine_is_made_beside_a_silent_host(outage: RoutedHypervisor) -> None:
+    with pytest.raises(Conflict, match="app2"):
+        outage.define(spec("app2"))
+    outage.undefine("app2")
+    assert outage.define(spec("app2")).name == "app2"
+    outage.create_disk(DiskId("app2-data-more"), MIB)

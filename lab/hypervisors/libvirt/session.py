@@ -11,7 +11,7 @@ from typing import Any
 import libvirt
 
 from lab.hypervisors.libvirt.xml import TAG, domain_name
-from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound
+from lab.hypervisors.protocols import Conflict, HypervisorError, NotFound, Unreachable
 from lab.networks.protocol import NetworkError
 
 _MISSING = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_STORAGE_VOL, libvirt.VIR_ERR_NO_STORAGE_POOL}
@@ -29,9 +29,15 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        code = error.get_error_code()
-        kind = NotFound if code in _MISSING else Conflict if code in _CONFLICT else HypervisorError
-        raise kind(f"{what}: {error.get_error_message()}") from error
+        raise _kind(error)(f"{what}: {error.get_error_message()}") from error
+
+
+def _kind(error: libvirt.libvirtError) -> type[HypervisorError]:
+    # What the other side says carries a domain of its own; that of RPC is of the connection itself.
+    if error.get_error_domain() == libvirt.VIR_FROM_RPC:
+        return Unreachable
+    code = error.get_error_code()
+    return NotFound if code in _MISSING else Conflict if code in _CONFLICT else HypervisorError
 
 
 @contextmanager

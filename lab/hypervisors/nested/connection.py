@@ -9,7 +9,7 @@ from typing import Any
 import libvirt
 
 from lab.errors import LabError
-from lab.hypervisors.protocols import NotFound
+from lab.hypervisors.protocols import Unreachable
 
 
 class ReopenedConnection:
@@ -27,7 +27,7 @@ class ReopenedConnection:
         self._live: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the connection. Raises NotFound: nothing can be found on a host that is away."""
+        """Return an attribute of the connection. Raises Unreachable when the host is away."""
         return getattr(self._connected(), name)
 
     def close(self) -> None:
@@ -44,5 +44,5 @@ class ReopenedConnection:
                     self._live = self._open_now()
             except (libvirt.libvirtError, LabError) as error:
                 self._live = None
-                raise NotFound(f"hypervisor host {self._host} does not answer: {error}") from error
+                raise Unreachable(f"hypervisor host {self._host} does not answer: {error}") from error
             return self._live

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lab.errors import BadInput
@@ -21,6 +22,9 @@ ANSWER_SECONDS = 5
 CALL_SECONDS = 60.0
 SILENT = re.compile(r"(?i)timeout|Unable to set Chassis Power Control")
 """What ipmitool says when no answer came; a refusal is "Set Chassis Power Control to Up/On failed: why"."""
+STRAY = "Received an Unexpected"
+"""What ipmitool says when an answer came after it had asked once more: there is no session, nothing was asked for."""
+TRIES = 3
 MOST_PASSWORD = 20
 """Bytes of a password in IPMI 2.0."""
 WORDS = 300
@@ -131,6 +135,12 @@ class IpmiPower:
         return True
 
     def _ask(self, *words: str) -> str:
+        for _ in range(TRIES - 1):
+            with suppress(_Stray):
+                return self._ask_once(*words)
+        return self._ask_once(*words)
+
+    def _ask_once(self, *words: str) -> str:
         line, variables = command(self._target, *words), environment(self._target)
         try:
             done = subprocess.run(
@@ -142,8 +152,18 @@ class IpmiPower:
             raise _NoAnswer(f"{self._target.host}: no answer to `{' '.join(words)}`") from error
         if done.returncode:
             problem = f"{self._target.host}: `{' '.join(words)}`: {done.stderr.strip()[:WORDS]}"
-            raise (_NoAnswer if SILENT.search(done.stderr) else BmcError)(problem)
+            raise _failure(done.stderr)(problem)
         return done.stdout
+
+
+def _failure(said: str) -> type[BmcError]:
+    if STRAY in said:
+        return _Stray
+    return _NoAnswer if SILENT.search(said) else BmcError
+
+
+class _Stray(BmcError):
+    """A late answer was taken for another one; nothing was asked for."""
 
 
 class _NoAnswer(BmcError):

@@ -112,3 +112,26 @@ def test_a_change_that_is_refused_is_no_silence(tmp_path, monkeypatch) -> None:
     power = stand_in(tmp_path, "Set Chassis Power Control to Up/On failed: Node busy", monkeypatch)
     with pytest.raises(BmcError, match="failed: Node busy"):
         power.power_on(Deadline.after(20))
+
+
+LATE = """#!/bin/sh
+echo asked >>{0}/asked
+if [ $(wc -l <{0}/asked) -lt {1} ]; then
+	echo "Received an Unexpected Open Session Response" >&2
+	echo "Error: Unable to establish IPMI v2 / RMCP+ session" >&2
+	exit 1
+fi
+echo "Chassis Power is on"
+"""
+
+
+@pytest.mark.parametrize(("answers_at", "heard"), [(3, True), (4, False)])
+def test_an_answer_that_came_late_is_asked_for_again_and_not_for_ever(tmp_path, monkeypatch, answers_at, heard) -> None:
+    power = stand_in(tmp_path, "", monkeypatch)
+    (tmp_path / "ipmitool").write_text(LATE.replace("{0}", str(tmp_path)).replace("{1}", str(answers_at)))
+    if heard:
+        assert power.state() is PowerState.ON
+        return
+    with pytest.raises(BmcError, match="Unexpected Open Session Response"):
+        power.state()
+    assert (tmp_path / "asked").read_text().count("asked") == answers_at - 1

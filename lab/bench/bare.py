@@ -104,7 +104,7 @@ def wait_login(machine: BareMachine, process: subprocess.Popen[bytes], deadline:
 
 
 def _block(disk: BareDisk, node: str) -> dict[str, object]:
-    file = {"driver": "file", "filename": str(disk.path)}
+    file = {"driver": "file", "filename": str(disk.path), "cache": {"no-flush": True}}
     return {
         "driver": disk.format,
         "node-name": node,

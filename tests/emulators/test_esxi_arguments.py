@@ -39,6 +39,7 @@ def test_an_overlay_stands_on_its_parent_whatever_a_header_says(tmp_path: Path) 
     nodes = [json.loads(word) for word in arguments(tmp_path) if word.startswith('{"driver": "qcow2"')]
     assert nodes[1]["backing"] == nodes[0]["node-name"]
     assert nodes[0]["data-file"]["filename"] == str(tmp_path / "d-flat.vmdk")
+    assert nodes[0]["data-file"]["cache"] == nodes[0]["file"]["cache"] == {"no-flush": True}
 
 
 def test_an_image_is_read_only_and_a_comma_in_a_path_is_no_option(tmp_path: Path) -> None:

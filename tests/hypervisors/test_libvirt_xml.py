@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 import pytest
 from defusedxml import ElementTree
 
-from lab.hypervisors.libvirt.xml import QCOW2, Placement, domain_xml, volume_xml
+from lab.hypervisors.libvirt.xml import QCOW2, DiskFile, Placement, disk_element, domain_xml, volume_xml
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.translated import LEFT_OUT
 
@@ -57,3 +57,10 @@ def test_a_qcow2_disk_can_keep_the_bitmap_of_a_checkpoint(how: dict[str, Any]) -
 
 def test_a_raw_disk_has_no_version() -> None:
     assert ElementTree.fromstring(volume_xml("app1-data.img", 1 << 20)).find("target/compat") is None
+
+
+@pytest.mark.parametrize(("flushed", "cache"), [(False, "unsafe"), (True, None)])
+def test_a_flush_leaves_the_hosts_memory_only_where_its_power_is_cut(flushed: bool, cache: str | None) -> None:
+    driver = disk_element(DiskFile(Path("/disks/data.img"), "raw", "data", flushed=flushed), "vda").find("driver")
+    assert driver is not None
+    assert driver.get("cache") == cache

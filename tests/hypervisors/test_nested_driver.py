@@ -176,6 +176,10 @@ def test_disks_of_a_host_are_qcow2(tmp_path: Path) -> None:
     assert host.storage.format(DiskId("any")) == "qcow2"
 
 
+def test_what_a_machine_has_flushed_survives_a_cut_of_its_hosts_power(tmp_path: Path) -> None:
+    assert driver(tmp_path, Connection(), Shell()).storage.flushed
+
+
 class Live:
     def __init__(self) -> None:
         self.alive = True

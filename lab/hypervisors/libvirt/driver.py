@@ -260,7 +260,8 @@ class LibvirtHypervisor:
     def _file(self, attachment: DiskAttachment) -> DiskFile:
         self.storage.find(attachment.disk)
         disk = attachment.disk
-        return DiskFile(self.storage.path(disk), self.storage.format(disk), attachment.serial)
+        kind, flushed = self.storage.format(disk), self.storage.flushed
+        return DiskFile(self.storage.path(disk), kind, attachment.serial, flushed=flushed)
 
     def _users(self) -> dict[str, str]:
         return {

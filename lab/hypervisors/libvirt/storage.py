@@ -37,6 +37,11 @@ class Storage:
     place: Place = field(default_factory=LocalPlace)
 
     @property
+    def flushed(self) -> bool:
+        """Whether machines' flushes are to reach the host's disk. Not here: no test cuts this computer's power."""
+        return False
+
+    @property
     def pool_name(self) -> str:
         """Name of the pool; it is the tag by which the reaper finds it."""
         return f"recovery-lab-{self.session.lab}"

@@ -31,6 +31,8 @@ class DiskFile:
     format: str
     serial: str
     read_only: bool = False
+    flushed: bool = False
+    """Whether what the machine flushes is to be flushed from the host's memory too (decision 0025)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
 def disk_element(file: DiskFile, target: str, *, boot: bool = False) -> ET.Element:
     """Return one virtio disk."""
     disk = ET.Element("disk", type="file", device="disk")
-    _child(disk, "driver", name="qemu", type=file.format, discard="unmap")
+    flushing = {} if file.flushed else {"cache": "unsafe"}
+    _child(disk, "driver", name="qemu", type=file.format, discard="unmap", **flushing)
     _child(disk, "source", file=str(file.path))
     _child(disk, "target", dev=target, bus="virtio")
     if file.read_only:

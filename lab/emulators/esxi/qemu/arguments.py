@@ -29,8 +29,7 @@ def block_node(layer: Layer, backing: str | None) -> dict[str, Any]:
     """Return the blockdev of one layer. The files that a header names are overridden: they may have been moved."""
     node: dict[str, Any] = {"driver": "qcow2", "node-name": node_name(layer.descriptor), "discard": "unmap"}
     if layer.tracking is not None:
-        data = {"driver": "file", "filename": str(layer.data), "discard": "unmap"}
-        return {**node, "file": _file(layer.tracking), "data-file": data}
+        return {**node, "file": _file(layer.tracking), "data-file": {**_file(layer.data), "discard": "unmap"}}
     return {**node, "file": _file(layer.data), "backing": backing}
 
 
@@ -109,4 +108,5 @@ def machine_arguments(
 
 
 def _file(path: Path) -> dict[str, Any]:
-    return {"driver": "file", "filename": str(path)}
+    # What is flushed need not survive this computer, only its machines (decision 0025).
+    return {"driver": "file", "filename": str(path), "cache": {"no-flush": True}}

@@ -161,4 +161,4 @@ def test_after_the_commit_there_is_nothing_in_azure_and_protection_is_enabled_ag
     stack.run(primary_role.name, Operation.ENABLE, Deadline.after(COMMIT_SECONDS))
     stack.wait_state(primary_role.name, MachineState.PROTECTED, deadline=Deadline.after(REPLICATION_SECONDS))
     workload = workloads[primary_role.name]
-    workload.start(primary_role.machine.ssh, workload.next_epoch())
+    workload.start(primary_role.machine.ssh, workload.next_epoch(), primary_role.labels_by)

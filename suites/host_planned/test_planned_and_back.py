@@ -138,4 +138,4 @@ def test_another_reverse_replication_protects_it_again(
     assert status.direction == "forward"
     primary_role.lab.forget(f"{primary_role.name}-replica")
     workload = workloads[primary_role.name]
-    workload.start(primary_role.machine.ssh, workload.next_epoch())
+    workload.start(primary_role.machine.ssh, workload.next_epoch(), primary_role.labels_by)

@@ -120,7 +120,7 @@ def _calms(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> bool:
 def step_of(lab: Lab, files: Mapping[str, str], rate: float, seconds: float, watch: Callable[[], Watched]) -> Step:
     """Write to a file of each machine at a rate while ``watch`` looks on, which says when it has seen enough."""
     with ExitStack() as running:
-        writers = [running.enter_context(_writing(lab, name, file, rate, seconds)) for name, file in files.items()]
+        writers = [running.enter_context(writing(lab, name, file, rate, seconds)) for name, file in files.items()]
         ages, broke = watch()
         ended = [writer.end() for writer in writers]
     slowest = min(written / took for written, took in ended)
@@ -128,7 +128,8 @@ def step_of(lab: Lab, files: Mapping[str, str], rate: float, seconds: float, wat
 
 
 @contextmanager
-def _writing(lab: Lab, name: str, file: str, rate: float, seconds: float) -> Iterator[_Writer]:
+def writing(lab: Lab, name: str, file: str, rate: float, seconds: float) -> Iterator[_Writer]:
+    """Have a machine write to its filled file, at ``rate`` bytes a second, until the block or ``seconds`` end."""
     ssh: SshTransport = lab.machine(name).ssh
     with ssh.stream("python3", TOOL, "write", file, str(rate), str(seconds)) as channel:
         yield _Writer(name, channel)

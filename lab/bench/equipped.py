@@ -32,9 +32,13 @@ def equipped(topology: Topology) -> Topology:
         disks = _mirror(name, sum(disk.size for disk in protected_disks(machines[name])))
         for one in (name, topology.master_target_of(name)):
             machines[one] = _with(machines[one], disks)
+    return changed(topology, images={**topology.images, IMAGE: RecipeImage(recipe=RECIPE)}, machines=machines)
+
+
+def changed(topology: Topology, **parts: object) -> Topology:
+    """Return the topology with other parts, checked as a whole. Raises pydantic.ValidationError."""
     values = {field.alias or key: getattr(topology, key) for key, field in Topology.model_fields.items()}
-    changed = {"images": {**topology.images, IMAGE: RecipeImage(recipe=RECIPE)}, "machines": machines}
-    return Topology.model_validate({**values, **changed}, context=topology.source)
+    return Topology.model_validate({**values, **parts}, context=topology.source)
 
 
 def protected_disks(machine: Machine) -> list[Disk]:

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from lab.bench import churn_mirror, churn_steps, failover, lab_up, lab_up_warm, overhead, replication, replication_rows
+from lab.bench import (
+    churn_mirror,
+    churn_steps,
+    failover,
+    holds,
+    lab_up,
+    lab_up_warm,
+    overhead,
+    replication,
+    replication_rows,
+)
 from lab.bench.asked import Asked, Problems
 from lab.bench.equipped import equipped
 from lab.bench.rows import Report
@@ -91,6 +101,7 @@ PARTS = (
     Part(frozenset({lab_up_warm.NAME}), _warm),
     Part(frozenset({lab_up.NAME, failover.NAME}), _plain),
     Part(CHURN | REPLICATION, _beside_peers),
+    Part(frozenset({holds.NAME}), holds.group_holds),
     Part(frozenset({overhead.NAME, overhead.MIRRORED}), overhead.overhead),
 )
 NAMES = frozenset().union(*(part.names for part in PARTS))

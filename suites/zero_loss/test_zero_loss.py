@@ -2,7 +2,7 @@
 
 The application is stopped and its disk made read-only, then the stack shuts the source down, applies everything and
 starts the replica from the latest point. The system disk is excluded by name: a system writes to it while it goes down,
-after the last cut.
+after the last cut. Meanwhile a program on the source keeps every block device open.
 
 Five to seven minutes without acceleration. It begins with a protected machine (after suites/failback) and leaves it
 failed over and committed.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fixtures.device_watch import watch_devices
 from fixtures.equality import mount_of
 from fixtures.stacks import Protected
 from fixtures.workloads import Workload
@@ -56,6 +57,7 @@ def stopped(stack: Stack, primary_role: Protected, workloads: dict[str, Workload
         pytest.fail("a failover begins with a protected machine: run suites/failback before")
     workload, ssh = workloads[primary_role.name], primary_role.machine.ssh
     workload.stop()
+    assert watch_devices(ssh) > 0
     epoch = workload.next_epoch()
     workload.start(ssh, epoch)
     workload.wait_beyond(workload.wait_beyond(0).sequence + 100)

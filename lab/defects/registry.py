@@ -45,7 +45,12 @@ IMAGE_PROBES = "oracle_image.py"
 _DATA = ("test_data_path.py", "test_doors.py")
 PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
     {
-        Part.MOBILITY: ("test_orderly_restart.py", *_DATA, "test_agent.py"),
+        Part.MOBILITY: (
+            "test_orderly_restart.py",
+            "../replication/mobility/test_open_order.py",
+            *_DATA,
+            "test_agent.py",
+        ),
         Part.PROCESS_SERVER: _DATA,
         Part.MASTER_TARGET: _DATA,
         Part.WIRE: _DATA,

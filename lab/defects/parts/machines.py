@@ -33,15 +33,7 @@ MACHINES: tuple[Defect, ...] = (
         Part.MOBILITY,
         "a write log is read from the page cache, which does not know what the kernel wrote below it",
         ("LAB-WRITE-ORDER",),
-        (Edit("mobility.dm_capture", "                    drop_cached_pages(descriptor)\n", ""),),
-        needs_machines=True,
-    ),
-    Defect(
-        "guessed-order-called-an-instant",
-        Part.MOBILITY,
-        "a cut of which the order of writes was guessed makes a recovery point",
-        ("LAB-POINT-IN-TIME",),
-        (Edit("mobility.dm_capture", "        return not self._guessed\n", "        return True\n"),),
+        (Edit("mobility.log_contents", "                drop_cached_pages(descriptor)\n", ""),),
         needs_machines=True,
     ),
 )

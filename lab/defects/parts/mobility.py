@@ -202,4 +202,10 @@ MOBILITY: tuple[Defect, ...] = (
         ("LAB-RECOVERY",),
         ("mobility.orderly_end", "    if title != TITLE or not boot", "    if title == TITLE or not boot"),
     ),
+    _defect(
+        "guessed-order-called-an-instant",
+        "a cut of which the order of writes was guessed makes a recovery point",
+        ("LAB-POINT-IN-TIME",),
+        ("mobility.log_contents", "            self._guessed = self._guessed or not known\n", ""),
+    ),
 )

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 from lab.replication.changeset import Buffer
@@ -22,11 +21,11 @@ from lab.replication.common.durable import read_json, write_json
 from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut, DeviceReader
 from lab.replication.mobility.device_mapper import DeviceMapper, Target
 from lab.replication.mobility.guardian import Guardian
-from lab.replication.mobility.log_contents import content_of, copy_log, drop_cached_pages, joined
+from lab.replication.mobility.log_contents import Changes, copy_log
 from lab.replication.mobility.mapped import MAPPER, MappedDisk, device_of, mapped_disk, number_of, sectors_of
 from lab.replication.mobility.orderly_end import OrderlyEnd, Record, forget_ending, goes_on, note_ending, read_ended
 from lab.replication.mobility.rendezvous import ALONE, Rendezvous
-from lab.replication.mobility.write_log import SECTOR, BrokenLog, Survivor, read_entries, survivors
+from lab.replication.mobility.write_log import SECTOR, BrokenLog
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class DmCapture:
         self._state_file = state_dir / "capture.json"
         self._spill_dir = state_dir
         self._closed: dict[str, list[str]] = {mapping.name: [] for mapping in self._mappings}
-        self._guessed = False
+        self._changes = Changes()
         self._swapping = threading.Lock()
         self._ended = False
         self._boot = self._generation = BOOT_ID.read_text(encoding="ascii").strip()
@@ -76,7 +75,7 @@ class DmCapture:
 
     def cut(self, rendezvous: Rendezvous = ALONE, *, freeze: bool = False) -> Cut:
         """Make one instant on all disks. Raises ChangeLogGap, Abandoned, OSError."""
-        self._guessed = False
+        self._changes = Changes()
         for mapping in self._mappings:
             self._spill(mapping)
         if freeze:
@@ -97,30 +96,15 @@ class DmCapture:
         """Yield what changed on a disk up to the cut. Raises ChangeLogGap."""
         del cut  # one cut is drained at a time: all closed logs belong to it
         mapping = self._mappings[disk.index]
-        with ExitStack() as stack:
-            try:
-                entries = []
-                for path in self._closed[mapping.name]:
-                    descriptor = os.open(path, os.O_RDONLY)
-                    stack.callback(os.close, descriptor)
-                    drop_cached_pages(descriptor)
-                    entries += read_entries(descriptor)
-                device = os.open(mapping.disk.device, os.O_RDONLY)
-                stack.callback(os.close, device)
-                yield from joined(self._contents(survivors(entries), device))
-            except BrokenLog as error:
-                raise ChangeLogGap(disk.name, str(error)) from error
-
-    def _contents(self, parts: list[Survivor], device: int) -> Iterator[tuple[int, bytes]]:
-        for part in parts:
-            content, known = content_of(part, device)
-            self._guessed = self._guessed or not known
-            yield part.offset, content
+        try:
+            yield from self._changes.read(self._closed[mapping.name], mapping.disk.device)
+        except BrokenLog as error:
+            raise ChangeLogGap(disk.name, str(error)) from error
 
     def is_instant(self, cut: Cut) -> bool:
         """Whether the order of all writes up to the cut was known."""
         del cut
-        return not self._guessed
+        return self._changes.ordered
 
     def release(self, cut: Cut) -> None:
         """Let the logs of the cut be used again."""

@@ -4,13 +4,49 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from lab.replication.mobility.write_log import DISCARD, Survivor, read_entries, read_part
+from lab.replication.mobility.write_log import DISCARD, Survivor, read_entries, read_part, survivors
 
 COPY_BYTES = 1 << 20
 _BLKFLSBUF = 0x1261
+
+
+class Changes:
+    """What the finished logs of one cut have left on the disks, and whether the order of all those writes is known."""
+
+    def __init__(self) -> None:
+        self._guessed = False
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order was known of everything that was read so far."""
+        return not self._guessed
+
+    def read(self, logs: Sequence[str], device: Path) -> Iterator[tuple[int, bytes]]:
+        """Yield what the logs of a disk, oldest first, have left on it. Raises BrokenLog, OSError."""
+        with ExitStack() as stack:
+            entries = []
+            for path in logs:
+                descriptor = _opened(stack, path)
+                # Whoever else has it open has kept what was there before.
+                drop_cached_pages(descriptor)
+                entries += read_entries(descriptor)
+            yield from joined(self._contents(survivors(entries), _opened(stack, device)))
+
+    def _contents(self, parts: Iterable[Survivor], device: int) -> Iterator[tuple[int, bytes]]:
+        for part in parts:
+            content, known = content_of(part, device)
+            self._guessed = self._guessed or not known
+            yield part.offset, content
+
+
+def _opened(stack: ExitStack, path: str | Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def content_of(part: Survivor, device: int) -> tuple[bytes, bool]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from write_log_encoder import END, Write, encode
 
-from lab.replication.mobility.log_contents import content_of, joined
-from lab.replication.mobility.write_log import FUA, Entry, Survivor, survivors
+from lab.replication.mobility.log_contents import Changes, content_of, joined
+from lab.replication.mobility.write_log import FUA, BrokenLog, Entry, Survivor, survivors
 
 BLOCK = 4096
 PLAIN, FORCED, LATER = (bytes([letter]) * BLOCK for letter in b"pfl")
@@ -48,6 +49,40 @@ def test_the_disk_decides(log: int, tmp_path: Path, on_disk: bytes, expected: tu
         assert content_of(conflict(log), device) == expected
     finally:
         os.close(device)
+
+
+SECTOR = 512
+FIRST, SECOND, THIRD = (Write(4, 1, fill=fill).data(SECTOR) for fill in (1, 2, 3))
+
+
+def changes_over(content: bytes, folder: Path, *items: Write) -> tuple[list[tuple[int, bytes]], bool]:
+    """Return what a cut with these entries sends when sector 4 holds ``content``, and whether their order is known."""
+    (folder / "log").write_bytes(encode([*items, END], SECTOR))
+    (folder / "disk").write_bytes(bytes(4 * SECTOR) + content)
+    changes = Changes()
+    return list(changes.read([str(folder / "log")], folder / "disk")), changes.ordered
+
+
+@pytest.mark.requirement("LAB-POINT-IN-TIME")
+@pytest.mark.parametrize(
+    ("content", "sent", "ordered"), [(FIRST, FIRST, True), (SECOND, SECOND, True), (THIRD, SECOND, False)]
+)
+def test_a_cut_with_a_guess_is_no_instant(content: bytes, sent: bytes, ordered: bool, tmp_path: Path) -> None:
+    overtaken = (Write(4, 1, FUA, fill=1), Write(4, 1, fill=2))
+    assert changes_over(content, tmp_path, *overtaken) == ([(4 * SECTOR, sent)], ordered)
+
+
+@pytest.mark.requirement("LAB-POINT-IN-TIME")
+def test_a_guess_among_many_writes_is_remembered(tmp_path: Path) -> None:
+    writes = (Write(4, 1, FUA, fill=1), Write(4, 1, fill=2), Write(40, 8, fill=4))
+    assert not changes_over(THIRD, tmp_path, *writes)[1]
+
+
+def test_a_log_without_its_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(encode([Write(4, 1, fill=1)], SECTOR))
+    (tmp_path / "disk").write_bytes(bytes(8 * SECTOR))
+    with pytest.raises(BrokenLog):
+        list(Changes().read([str(tmp_path / "log")], tmp_path / "disk"))
 
 
 def test_writes_in_a_known_order_do_not_ask_the_disk(log: int) -> None:

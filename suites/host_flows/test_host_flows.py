@@ -10,22 +10,19 @@ import json
 import pytest
 
 from fixtures.equality import point_now
-from fixtures.host_images import PROVIDER, images
+from fixtures.host_images import PROVIDER
 from fixtures.host_ways import address_on_the_way, call_recovery_host, known_caller, sent_bytes
 from fixtures.services import stopped
 from fixtures.stacks import SSH_PORT, Protected
 from fixtures.strangers import make_stranger
+from fixtures.waiting_changes import WRITTEN, waited_in_files, write
 from lab.measure.ports import listeners, open_ports
 from lab.stacks.addresses import address_towards
 from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
-from lab.waiting import Deadline, wait_until
 from reports.evidence import EvidenceRecorder
 
 pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_secondary_site]
-
-WRITTEN = 16 << 20
-CATCH_UP_SECONDS = 300.0
 
 
 @pytest.mark.requirement("H2S-HOSTS", "H2S-DATAPATH", "LAB-MUTUAL-TLS")
@@ -76,33 +73,7 @@ def test_data_takes_the_way_between_the_sites(
 def test_changes_wait_in_hrl_files_beside_their_disk_while_nobody_takes_them(
     primary_role: Protected, stack: Stack, evidence: EvidenceRecorder
 ) -> None:
-    stream = stack.machine(primary_role.name).attributes["stream"]
-    host, recovery = primary_role.host, primary_role.recovery_host
-    with stopped(recovery.ssh, PROVIDER):
-        write(primary_role)
-        stack.cut_now(primary_role.name, Deadline.after(CATCH_UP_SECONDS))
-        found = wait_until(
-            lambda: [name for name in images(host.ssh) if name.endswith(".hrl") and stream in name],
-            Deadline.after(CATCH_UP_SECONDS),
-            "changes in .hrl files",
-        )
-        evidence.attach("hrl-files.txt", "\n".join(found))
-        assert len(found) >= len(primary_role.disks), "each disk has a file of its own"
-    wait_until(
-        lambda: not [name for name in images(host.ssh) if name in found],
-        Deadline.after(CATCH_UP_SECONDS),
-        "the .hrl files to be sent",
-        every=1.0,
-    )
-    status = stack.machine(primary_role.name)
-    assert status.attributes["stream"] == stream, "nothing had to be copied again"
-    assert not status.resynchronising
-
-
-def write(role: Protected) -> None:
-    """Write random bytes, which nothing can make smaller, to the data disk."""
-    where = f"{role.data_disk.mount}/random"
-    role.machine.ssh.check("dd", "if=/dev/urandom", f"of={where}", "bs=1M", f"count={WRITTEN >> 20}", "conv=fsync")
+    waited_in_files(primary_role, stack, evidence, stopped(primary_role.recovery_host.ssh, PROVIDER))
 
 
 def write_and_cut(stack: Stack, role: Protected) -> None:

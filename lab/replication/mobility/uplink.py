@@ -11,6 +11,7 @@ from typing import Protocol
 from lab.replication.changeset import Buffer
 from lab.replication.common.backoff import Backoff
 from lab.replication.common.config import Endpoint
+from lab.replication.common.introduction import Introduction
 from lab.replication.common.link import Body, Link, Reply, Unreachable, stream_path
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ class Uplink:
         *,
         interrupted: Callable[[], bool],
         noted: Callable[[str], None],
+        introduction: Introduction | None = None,
     ) -> None:
-        self._link = Link(endpoint, context, TIMEOUT_S)
+        self._link = Link(endpoint, context, TIMEOUT_S, introduction)
         self._stream = stream
         self._stop = stop
         self._interrupted = interrupted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import http.client
 import json
@@ -16,6 +17,7 @@ from data_path import STREAM, document
 from realm import Kdc, realm, realm_refusal
 from ticket_hosts import HOSTS, SOON_S, TicketHosts
 
+from lab.measure import ticket_probe
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.introduction import PATH
 from lab.replication.common.link import Body, Unreachable
@@ -140,6 +142,29 @@ def test_a_ticket_that_is_bound_to_nothing_is_refused(hosts: TicketHosts, monkey
     assert introduced(hosts, token, connection) == 401
     connection.request("GET", f"/v1/streams/{STREAM}")
     assert connection.getresponse().status == 403
+
+
+def test_the_callers_of_suites_are_told_the_same(hosts: TicketHosts) -> None:
+    def called(principal: str, service: str = "hv2", *, elsewhere: bool = False) -> tuple[int | None, int | None]:
+        mine = hosts.realm("hv1")
+        found = ticket_probe.probe(
+            argparse.Namespace(
+                address="127.0.0.1",
+                port=hosts.port,
+                path=f"/v1/streams/{STREAM}",
+                ca=str(hosts.identity("hv1") / "ca.pem"),
+                principal=f"{principal}@{mine.realm}",
+                keytab=str(hosts.kdc.keytab(principal)),
+                service=mine.principal(service),
+                elsewhere=elsewhere,
+            )
+        )
+        return found["introduction"], found["http"]
+
+    assert called("host/hv1") == (200, 200)
+    assert called("host/other") == (401, 403)
+    assert called("host/hv1", "hv1") == (401, 403)
+    assert called("host/hv1", elsewhere=True) == (401, 403)
 
 
 def test_what_is_no_ticket_is_refused(hosts: TicketHosts) -> None:

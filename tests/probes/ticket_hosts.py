@@ -52,6 +52,8 @@ class TicketHosts:
         self.heard = Heard()
         self.replica = folder / "replica"
         self.replica.write_bytes(bytes(MIB))
+        for name in HOSTS:
+            self.identity(name)
         self.keytabs = {name: kdc.keytab(f"host/{name}") for name in HOSTS}
         config = self.config("hv2")
         self.receiver = MasterTarget(

@@ -128,7 +128,9 @@ def lonely_kdc(document):
 
 def test_hosts_may_authenticate_by_kerberos_where_there_is_a_kdc(tmp_path):
     assert load_topology(TOPOLOGIES / TO_SITE).stack.policies["standard"].authentication == "certificate"
-    assert load_topology(changed(tmp_path, TO_SITE, by_kerberos)).stack.policies["standard"].authentication == "kerberos"
+    assert (
+        load_topology(changed(tmp_path, TO_SITE, by_kerberos)).stack.policies["standard"].authentication == "kerberos"
+    )
 
 
 def test_kerberos_without_a_kdc_is_refused_at_its_line(tmp_path):

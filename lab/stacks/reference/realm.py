@@ -1,4 +1,4 @@
-"""A Kerberos realm for the hosts of a lab: its KDC stands in for Active Directory. Keys go from it to the hosts only."""
+"""A Kerberos realm for the hosts of a lab: its KDC stands in for Active Directory. Keys go to their hosts only."""
 
 from __future__ import annotations
 
@@ -86,11 +86,12 @@ def make_realm(lab: Lab, board: Board, kdc: LabMachine) -> None:
     kdc.ssh.put(server_configuration(topology, kdc.name).encode(), SERVER)
     master = secrets.token_urlsafe(32)
     kdc.ssh.check("kdb5_util", "create", "-s", stdin=f"{master}\n{master}\n", seconds=KDC_SECONDS)
-    kdc.ssh.check("install", "-d", "-m", "700", _HANDED_OUT)
     for host in hosts:
-        kdc.ssh.check("kadmin.local", "addprinc", "-randkey", principal_of(host), seconds=KDC_SECONDS)
-        give_keys(kdc, lab.machine(host))
-        lab.machine(host).ssh.put(client_configuration(topology, host, kdc.name).encode(), CLIENT)
+        ssh = lab.machine(host).ssh
+        add_principal(kdc, host)
+        ssh.check("install", "-d", "-m", "700", ETC)
+        ssh.put(new_keys(kdc, host), KEYTAB, mode=0o600)
+        ssh.put(client_configuration(topology, host, kdc.name).encode(), CLIENT)
     kdc.ssh.check("install", "-d", _UNIT_MORE)
     kdc.ssh.put(_AGAIN.encode(), f"{_UNIT_MORE}/again.conf")
     kdc.ssh.check("systemctl", "unmask", KDC_SERVICE)
@@ -98,14 +99,19 @@ def make_realm(lab: Lab, board: Board, kdc: LabMachine) -> None:
     board.step(f"{kdc.name} {Role.KDC}", "ready")
 
 
-def give_keys(kdc: LabMachine, host: LabMachine) -> None:
-    """Make new keys for a host, and put them onto it; those that it had are worth nothing from now on."""
-    path = f"{_HANDED_OUT}/{host.name}"
+def add_principal(kdc: LabMachine, host: str) -> None:
+    """Make the principal of a host; one that is there already stays. Raises CommandFailed."""
+    known = kdc.ssh.check("kadmin.local", "listprincs", f"{principal_of(host)}@*", seconds=KDC_SECONDS)
+    if principal_of(host) not in known:
+        kdc.ssh.check("kadmin.local", "addprinc", "-randkey", principal_of(host), seconds=KDC_SECONDS)
+
+
+def new_keys(kdc: LabMachine, host: str) -> bytes:
+    """Return a keytab with new keys of a host; those that it had are void from now on. Raises CommandFailed."""
+    path = f"{_HANDED_OUT}/{host}"
     kdc.ssh.check("install", "-d", "-m", "700", _HANDED_OUT)
     try:
-        kdc.ssh.check("kadmin.local", "ktadd", "-k", path, principal_of(host.name), seconds=KDC_SECONDS)
-        keys = kdc.ssh.get(path)
+        kdc.ssh.check("kadmin.local", "ktadd", "-k", path, principal_of(host), seconds=KDC_SECONDS)
+        return kdc.ssh.get(path)
     finally:
         kdc.ssh.run("rm", "-f", path)
-    host.ssh.check("install", "-d", "-m", "700", ETC)
-    host.ssh.put(keys, KEYTAB, mode=0o600)

@@ -132,11 +132,11 @@ def test_both_hosts_are_told_how_the_sending_one_authenticates(hosts):
 def test_who_is_no_host_does_not_authenticate_by_kerberos(hosts):
     kerberos = {**POLICY, "authentication": "kerberos"}
     hosts.stack.protect("app2")
-    with pytest.raises(InvalidRequest, match="policy.authentication"):
+    with pytest.raises(InvalidRequest, match=r"policy\.authentication"):
         hosts.stack.put_policy("standard", kerberos)
     assert hosts.stack.policy("standard")["authentication"] == "certificate"
     hosts.stack.put_policy("tickets", kerberos)
-    with pytest.raises(InvalidRequest, match="policy.authentication"):
+    with pytest.raises(InvalidRequest, match=r"policy\.authentication"):
         hosts.stack.put_machine("app2", {**settings_of("app2"), "policy": "tickets"})
     hosts.stack.put_machine("app1", host_settings(policy="tickets"))
 

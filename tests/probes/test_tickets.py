@@ -9,7 +9,9 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from certificates import Authority
@@ -23,6 +25,7 @@ from lab.replication.common.introduction import PATH
 from lab.replication.common.link import Body, Unreachable
 from lab.replication.common.tls import CERTIFICATE, KERBEROS
 from lab.replication.provider import tickets
+from lab.replication.provider.receiver import Receiver
 from lab.replication.provider.tickets import TicketHolder, require_proof
 
 REFUSAL = realm_refusal()
@@ -195,6 +198,17 @@ def test_a_host_without_a_realm_refuses_the_order(hosts: TicketHosts) -> None:
     with pytest.raises(CommandFailed, match="not 'password'"):
         require_proof("password", hosts.realm("hv1"))
     require_proof(CERTIFICATE, None)
+
+
+def test_the_provider_of_a_host_reads_tickets_where_it_is_in_a_realm(hosts: TicketHosts) -> None:
+    config, places = hosts.config("hv3"), SimpleNamespace(find=lambda _: None)
+    made = Receiver(config, hosts.heard, places, None, None)
+    assert made._target._doorkeeper == tickets.TicketReader(hosts.realm("hv3"))
+    alone = replace(config, settings={key: value for key, value in config.settings.items() if key != "kerberos"})
+    refusing = Receiver(alone, hosts.heard, places, None, None)
+    stream = {"stream": STREAM, "machine": "app1", "data_port": hosts.port, "disks": [], "retention_s": 1}
+    with pytest.raises(CommandFailed, match="nobody here recognises callers by kerberos"):
+        refusing.handlers()["open-stream"]({**stream, "authentication": KERBEROS})
 
 
 def test_several_hosts_are_recognised_at_a_time(hosts: TicketHosts) -> None:

@@ -139,9 +139,11 @@ class Link:
         connection = http.client.HTTPSConnection(
             self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout
         )
+        # Before the introduction: ``abort`` has to be able to break that too.
+        self._connection = connection
         if self._introduction is not None:
             with contextlib.ExitStack() as unless_known:
-                unless_known.callback(connection.close)
+                unless_known.callback(self._drop)
                 connection.connect()
                 self._introduction.introduce(connection)
                 unless_known.pop_all()
@@ -150,12 +152,11 @@ class Link:
     def _exchange(self, method: str, path: str, body: Body) -> Reply:
         if self._aborted:
             raise ConnectionAbortedError("the service is ending")
-        if self._connection is None:
-            self._connection = self._open()
+        connection = self._connection or self._open()
         framing = {"Transfer-Encoding": "chunked"} if body.length is None else {"Content-Length": str(body.length)}
         parts = _chunked(body.parts()) if body.length is None else iter(body.parts())
-        self._connection.request(method, path, parts, framing)
-        response = self._connection.getresponse()
+        connection.request(method, path, parts, framing)
+        response = connection.getresponse()
         content = response.read()
         if response.will_close:
             self._drop()

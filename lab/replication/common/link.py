@@ -145,6 +145,8 @@ class Link:
             with contextlib.ExitStack() as unless_known:
                 unless_known.callback(self._drop)
                 connection.connect()
+                # It would open another by itself, on which nobody was introduced.
+                connection.auto_open = 0
                 self._introduction.introduce(connection)
                 unless_known.pop_all()
         return connection

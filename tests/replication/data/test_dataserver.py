@@ -135,3 +135,12 @@ def test_who_is_not_received_is_not_answered_and_may_come_again(tmp_path: Path) 
             put_mib(link)
         visitors.refusing = False
         assert put_mib(link) == "hv1"
+
+
+def test_no_request_goes_over_a_connection_that_was_opened_without_an_introduction(tmp_path: Path) -> None:
+    visitors = Visitors()
+    with visited(tmp_path, visitors) as link:
+        assert put_mib(link) == "hv1"
+        link._connection.close()
+        assert put_mib(link) == "hv1"
+        assert visitors.received == 2

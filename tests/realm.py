@@ -64,6 +64,7 @@ class Kdc:
             "KRB5_CONFIG": str(folder / "krb5.conf"),
             "KRB5_KDC_PROFILE": str(folder / "kdc.conf"),
             "KRB5RCACHEDIR": str(folder),
+            "KRB5CCNAME": f"FILE:{folder}/ccache",
         }
         self._keytabs: dict[str, Path] = {}
         self._made = 0

@@ -24,6 +24,7 @@ from lab.replication.common.control import CommandFailed
 from lab.replication.common.introduction import PATH
 from lab.replication.common.link import Body, Unreachable
 from lab.replication.common.tls import CERTIFICATE, KERBEROS
+from lab.replication.mobility.uplink import Interrupted
 from lab.replication.provider import tickets
 from lab.replication.provider.receiver import Receiver
 from lab.replication.provider.tickets import TicketHolder, require_proof
@@ -56,7 +57,7 @@ def test_data_arrives_of_a_host_that_has_a_ticket(hosts: TicketHosts) -> None:
     outlet.put(1, Body(lambda: [content], len(content)))
     outlet.wait_forwarded(1)
     assert hosts.replica.read_bytes()[:512] == b"x" * 512
-    assert not hosts.heard.said
+    assert hosts.heard.said == ["ok"]
 
 
 @pytest.mark.parametrize("who", ["somebody", "host/hv3", "host/hv2", "host/other"])
@@ -86,6 +87,19 @@ def test_without_keys_it_is_said_and_it_goes_on_by_itself_once_they_are_there(
         hosts.heard.wait("there are no keys for a ticket")
         hosts.replace_keytab(keytab, "hv1")
         assert waiting.result(SOON_S) == 1
+    assert hosts.heard.said[-1] == "ok"
+
+
+def test_a_problem_of_another_way_to_authenticate_is_over_with_it(hosts: TicketHosts, tmp_path: Path) -> None:
+    without = hosts.outlet(keytab=tmp_path / "nowhere")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(without.expected)
+        hosts.heard.wait("there are no keys for a ticket")
+        without.abort()
+        hosts.end()
+        assert isinstance(waiting.exception(SOON_S), Interrupted)
+    hosts.open_stream(CERTIFICATE)
+    assert hosts.outlet(CERTIFICATE).expected() == 1
     assert hosts.heard.said[-1] == "ok"
 
 

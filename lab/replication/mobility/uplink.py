@@ -86,7 +86,7 @@ class Uplink:
         self._stop = stop
         self._interrupted = interrupted
         self._noted = noted
-        self._problem = ""
+        self._problem: str | None = ""
 
     def expected(self) -> int:
         """Return the sequence that the process server waits for.
@@ -169,6 +169,7 @@ class Uplink:
 
     def _note(self, problem: str) -> None:
         if problem != self._problem and not self._stop.is_set():
-            log.warning("%s: %s", self.server, problem or "answers again")
+            if problem or self._problem:
+                log.warning("%s: %s", self.server, problem or "answers again")
             self._noted(problem)
         self._problem = problem

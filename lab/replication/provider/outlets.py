@@ -62,6 +62,8 @@ class ReceiverUplink(Uplink):
         super().__init__(
             endpoint, context, stream, stop, interrupted=interrupted, noted=noted, introduction=introduction
         )
+        # What the last one said, of another order or before a restart, is not known: the first success is told too.
+        self._problem = None
         self._stopping = stop
         self._retry_unit_s = retry_unit_s
         self._name = stream

@@ -116,11 +116,12 @@ def test_requirements(lab, tmp_path: Path) -> None:
     assert "V2A-PORT-9443" in out
     assert "adopted by decision C12" in " ".join(out.split())
     assert "H2A-PREP" not in out
-    assert "no test" in lab("requirements", "--scenario", "H2S", "--out", str(tmp_path))[1]
     assert re.search(r"recovery_plans \d", " ".join(out.split()))
 
 
-def test_requirements_for_programs_with_holes_and_the_last_run(lab, tmp_path: Path) -> None:
+def test_requirements_for_programs_with_holes_and_the_last_run(
+    lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     latest = tmp_path / "latest"
     latest.mkdir()
     shown = {"requirements": [{"id": "V2A-FO-RP", "status": "pass"}, {"id": "V2A-UFO", "status": "fail"}]}
@@ -133,10 +134,15 @@ def test_requirements_for_programs_with_holes_and_the_last_run(lab, tmp_path: Pa
         "suites/recovery_plans/test_plan_runs.py::test_groups_start_one_after_the_other" in rows["V2A-FO-RP"]["tests"]
     )
     assert (rows["V2A-UFO"]["last"], rows["V2A-UFO"]["hole"]) == ("fail", False)
-    hole = rows["H2S-AUTH-KRB"]
-    assert (hole["tests"], hole["hole"], hole["last"]) == ([], True, None)
+    assert not [name for name, row in rows.items() if row["hole"]], "a rule without a test says why (not_tested)"
+    monkeypatch.setattr("lab.commands.catalogue.collect_carriers", lambda: {"H2S-AUTH-CERT": ["suites/a/b.py::c"]})
     _, holes, _ = lab("requirements", "--json", "--holes", "--scenario", "H2S", "--out", str(tmp_path))
-    assert {row["hole"] for row in json.loads(holes)} == {True}
+    found = {row["id"]: row for row in json.loads(holes)}
+    assert {row["hole"] for row in found.values()} == {True}
+    hole = found["H2S-AUTH-KRB"]
+    assert (hole["tests"], hole["hole"], hole["last"]) == ([], True, None)
+    assert "H2S-AUTH-CERT" not in found
+    assert "no test" in lab("requirements", "--scenario", "H2S", "--out", str(tmp_path))[1]
     (latest / "certificate.json").write_text("{")
     assert lab("requirements", "--out", str(tmp_path))[0] == 2
 

@@ -18,7 +18,7 @@ from lab.defects.registry import FOLDER, IMAGE_PROBES, defect
 from lab.runs import sources_digest
 
 _TESTS = ROOT / "tests"
-_IMPORTED_FROM = (FOLDER, _TESTS / "replication" / "control", _TESTS / "replication" / "data")
+_IMPORTED_FROM = (FOLDER, _TESTS, _TESTS / "replication" / "control", _TESTS / "replication" / "data")
 """Where probes and what they import are."""
 
 

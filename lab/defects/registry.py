@@ -64,7 +64,7 @@ PROBES: Mapping[Part, tuple[str, ...]] = MappingProxyType(
             "test_host_machines_in_azure.py",
             "../replication/control/test_public_address.py",
         ),
-        Part.PROVIDER: ("test_host_capture.py", "test_vmm_provider.py"),
+        Part.PROVIDER: ("test_host_capture.py", "test_vmm_provider.py", "test_tickets.py"),
         Part.SURROUNDINGS: (
             "../replication/control/test_management_console.py",
             "../replication/control/test_discovery.py",

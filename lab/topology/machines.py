@@ -27,6 +27,7 @@ class Role(StrEnum):
     STORAGE = "storage"
     CONSOLE = "console"
     STANDBY = "standby"
+    KDC = "kdc"
 
 
 class Purpose(StrEnum):

@@ -10,6 +10,7 @@ from lab.topology.bmc_rules import bmc_findings
 from lab.topology.findings import Finding, Location, dangling, named_twice
 from lab.topology.host_rules import host_findings
 from lab.topology.hosts import EsxiHost
+from lab.topology.kerberos_rules import kerberos_findings
 from lab.topology.lent_rules import lent_findings
 from lab.topology.machines import Machine, Purpose, Role
 from lab.topology.model import Topology
@@ -48,6 +49,7 @@ def check(topology: Topology) -> Iterator[Finding]:
     yield from stack_findings(topology)
     yield from azure_findings(topology)
     yield from host_findings(topology)
+    yield from kerberos_findings(topology)
     yield from bmc_findings(topology)
     yield from lent_findings(topology)
     yield from netboot_findings(topology)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,8 @@ class Policy(Part):
     """A replication policy; times are in seconds.
 
     ``retention`` 0 keeps only the newest point. ``pruning`` thins points out before that; without it the stack's own
-    schedule holds, with an empty list none.
+    schedule holds, with an empty list none. ``authentication`` is how a host proves to another one who it is; Kerberos
+    needs a machine with the role ``kdc``.
     """
 
     recovery_point_interval: Duration
@@ -32,6 +33,7 @@ class Policy(Part):
     pruning: tuple[PruningStep, ...] | None = None
     process_server_port: Port = 9443
     master_target_port: Port = 9444
+    authentication: Literal["certificate", "kerberos"] = "certificate"
 
 
 class Group(Part):

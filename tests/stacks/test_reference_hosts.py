@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from lab.errors import BadInput
+from lab.replication.common.config import ServiceConfig
 from lab.replication.configuration_server.settings_document import parse_settings
+from lab.replication.provider.tickets import Realm
 from lab.stacks.reference.azure import networks_in_azure, setup_steps
 from lab.stacks.reference.hosts import host_settings, management_documents, policy_of_host, provider_config
+from lab.stacks.reference.realm import client_configuration, server_configuration
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 from lab.topology.naming import mac_for
@@ -33,6 +36,22 @@ def test_hosts_receive_on_the_way_between_the_sites_and_nowhere_else(to_site: To
         config = provider_config(to_site, host)
         assert (config["data_port"], config["data_address"]) == (8084, address)
         assert set(config["hypervisor"]["bridges"]) == {"management", "primary", "secondary", "bubble"}
+
+
+def test_hosts_know_the_realm_where_there_is_one(to_site: Topology, to_azure: Topology) -> None:
+    for host, peer in (("hv1", "hv2"), ("hv2", "hv1")):
+        realm = Realm.of(ServiceConfig.from_json(provider_config(to_site, host)))
+        assert realm is not None
+        assert (realm.peers, realm.keytab) == ({peer}, Path("/etc/recovery/provider.keytab"))
+        assert realm.principal(peer) == f"host/{peer}@HYPERV-TO-SECONDARY.RECOVERY-LAB"
+        assert " kdc = 10.30.0.42:88\n" in client_configuration(to_site, host, "vmm2")
+    assert Realm.of(ServiceConfig.from_json(provider_config(to_azure, "hv1"))) is None
+
+
+def test_the_kdc_listens_where_hosts_are_and_nowhere_else(to_site: Topology) -> None:
+    written = server_configuration(to_site, "vmm2")
+    assert " kdc_tcp_listen = 127.0.0.1:88 10.30.0.42:88\n" in written
+    assert ' kdc_listen = ""\n' in written
 
 
 def test_hosts_that_send_to_azure_receive_nothing(to_azure: Topology) -> None:

@@ -109,9 +109,49 @@ def on_esxi(document):
     document["hosts"]["local"] = {"kind": "esxi", "emulated": True}
 
 
+def by_kerberos(document):
+    document["stack"]["policies"]["standard"]["authentication"] = "kerberos"
+
+
+def no_kdc(document):
+    by_kerberos(document)
+    document["machines"]["vmm2"]["roles"].remove("kdc")
+
+
+def two_kdcs(document):
+    document["machines"]["vmm1"]["roles"].append("kdc")
+
+
+def lonely_kdc(document):
+    document["machines"]["vmm2"]["interfaces"] = document["machines"]["vmm2"]["interfaces"][:1]
+
+
+def test_hosts_may_authenticate_by_kerberos_where_there_is_a_kdc(tmp_path):
+    assert load_topology(TOPOLOGIES / TO_SITE).stack.policies["standard"].authentication == "certificate"
+    assert (
+        load_topology(changed(tmp_path, TO_SITE, by_kerberos)).stack.policies["standard"].authentication == "kerberos"
+    )
+
+
+def test_kerberos_without_a_kdc_is_refused_at_its_line(tmp_path):
+    path = changed(tmp_path, TO_SITE, no_kdc)
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "authentication:" in text)
+    with pytest.raises(BadInput) as refused:
+        load_topology(path)
+    assert f"{path}:{line}: " in str(refused.value)
+    assert "Kerberos needs a machine with role 'kdc'" in str(refused.value)
+
+
+def test_to_azure_nobody_authenticates_by_kerberos(tmp_path):
+    with pytest.raises(BadInput, match="in scenario H2A no host sends to another one"):
+        load_topology(changed(tmp_path, TO_AZURE, by_kerberos))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (two_kdcs, "one machine has the role 'kdc', not vmm1, vmm2"),
+        (lonely_kdc, "hv1 is on no network of the KDC"),
         (other_address, "keeps its addresses: 10.10.0.11"),
         (on_esxi, "a nested host has to be on libvirt"),
         (guests_too_large, "its machines and the host itself need"),

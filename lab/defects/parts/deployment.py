@@ -8,7 +8,7 @@ from lab.defects.model import Defect, Part, seeded
 from lab.defects.parts.control import control_defect
 
 _PROTECT = "procedures.protect"
-_CAPTURE, _REPLICATION = "provider.capture", "provider.replication"
+_CAPTURE, _REPLICATION, _TICKETS = "provider.capture", "provider.replication", "provider.tickets"
 _provider = partial(seeded, Part.PROVIDER)
 _around = partial(seeded, Part.SURROUNDINGS)
 _NEEDED = '        needed = [machine.agent, f"process-server-{settings.process_server.name}"]\n'
@@ -142,5 +142,27 @@ PROVIDER: tuple[Defect, ...] = (
             '            write_json(self._state, {**known, "base": frozen.checkpoint})\n',
             "            assert known\n",
         ),
+    ),
+    _provider(
+        "any-principal-of-the-realm",
+        "a host takes whoever has a ticket for the host that it knows",
+        ("H2S-AUTH-KRB",),
+        (
+            _TICKETS,
+            "            if principal == self.principal(host):\n",
+            '            if principal.endswith(f"@{self.realm}"):\n',
+        ),
+    ),
+    _provider(
+        "ticket-passed-on",
+        "a ticket is as good on another connection as on that for which it was made",
+        ("H2S-AUTH-KRB",),
+        (_TICKETS, "application_data=BOUND_TO + finished", "application_data=BOUND_TO"),
+    ),
+    _provider(
+        "ticket-without-a-binding",
+        "a ticket that is bound to no connection is taken",
+        ("H2S-AUTH-KRB",),
+        (_TICKETS, "        if not bound & CHANNEL_BOUND:\n", "        if not bound:\n"),
     ),
 )

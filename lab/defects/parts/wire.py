@@ -8,10 +8,10 @@ from lab.defects.model import Defect, Part, seeded
 
 _TLS, _DATA, _LINK = "common.tls", "common.dataserver", "common.link"
 _WRAP = "            self.request = self.server.context.wrap_socket(self.request, server_side=True)\n"
-_PEER = "            peer = peer_of(self.request.getpeercert() or {})\n"
-_CONNECTION = """            self._connection = http.client.HTTPSConnection(
-                self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout
-            )
+_PEER = "            return peer_of(self.request.getpeercert() or {})\n"
+_CONNECTION = """        connection = http.client.HTTPSConnection(
+            self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout
+        )
 """
 
 
@@ -62,7 +62,7 @@ WIRE: tuple[Defect, ...] = (
             _DATA,
             _PEER,
             """            secure = hasattr(self.request, "getpeercert")
-            peer = peer_of(self.request.getpeercert() or {}) if secure else Peer("mobility", "app1")
+            return peer_of(self.request.getpeercert() or {}) if secure else Peer("mobility", "app1")
 """,
         ),
     ),
@@ -71,7 +71,7 @@ WIRE: tuple[Defect, ...] = (
         "both sides talk plain HTTP: a canary is readable on the wire",
         ("V2A-PS-ENCRYPT", "LAB-MUTUAL-TLS"),
         (_DATA, _WRAP, "            pass\n"),
-        (_DATA, _PEER, '            peer = Peer("plain", "plain")\n'),
+        (_DATA, _PEER, '            return Peer("plain", "plain")\n'),
         (_DATA, "        if self.peer.kind not in kinds or", "        if self.peer.kind not in (*kinds, 'plain') or"),
         (
             _DATA,
@@ -81,9 +81,9 @@ WIRE: tuple[Defect, ...] = (
         (
             _LINK,
             _CONNECTION,
-            """            self._connection = http.client.HTTPConnection(  # type: ignore[assignment]
-                self._endpoint.address, self._endpoint.port, timeout=self._timeout
-            )
+            """        connection: Any = http.client.HTTPConnection(
+            self._endpoint.address, self._endpoint.port, timeout=self._timeout
+        )
 """,
         ),
     ),

@@ -55,6 +55,8 @@ class Settings:
 
     name: str
     passwords: dict[str, str] = field(repr=False)
+    keytab: Path | None = None
+    """Keys of the host's service, where accounts may log in by Kerberos too."""
     most_shells: int = SHELLS_OF_A_USER
     vmm: bool = False
     """Whether the host is a VMM server, too."""
@@ -69,7 +71,7 @@ class Emulator:
         self.faults = Faults()
         self.unsupported: list[str] = []
         self.host = Host(settings.name, backend, home, settings.clock)
-        self.accounts = Accounts(settings.name, settings.passwords)
+        self.accounts = Accounts(settings.name, settings.passwords, settings.keytab)
         self._families = families()
         self.manager = Manager(self.host) if settings.vmm else None
         backend.clear()

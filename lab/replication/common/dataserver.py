@@ -6,6 +6,7 @@ not, stands in docs/decisions/0004-data-ports.md.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import re
@@ -22,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from lab.replication.common.body import Body, BodyTooLong, body_of
 from lab.replication.common.durable import JSON
+from lab.replication.common.introduction import MOST_BYTES, PATH, Doorkeeper, Introduced
 from lab.replication.common.tls import Peer, UnknownPeer, peer_of
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ CLOSE_S = 10.0
 LONGEST_IGNORED_BYTES = 256 << 20
 RETRY_AFTER_S = 5
 STREAM = r"/v1/streams/(?P<stream>[A-Za-z0-9._-]+)"
-FORBIDDEN, NOT_FOUND, NO_SPACE = 403, 404, 507
+OK, UNAUTHORISED, FORBIDDEN, NOT_FOUND, NO_SPACE = 200, 401, 403, 404, 507
 
 
 class Refused(Exception):
@@ -62,6 +64,12 @@ class Request:
             log.warning("refused %s %s from %s %s", self.method, self.path, self.peer.kind, self.peer.name)
             raise Refused(FORBIDDEN, "forbidden", f"{self.peer.kind} {self.peer.name} may not do this")
 
+    def require(self, proof: str) -> None:
+        """Refuse (401, logged: it may come again) unless the peer has shown by ``proof`` who it is."""
+        if self.peer.proof != proof:
+            log.warning("refused %s %s by %s from %s", self.method, self.path, self.peer.proof, self.peer.name)
+            raise Refused(UNAUTHORISED, "another-proof", f"{self.peer.name} has to authenticate by {proof}")
+
 
 @dataclass(frozen=True)
 class Response:
@@ -83,11 +91,19 @@ class Route:
 class DataServer:
     """Serves ``routes`` on a changing set of ports; every port has its own connections and closes with them.
 
-    ``address`` is that of the network over which data comes; "" is any.
+    ``address`` is that of the network over which data comes; "" is any. ``doorkeeper`` recognises callers without a
+    certificate; nobody else does.
     """
 
-    def __init__(self, context: ssl.SSLContext, routes: Sequence[Route], address: str = "") -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        routes: Sequence[Route],
+        address: str = "",
+        doorkeeper: Doorkeeper | None = None,
+    ) -> None:
         self._context = context
+        self._doorkeeper = doorkeeper
         self._address = address
         self._routes = routes
         self._ports: dict[int, _Port] = {}
@@ -100,7 +116,7 @@ class DataServer:
                 self._ports.pop(port).stop()
                 log.info("port %d is closed", port)
             for port in set(ports) - set(self._ports):
-                self._ports[port] = _Port((self._address, port), self._context, self._routes)
+                self._ports[port] = _Port((self._address, port), self._context, self._routes, self._doorkeeper)
                 log.info("listening on port %d", port)
 
     def close(self) -> None:
@@ -113,8 +129,11 @@ class _Port(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, place: tuple[str, int], context: ssl.SSLContext, routes: Sequence[Route]) -> None:
+    def __init__(
+        self, place: tuple[str, int], context: ssl.SSLContext, routes: Sequence[Route], doorkeeper: Doorkeeper | None
+    ) -> None:
         self.context = context
+        self.doorkeeper = doorkeeper
         self.routes = routes
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
@@ -149,6 +168,7 @@ class _Port(socketserver.ThreadingTCPServer):
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Port
+    _introduced: Introduced | None = None
 
     def setup(self) -> None:
         self.request.settimeout(HANDSHAKE_S)
@@ -173,7 +193,9 @@ class _Connection(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         self.raw_requestline = self.rfile.readline(65537)
-        if not self.raw_requestline or not self.parse_request():
+        # A proof that has run out ends the connection without an answer: the caller opens another, as after any end.
+        over = self._introduced is not None and self._introduced.over
+        if over or not self.raw_requestline or not self.parse_request():
             self.close_connection = True
             return
         body = body_of(self.headers, self.rfile)
@@ -202,12 +224,11 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _answer(self, body: Body) -> Response:
-        try:
-            peer = peer_of(self.request.getpeercert() or {})
-        except UnknownPeer as error:
-            log.warning("refused %s %s: %s", self.command, self.path, error)
-            raise Refused(FORBIDDEN, "unknown-peer", str(error)) from error
         address = urlsplit(self.path)
+        doorkeeper = self.server.doorkeeper
+        if doorkeeper is not None and (self.command, address.path) == ("POST", PATH):
+            return self._receive(doorkeeper, body)
+        peer = self._peer()
         for route in self.server.routes:
             match = route.pattern.fullmatch(address.path)
             if match and route.method == self.command:
@@ -216,6 +237,23 @@ class _Connection(BaseHTTPRequestHandler):
                     Request(self.command, address.path, match.groupdict(), query, address.query, peer, body)
                 )
         raise Refused(NOT_FOUND, "not-found", f"no {self.command} {address.path} here")
+
+    def _receive(self, doorkeeper: Doorkeeper, body: Body) -> Response:
+        try:
+            self._introduced = doorkeeper.receive(self.request, body.read(MOST_BYTES))
+        except UnknownPeer as error:
+            log.warning("refused the introduction of %s: %s", self.client_address[0], error)
+            raise Refused(UNAUTHORISED, "unknown-peer", str(error)) from error
+        return Response(OK, {"token": base64.b64encode(self._introduced.answer).decode()})
+
+    def _peer(self) -> Peer:
+        if self._introduced is not None:
+            return self._introduced.peer
+        try:
+            return peer_of(self.request.getpeercert() or {})
+        except UnknownPeer as error:
+            log.warning("refused %s %s: %s", self.command, self.path, error)
+            raise Refused(FORBIDDEN, "unknown-peer", str(error)) from error
 
     def _send(self, response: Response) -> None:
         content = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from lab.replication.common.config import Endpoint
 from lab.replication.common.durable import JSON
+from lab.replication.common.introduction import Introduction
 
 Buffer = bytes | bytearray | memoryview
 
@@ -61,13 +62,21 @@ def stream_path(stream: str, *more: str | int) -> str:
 class Link:
     """A connection that is opened when needed and kept; calls from several threads take turns.
 
-    ``timeout`` (seconds) bounds every read and write on the socket, not the whole call.
+    ``timeout`` (seconds) bounds every read and write on the socket, not the whole call. ``introduction`` is for a
+    context without a certificate.
     """
 
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext,
+        timeout: float = 60.0,
+        introduction: Introduction | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._context = context
         self._timeout = timeout
+        self._introduction = introduction
         self._lock = threading.Lock()
         self._connection: http.client.HTTPSConnection | None = None
         self._aborted = False
@@ -126,17 +135,30 @@ class Link:
             self._connection.close()
             self._connection = None
 
+    def _open(self) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection(
+            self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout
+        )
+        # Before the introduction: ``abort`` has to be able to break that too.
+        self._connection = connection
+        if self._introduction is not None:
+            with contextlib.ExitStack() as unless_known:
+                unless_known.callback(self._drop)
+                connection.connect()
+                # It would open another by itself, on which nobody was introduced.
+                connection.auto_open = 0
+                self._introduction.introduce(connection)
+                unless_known.pop_all()
+        return connection
+
     def _exchange(self, method: str, path: str, body: Body) -> Reply:
         if self._aborted:
             raise ConnectionAbortedError("the service is ending")
-        if self._connection is None:
-            self._connection = http.client.HTTPSConnection(
-                self._endpoint.address, self._endpoint.port, context=self._context, timeout=self._timeout
-            )
+        connection = self._connection or self._open()
         framing = {"Transfer-Encoding": "chunked"} if body.length is None else {"Content-Length": str(body.length)}
         parts = _chunked(body.parts()) if body.length is None else iter(body.parts())
-        self._connection.request(method, path, parts, framing)
-        response = self._connection.getresponse()
+        connection.request(method, path, parts, framing)
+        response = connection.getresponse()
         content = response.read()
         if response.will_close:
             self._drop()

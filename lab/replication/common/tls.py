@@ -13,6 +13,8 @@ from typing import Any
 
 URI_PREFIX = "urn:recovery:"
 PEER_PARTS = 2
+CERTIFICATE, KERBEROS = "certificate", "kerberos"
+PROOFS = (CERTIFICATE, KERBEROS)
 
 
 class UnknownPeer(PermissionError):
@@ -21,10 +23,11 @@ class UnknownPeer(PermissionError):
 
 @dataclass(frozen=True)
 class Peer:
-    """The component at the other end of a connection, as its certificate names it."""
+    """The component at the other end of a connection; ``proof`` is how it has shown that."""
 
     kind: str
     name: str
+    proof: str = CERTIFICATE
 
 
 def peer_of(certificate: Mapping[str, Any]) -> Peer:

@@ -115,6 +115,7 @@ class HostCalls:
             disks=[{"index": d.index, "name": d.name, "serial": d.serial, "size": d.size} for d in session.disks],
             **policy.retention.to_json(),
             process_server=session.at_source.name,
+            authentication=policy.authentication,
             fresh=fresh,
         )
 
@@ -140,10 +141,11 @@ class HostCalls:
         return await self._call(host, command, dict(arguments), self.deadlines.roll)
 
     def receiver_address(self, session: Session, policy: Policy) -> dict[str, Any]:
-        """Return how a source finds the receiver of a session. Raises JobError."""
+        """Return how a source finds the receiver of a session, and proves there who it is. Raises JobError."""
         server = session.at_receiver
         address = address_of(self.registry, "provider", server)
-        return {"receiver": {"name": server.name, "address": address, "port": policy.master_target_port}}
+        receiver = {"name": server.name, "address": address, "port": policy.master_target_port}
+        return {"receiver": receiver, "authentication": policy.authentication}
 
     async def _to_source(
         self, session: Session, command: str, seconds: float | None = None, **arguments: Any

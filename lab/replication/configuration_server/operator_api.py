@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from lab.replication.common.tls import KERBEROS
 from lab.replication.configuration_server.access import json_body, operator_of
 from lab.replication.configuration_server.component_api import wait_seconds
 from lab.replication.configuration_server.components import Registry
@@ -19,8 +20,9 @@ from lab.replication.configuration_server.groups.table import GroupTable
 from lab.replication.configuration_server.jobs import JobRunner
 from lab.replication.configuration_server.machines import Machine, MachineTable
 from lab.replication.configuration_server.parsing import name_in, number_in
-from lab.replication.configuration_server.policies import parse_policy
+from lab.replication.configuration_server.policies import Policy, parse_policy
 from lab.replication.configuration_server.sessions import SessionTable
+from lab.replication.configuration_server.settings import Settings
 from lab.replication.configuration_server.settings_document import never_smaller, parse_settings
 from lab.replication.configuration_server.states import Operation, State
 from lab.replication.configuration_server.views import Views
@@ -91,6 +93,8 @@ class OperatorApi:
         name = name_in(request.match_info["name"])
         policy = parse_policy(await json_body(request))
         users = [machine for machine in self.machines.all() if machine.settings.policy == name]
+        for machine in users:
+            refuse_proof(policy, machine.settings)
         affected = [m for m in users if Operation.APPLY_POLICY in m.allowed]
         for machine in affected:
             self.jobs.refuse_busy(machine, Operation.APPLY_POLICY)
@@ -118,7 +122,7 @@ class OperatorApi:
         document = await json_body(request)
         settings = parse_settings(document)
         try:
-            self.machines.policy(settings.policy)
+            refuse_proof(self.machines.policy(settings.policy), settings)
         except Unknown as error:
             raise BadRequest(f"settings.policy: {error}") from error
         known = self.machines.find(name)
@@ -195,3 +199,9 @@ class OperatorApi:
             allowed = machine.allowed
             message = f"{', '.join(fixed)} of {machine.name} cannot change while it is {machine.state}"
             raise OperationRefused("operation-refused", "change-settings", machine.state, allowed, message)
+
+
+def refuse_proof(policy: Policy, settings: Settings) -> None:
+    """Raise BadRequest when a policy has hosts authenticate by Kerberos, and no two hosts speak with each other."""
+    if policy.authentication == KERBEROS and settings.recovery_host is None:
+        raise BadRequest("policy.authentication: Kerberos is for machines that are replicated from host to host")

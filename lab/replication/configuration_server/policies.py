@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lab.replication.common.tls import CERTIFICATE, PROOFS
 from lab.replication.configuration_server.errors import BadRequest
 from lab.replication.configuration_server.parsing import Reader
 from lab.replication.retention import STANDARD_THINNING, Retention, Thinning, thinning_problem
@@ -20,6 +21,7 @@ class Policy:
 
     ``rpo_threshold_s`` only raises an alert. ``retention_s`` 0 keeps only the newest point; ``pruning`` thins points
     out before that. ``application_consistent_interval_s`` None makes no application-consistent points.
+    ``authentication`` is how a host proves to another one who it is; between servers and agents it is by certificate.
     """
 
     recovery_point_interval_s: int
@@ -29,6 +31,7 @@ class Policy:
     master_target_port: int = 9444
     application_consistent_interval_s: int | None = None
     pruning: tuple[Thinning, ...] = STANDARD_THINNING
+    authentication: str = CERTIFICATE
 
     @property
     def retention(self) -> Retention:
@@ -52,6 +55,7 @@ def parse_policy(value: object) -> Policy:
         master_target_port=_port(reader, "master_target_port", Policy.master_target_port),
         application_consistent_interval_s=_application_interval(reader),
         pruning=_pruning(reader) if "pruning" in reader.value else STANDARD_THINNING,
+        authentication=_authentication(reader),
     )
     for problem in nonsense(policy):
         raise BadRequest(f"policy.{problem}")
@@ -79,6 +83,15 @@ def nonsense(policy: Policy) -> Iterator[str]:
 
 def _port(reader: Reader, key: str, default: int) -> int:
     return reader.integer(key, 1, MOST_PORT) if reader.has(key) else default
+
+
+def _authentication(reader: Reader) -> str:
+    if not reader.has("authentication"):
+        return CERTIFICATE
+    value = reader.text("authentication")
+    if value not in PROOFS:
+        raise BadRequest(f"policy.authentication: one of {', '.join(PROOFS)} is expected, not {value!r}")
+    return value
 
 
 def _application_interval(reader: Reader) -> int | None:

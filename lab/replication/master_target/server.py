@@ -15,8 +15,9 @@ from lab.replication.common.dataserver import STREAM, DataServer, Refused, Reque
 from lab.replication.common.durable import JSON, write_json
 from lab.replication.common.inbox import Inbox
 from lab.replication.common.ingest import receive
+from lab.replication.common.introduction import Doorkeeper
 from lab.replication.common.outbox import Outbox
-from lab.replication.common.tls import server_context
+from lab.replication.common.tls import CERTIFICATE, server_context
 from lab.replication.master_target.devices import BadDevice, Device, OpenDevice, Resolver, found_disk, resolve_serial
 from lab.replication.master_target.handover import read_archive
 from lab.replication.master_target.settings import StreamSettings
@@ -37,7 +38,7 @@ class MasterTarget:
 
     ``spool_quota_bytes`` in its configuration bounds the spool, ``data_address`` is where it listens (everywhere).
     Only components of kind ``sender`` may send. ``straight``: copies go to the disks without a spool
-    (``straight.py``).
+    (``straight.py``). With a ``doorkeeper`` streams can be opened whose sender shows no certificate.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class MasterTarget:
         sender: str = "process-server",
         open_device: OpenDevice = Device,
         straight: bool = False,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
+        self._doorkeeper = doorkeeper
         self._straight = straight
         self._outbox = outbox
         self._resolve = resolve
@@ -62,13 +65,14 @@ class MasterTarget:
         self._lock = threading.Lock()
         self._streams: dict[str, ReplicaStream] = {}
         self._server = DataServer(
-            server_context(config.identity_dir, require_client=True),
+            server_context(config.identity_dir, require_client=doorkeeper is None),
             [
                 Route("PUT", re.compile(STREAM + r"/(?P<sequence>\d+)"), self._put),
                 Route("GET", re.compile(STREAM), self._status),
                 Route("POST", re.compile(STREAM + "/compare"), self._compare),
             ],
             str(config.settings.get("data_address", "")),
+            doorkeeper,
         )
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -106,6 +110,8 @@ class MasterTarget:
     def open_stream(self, arguments: JSON) -> JSON:
         """Open a stream; ``fresh`` forgets what was stored under its name."""
         settings = StreamSettings.from_json(arguments)
+        if settings.authentication != CERTIFICATE and self._doorkeeper is None:
+            raise CommandFailed("not-supported", f"nobody here recognises callers by {settings.authentication}")
         with self._lock:
             known = self._streams.pop(settings.stream, None)
             if known is not None:
@@ -181,6 +187,8 @@ class MasterTarget:
     def _allowed(self, request: Request) -> ReplicaStream:
         stream = self._streams.get(request.parts["stream"])
         request.allow(self._sender, name=stream.settings.process_server if stream else None)
+        if stream is not None:
+            request.require(stream.settings.authentication)
         if stream is None:
             log.warning("refused %s %s: no such stream", request.method, request.path)
             raise Refused(FORBIDDEN, "unknown-stream", "no such stream is open here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.replication.common.durable import JSON
+from lab.replication.common.tls import CERTIFICATE
 from lab.replication.retention import Retention
 
 
@@ -20,7 +21,7 @@ class ReplicaDisk:
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """The arguments of ``open-stream``, without ``fresh``."""
+    """The arguments of ``open-stream``, without ``fresh``; ``authentication`` is how its sender shows who it is."""
 
     stream: str
     machine: str
@@ -28,6 +29,7 @@ class StreamSettings:
     disks: tuple[ReplicaDisk, ...]
     retention: Retention
     process_server: str | None
+    authentication: str = CERTIFICATE
 
     @property
     def serials(self) -> dict[int, str]:
@@ -56,6 +58,7 @@ class StreamSettings:
             ),
             retention=Retention.from_json(value),
             process_server=value.get("process_server"),
+            authentication=str(value.get("authentication", CERTIFICATE)),
         )
 
     def to_json(self) -> JSON:
@@ -67,4 +70,5 @@ class StreamSettings:
             "disks": [vars(disk) for disk in self.disks],
             **self.retention.to_json(),
             "process_server": self.process_server,
+            "authentication": self.authentication,
         }

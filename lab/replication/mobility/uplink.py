@@ -11,6 +11,7 @@ from typing import Protocol
 from lab.replication.changeset import Buffer
 from lab.replication.common.backoff import Backoff
 from lab.replication.common.config import Endpoint
+from lab.replication.common.introduction import Introduction
 from lab.replication.common.link import Body, Link, Reply, Unreachable, stream_path
 
 log = logging.getLogger(__name__)
@@ -78,13 +79,14 @@ class Uplink:
         *,
         interrupted: Callable[[], bool],
         noted: Callable[[str], None],
+        introduction: Introduction | None = None,
     ) -> None:
-        self._link = Link(endpoint, context, TIMEOUT_S)
+        self._link = Link(endpoint, context, TIMEOUT_S, introduction)
         self._stream = stream
         self._stop = stop
         self._interrupted = interrupted
         self._noted = noted
-        self._problem = ""
+        self._problem: str | None = ""
 
     def expected(self) -> int:
         """Return the sequence that the process server waits for.
@@ -167,6 +169,7 @@ class Uplink:
 
     def _note(self, problem: str) -> None:
         if problem != self._problem and not self._stop.is_set():
-            log.warning("%s: %s", self.server, problem or "answers again")
+            if problem or self._problem:
+                log.warning("%s: %s", self.server, problem or "answers again")
             self._noted(problem)
         self._problem = problem

@@ -9,6 +9,7 @@ from lab.replication.common.config import Endpoint
 from lab.replication.common.control import CommandFailed
 from lab.replication.common.durable import JSON
 from lab.replication.common.storage_access import StorageAccess
+from lab.replication.common.tls import CERTIFICATE
 from lab.replication.mobility.session import CHECKSUM, COPY, STEADY
 
 FREQUENCIES_S = (30, 300, 900)
@@ -24,7 +25,8 @@ class HostOrder:
 
     ``machine`` is the machine's name on this host, ``serials`` the serial numbers of its disks by index; intervals in
     seconds; ``start_at_ns`` is when the initial replication may begin (0: at once). ``destination`` is the receiver
-    of another host or a container of Azure storage; that holds a secret.
+    of another host or a container of Azure storage; that holds a secret. ``authentication`` is how this host proves to
+    a receiver who it is.
     """
 
     stream: str
@@ -35,6 +37,7 @@ class HostOrder:
     destination: Destination
     application_interval_s: float | None = None
     start_at_ns: int = 0
+    authentication: str = CERTIFICATE
 
     @classmethod
     def from_json(cls, value: JSON) -> HostOrder:
@@ -62,6 +65,7 @@ class HostOrder:
             destination=read_destination(value),
             application_interval_s=float(application) if application else None,
             start_at_ns=int(value.get("start_at_ns") or 0),
+            authentication=str(value.get("authentication", CERTIFICATE)),
         )
 
     def to_json(self) -> JSON:
@@ -76,6 +80,7 @@ class HostOrder:
             key: self.destination.to_json(),
             "application_interval_s": self.application_interval_s,
             "start_at_ns": self.start_at_ns,
+            "authentication": self.authentication,
         }
 
 

@@ -14,6 +14,7 @@ from lab.replication.common.ahead import ahead
 from lab.replication.common.arriving import Arriving
 from lab.replication.common.config import Endpoint
 from lab.replication.common.inbox import Gap
+from lab.replication.common.introduction import Introduction
 from lab.replication.common.link import Body, Reply, Unreachable, stream_path
 from lab.replication.common.optimised import Optimised
 from lab.replication.common.storage_access import StorageAccess
@@ -56,8 +57,13 @@ class ReceiverUplink(Uplink):
         interrupted: Interruption,
         noted: Callable[[str], None],
         retry_unit_s: float,
+        introduction: Introduction | None = None,
     ) -> None:
-        super().__init__(endpoint, context, stream, stop, interrupted=interrupted, noted=noted)
+        super().__init__(
+            endpoint, context, stream, stop, interrupted=interrupted, noted=noted, introduction=introduction
+        )
+        # What the last one said, of another order or before a restart, is not known: the first success is told too.
+        self._problem = None
         self._stopping = stop
         self._retry_unit_s = retry_unit_s
         self._name = stream

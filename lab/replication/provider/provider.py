@@ -2,7 +2,7 @@
 
 Its configuration has ``hypervisor`` (``{uri, domain_type, image_folders, bridges}``), and may have ``data_port``
 (without it this host receives nothing: to Azure everything goes out over 443), ``retry_unit_s``, ``shutdown_s``,
-``work_dir`` (for sockets and scratch files of backups) and quotas.
+``work_dir`` (for sockets and scratch files of backups), ``kerberos`` (``tickets.py``) and quotas.
 """
 
 from __future__ import annotations

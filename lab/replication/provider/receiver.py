@@ -18,6 +18,7 @@ from lab.replication.provider.guests import Guests
 from lab.replication.provider.images import ImageFolders
 from lab.replication.provider.local import LocalMachines
 from lab.replication.provider.qemu_nbd import ImageDisk
+from lab.replication.provider.tickets import Realm, TicketReader
 from lab.waiting import Deadline, wait_until
 
 APPLY_S = 600.0
@@ -30,7 +31,16 @@ class Receiver:
     def __init__(
         self, config: ServiceConfig, outbox: Outbox, folders: ImageFolders, guests: Guests, local: LocalMachines
     ) -> None:
-        self._target = MasterTarget(config, outbox, folders.find, sender=SENDER, open_device=ImageDisk, straight=True)
+        realm = Realm.of(config)
+        self._target = MasterTarget(
+            config,
+            outbox,
+            folders.find,
+            sender=SENDER,
+            open_device=ImageDisk,
+            straight=True,
+            doorkeeper=TicketReader(realm) if realm is not None else None,
+        )
         self._folders = folders
         self._guests = guests
         self._local = local

@@ -13,13 +13,14 @@ from lab.replication.common.control import CommandFailed, Handler
 from lab.replication.common.durable import JSON, read_json
 from lab.replication.common.outbox import Outbox
 from lab.replication.common.storage_access import StorageAccess
-from lab.replication.common.tls import client_context
+from lab.replication.common.tls import KERBEROS, client_context, registration_context
 from lab.replication.mobility.session import STEADY, SessionFile
 from lab.replication.provider.capture import CheckpointCapture
 from lab.replication.provider.order import HostOrder, HostSession
 from lab.replication.provider.outlets import HostOutlet, Interruption, ReceiverUplink, StorageOutlet
 from lab.replication.provider.replication import HostReplication
 from lab.replication.provider.retry import UNIT_S
+from lab.replication.provider.tickets import Realm, TicketHolder, require_proof
 from lab.replication.provider.tracking import TrackedMachine
 from lab.waiting import Deadline
 
@@ -38,6 +39,7 @@ class Sender:
         self._config = config
         self._outbox = outbox
         self._track = track
+        self._realm = Realm.of(config)
         self._retry_unit_s = float(config.settings.get("retry_unit_s", UNIT_S))
         self._quota = int(config.settings.get("cache_quota_bytes", DEFAULT_QUOTA))
         self._directory = config.state_dir / "sending"
@@ -79,6 +81,7 @@ class Sender:
             CommandFailed: the order asks for something that does not exist, such as another copy frequency.
         """
         order = HostOrder.from_json(arguments)
+        require_proof(order.authentication, self._realm)
         with self._lock:
             known = self._running.get(order.stream)
             if known is None:
@@ -185,14 +188,17 @@ class Sender:
                 interrupted=interrupted,
                 noted=noted("storage"),
             )
+        by_ticket = self._realm is not None and order.authentication == KERBEROS
+        identity = self._config.identity_dir
         return ReceiverUplink(
             order.destination,
-            client_context(self._config.identity_dir),
+            registration_context(identity / "ca.pem") if by_ticket else client_context(identity),
             order.stream,
             stop,
             interrupted=interrupted,
             noted=noted("recovery_host"),
             retry_unit_s=self._retry_unit_s,
+            introduction=TicketHolder(self._realm) if self._realm is not None and by_ticket else None,
         )
 
     def _stop(self, stream: str) -> None:

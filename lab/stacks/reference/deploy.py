@@ -30,6 +30,7 @@ from lab.stacks.reference.fabrics import (
     wait_configuration_server,
 )
 from lab.stacks.reference.hosts import provider_config
+from lab.stacks.reference.realm import make_realm
 from lab.stacks.secrets import pairing_passphrase
 from lab.topology.machines import Role
 from lab.topology.model import Topology
@@ -69,6 +70,8 @@ def deploy(lab: Lab, board: Board) -> Credentials:
         start_azure(lab, board, azure, free_port())
     for site, port in ports.items():
         make_fabric(lab, board, site, port)
+    for name in lab.topology.machines_with(Role.KDC):
+        make_realm(lab, board, lab.machine(name))
     _install_servers(lab, board, package, passphrase)
     for name in lab.topology.machines_with(Role.CONSOLE):
         board.step(f"{name} {CONSOLE}", "installing")

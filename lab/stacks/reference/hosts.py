@@ -11,6 +11,7 @@ from lab.hypervisors.nested.host import DISKS, bridge_name
 from lab.provision.nested import networks_inside
 from lab.stacks.addresses import address_towards, server_addresses
 from lab.stacks.reference.components import ETC, JSON, STATE, management_endpoint
+from lab.stacks.reference.realm import KEYTAB, realm_of
 from lab.stacks.reference.settings import MacOf, protected_disks, server_name
 from lab.topology.images import RecipeImage
 from lab.topology.machines import Machine, Replica, Role
@@ -37,6 +38,7 @@ def provider_config(topology: Topology, machine: str) -> JSON:
     return {
         **common,
         **_data_port(topology, machine),
+        **_kerberos(topology, machine),
         "hypervisor": {
             "uri": "qemu:///system",
             "domain_type": "kvm",
@@ -48,7 +50,17 @@ def provider_config(topology: Topology, machine: str) -> JSON:
 
 def _data_port(topology: Topology, machine: str) -> JSON:
     """Return where a host receives data of others, on the way between the sites and nowhere else (seed L167)."""
-    peers = [
+    peers = _peers(topology, machine)
+    if not peers:
+        return {}
+    policy = topology.stack.policies[policy_of_host(topology, machine, peers[0])]
+    address = address_towards(topology, topology.machines[peers[0]].interfaces, machine)
+    return {"data_port": policy.master_target_port, "data_address": address}
+
+
+def _peers(topology: Topology, machine: str) -> list[str]:
+    """Return the hosts that data of a host goes to or comes from."""
+    return [
         peer
         for name, protection in topology.stack.protect_from_host.items()
         if protection.recovery_host is not None
@@ -57,11 +69,14 @@ def _data_port(topology: Topology, machine: str) -> JSON:
         for peer in pair
         if peer is not None and peer != machine
     ]
-    if not peers:
+
+
+def _kerberos(topology: Topology, machine: str) -> JSON:
+    """Return what a host knows of the realm, if the topology has one; whether it is used says the policy."""
+    peers = sorted(set(_peers(topology, machine)))
+    if not topology.machines_with(Role.KDC) or not peers:
         return {}
-    policy = topology.stack.policies[policy_of_host(topology, machine, peers[0])]
-    address = address_towards(topology, topology.machines[peers[0]].interfaces, machine)
-    return {"data_port": policy.master_target_port, "data_address": address}
+    return {"kerberos": {"realm": realm_of(topology), "keytab": KEYTAB, "peers": peers}}
 
 
 def policy_of_host(topology: Topology, *hosts: str) -> str:

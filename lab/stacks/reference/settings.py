@@ -27,6 +27,7 @@ def policy_document(policy: Policy) -> dict[str, Any]:
         "rpo_threshold_s": int(policy.rpo_threshold),
         "process_server_port": policy.process_server_port,
         "master_target_port": policy.master_target_port,
+        "authentication": policy.authentication,
         **_application_interval(policy),
         **_pruning(policy),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from control_stand_ins import DISKS, POLICY, World, soon
+from control_stand_ins import DISKS, POLICY, World, settings_of, soon
 from provider_stand_in import DESCRIBED, HARDWARE, SYSTEM
 
 from lab.stacks.errors import InvalidRequest, OperationRefused, StackError
@@ -113,6 +113,32 @@ def test_enable_tells_both_hosts_what_they_need(hosts):
         hosts.point(hosts.hv1, 1)  # points are told by who keeps the replica
     hosts.point(hosts.hv2, 1)
     assert hosts.wait(MachineState.PROTECTED).health.status == "healthy"
+
+
+@pytest.mark.requirement("H2S-AUTH-KRB", "H2S-AUTH-CERT", "H2S-POLICY")
+def test_both_hosts_are_told_how_the_sending_one_authenticates(hosts):
+    set_up(hosts)
+    hosts.do("enable")
+    told = (hosts.hv1, "start-replication"), (hosts.hv2, "open-stream")
+    assert [host.last(command)["authentication"] for host, command in told] == ["certificate"] * 2
+    policy = {**POLICY, "recovery_point_interval_s": 30, "authentication": "kerberos"}
+    hosts.stack.wait_job(hosts.stack.put_policy("standard", policy)["app1"], soon())
+    assert [host.last(command)["authentication"] for host, command in told] == ["kerberos"] * 2
+    assert hosts.stack.policy("standard")["authentication"] == "kerberos"
+    assert not hosts.hv2.last("open-stream")["fresh"]
+
+
+@pytest.mark.requirement("H2S-AUTH-KRB")
+def test_who_is_no_host_does_not_authenticate_by_kerberos(hosts):
+    kerberos = {**POLICY, "authentication": "kerberos"}
+    hosts.stack.protect("app2")
+    with pytest.raises(InvalidRequest, match=r"policy\.authentication"):
+        hosts.stack.put_policy("standard", kerberos)
+    assert hosts.stack.policy("standard")["authentication"] == "certificate"
+    hosts.stack.put_policy("tickets", kerberos)
+    with pytest.raises(InvalidRequest, match=r"policy\.authentication"):
+        hosts.stack.put_machine("app2", {**settings_of("app2"), "policy": "tickets"})
+    hosts.stack.put_machine("app1", host_settings(policy="tickets"))
 
 
 UNSUPPORTED = {**SYSTEM, "system": "sles", "version": "11.4"}

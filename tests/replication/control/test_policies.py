@@ -24,6 +24,7 @@ from lab.stacks.errors import InvalidRequest, OperationRefused
         ({"pruning": [{"after_s": 5, "every_s": 0}]}, "policy.pruning[0].every_s"),
         ({"pruning": [{"after_s": n, "every_s": 2**n} for n in range(17)]}, "policy.pruning"),
         ({"pruning": "often"}, "policy.pruning"),
+        ({"authentication": "password"}, "policy.authentication"),
         ({"colour": "blue"}, "policy"),
     ],
 )
@@ -60,7 +61,8 @@ def test_every_field_reaches_who_acts_on_it(world):
         "application_consistent_interval_s": 600,
         "pruning": [{"after_s": 100, "every_s": 50}],
     }
-    assert set(policy) == set(Policy.__dataclass_fields__)
+    of_hosts = {"authentication"}
+    assert set(policy) | of_hosts == set(Policy.__dataclass_fields__)
     world.stack.wait_job(world.stack.put_policy("standard", policy)["app1"], soon())
     told = {
         "agent": world.agent.last("start-replication"),

@@ -1,4 +1,4 @@
-"""Who is on a connection: Basic over TLS only, or Negotiate (NTLM) bound to the TLS channel."""
+"""Who is on a connection: Basic over TLS only, or Negotiate (NTLM, Kerberos) bound to the TLS channel."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 ACCOUNT_FILE = "NTLM_USER_FILE"
 """pyspnego's acceptor reads accounts only from the file that this variable of the process names."""
 _WEAK = {"md5", "sha1"}
+_NTLM = b"NTLMSSP\0"
+_CHANNEL_BOUND = 0x800
+"""GSS_C_CHANNEL_BOUND_FLAG: without bindings of its own an initiator would be let in."""
 
 
 class Refused(Exception):
@@ -34,10 +37,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Accounts:
-    """The accounts of a host, by lower-case name. Passwords are in no message and no representation."""
+    """The accounts of a host, by lower-case name. Passwords are in no message and no representation.
+
+    With a ``keytab`` they are accounts of its realm too, and may log in with a ticket for the service of that file.
+    """
 
     machine: str
     passwords: Mapping[str, str]
+    keytab: Path | None = None
 
     def __repr__(self) -> str:
         return f"Accounts({self.machine!r}, {sorted(self.passwords)})"
@@ -92,6 +99,8 @@ class Login:
                 self._basic(given)
                 return None
             case "negotiate" | "ntlm":
+                if self._accounts.keytab is not None and self._bindings is not None and _NTLM not in given:
+                    return self._ticket(given, self._accounts.keytab, self._bindings)
                 return self._negotiate(given)
         raise Refused
 
@@ -101,6 +110,28 @@ class Login:
         if self._bindings is None or not self._accounts.knows(plain, password):
             raise Refused
         self.user = f"{self._accounts.machine}\\{plain}"
+
+    def _ticket(self, given: bytes, keytab: Path, bindings: spnego.channel_bindings.GssChannelBindings) -> str | None:
+        import gssapi
+        from gssapi.raw import ChannelBindings
+
+        bound = ChannelBindings(application_data=bindings.application_data)
+        try:
+            keys = gssapi.Credentials(usage="accept", store={"keytab": str(keytab)})
+            context = gssapi.SecurityContext(creds=keys, usage="accept", channel_bindings=bound)
+            out = context.step(given)
+        except gssapi.exceptions.GSSError as error:
+            log.info("a login failed: %s", error)
+            raise Refused from error
+        token = f"Negotiate {base64.b64encode(out).decode()}" if out else None
+        if not context.complete:
+            raise Refused(token)
+        user, _, realm = str(context.initiator_name).partition("@")
+        if user.casefold() not in self._accounts.passwords or not int(context.actual_flags) & _CHANNEL_BOUND:
+            log.info("a login failed: %s@%s is no account, or its ticket is bound to nothing", user, realm)
+            raise Refused
+        self.user = f"{realm}\\{user}"
+        return token
 
     def _negotiate(self, given: bytes) -> str | None:
         if self.context is None or self.context.complete:

@@ -119,7 +119,7 @@ class RoutedHypervisor:
         """Return the record of the serial console; of a host that is silent, the copy from before. Raises NotFound."""
         with suppress(Unreachable):
             return self._with_machine(name).console_log(name)
-        return self._with(f"console of {name}", lambda driver: driver.console_log(name)).console_log(name)
+        return self._first(f"console of {name}", lambda driver: driver.console_log(name))[1]
 
     def close(self) -> None:
         """Release all connections."""
@@ -135,22 +135,21 @@ class RoutedHypervisor:
         return self._all[0] if place is None else self.drivers[place]
 
     def _with_machine(self, name: str) -> Hypervisor:
-        return self._with(f"machine {name}", lambda driver: driver.power(name))
+        return self._first(f"machine {name}", lambda driver: driver.power(name))[0]
 
     def _with_disk(self, disk: DiskId) -> Hypervisor:
-        return self._with(f"disk {disk.name}", lambda driver: driver.disk(disk))
+        return self._first(f"disk {disk.name}", lambda driver: driver.disk(disk))[0]
 
-    def _with(self, what: str, ask: Callable[[Hypervisor], object]) -> Hypervisor:
+    def _first(self, what: str, ask: Callable[[Hypervisor], Item]) -> tuple[Hypervisor, Item]:
+        """Return the first host that has an answer, and the answer. Raises NotFound, Unreachable."""
         silent: list[Unreachable] = []
         for driver in self._all:
             try:
-                ask(driver)
+                return driver, ask(driver)
             except NotFound:
                 continue
             except Unreachable as error:
                 silent.append(error)
-                continue
-            return driver
         if silent:
             raise Unreachable(f"{what}: is on no host that answers, and {silent[0]}") from silent[0]
         raise NotFound(f"{what}: does not exist")

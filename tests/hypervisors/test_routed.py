@@ -1,6 +1,7 @@
 """What only two hosts of one lab can get wrong; what one host does is in the contract."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,20 @@ def test_what_may_be_on_a_silent_host_is_not_called_missing(outage: RoutedHyperv
         outage.power_on("app1")
     with pytest.raises(Unreachable, match="disk app1-data"):
         outage.disk(LEFT)
+
+
+def test_the_console_of_a_machine_on_a_silent_host_is_what_is_known_of_it(
+    outage: RoutedHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[str] = []
+
+    def copied(name: str) -> Path:
+        copies.append(name)
+        return tmp_path / name
+
+    monkeypatch.setattr(outage.drivers["left"], "console_log", copied)
+    assert outage.console_log("app1") == tmp_path / "app1"
+    assert copies == ["app1"], "it is fetched once"
 
 
 def test_a_machine_is_made_beside_a_silent_host(outage: RoutedHypervisor) -> None:

@@ -14,7 +14,6 @@ import pytest
 from fixtures.host_proofs import (
     Back,
     Seen,
-    closed,
     judge_at_home,
     nothing_lost,
     plan_of,
@@ -24,6 +23,7 @@ from fixtures.host_proofs import (
     stop_application,
     write_on_replica,
 )
+from fixtures.packet_filter import closed
 from fixtures.stacks import REPLICATION_SECONDS, Protected
 from fixtures.workloads import Workload
 from fixtures.zero_loss import Proven, attach, sample

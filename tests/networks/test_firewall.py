@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.host_proofs import closed
+from fixtures.packet_filter import closed
 from lab.networks.bridge import BridgeSwitches, run_ip
 from lab.networks.firewall import Denied, Firewall, Flow, render
 from lab.networks.protocol import NetworkError

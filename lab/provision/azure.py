@@ -40,7 +40,6 @@ class StorageFiles:
     connection_string: Path
     ca: Path | None
     public_url: str | None
-    stand_in: bool
 
 
 def storage_files(lab: Lab) -> StorageFiles:
@@ -48,9 +47,9 @@ def storage_files(lab: Lab) -> StorageFiles:
     azure = lab.topology.azure
     folder = _folder(lab)
     if azure is None or azure.connection_string is not None:
-        return StorageFiles(folder / CONNECTION_STRING, None, None, stand_in=False)
+        return StorageFiles(folder / CONNECTION_STRING, None, None)
     public = f"https://{azure.storage_address}/{ACCOUNT}"
-    return StorageFiles(folder / CONNECTION_STRING, folder / TLS / "ca.pem", public, stand_in=True)
+    return StorageFiles(folder / CONNECTION_STRING, folder / TLS / "ca.pem", public)
 
 
 def start_storage(lab: Lab, azure: Azure) -> StorageFiles:

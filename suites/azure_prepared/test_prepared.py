@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures.stacks import Protected
-from lab.provision.azure import AZURITE, storage_files
+from lab.provision.azure import AZURITE
 from lab.provision.lab import Lab
 from lab.provision.processes import killed
 from lab.stacks.errors import StackError
@@ -28,10 +28,9 @@ STORAGE_SECONDS = 120.0
 NOWHERE = "nowhere"
 
 
+@pytest.mark.needs_storage_of_ours
 @pytest.mark.requirement("H2A-PREP", "H2A-VAULT")
 def test_without_its_storage_account_there_is_no_vault(stack: Stack, lab: Lab, evidence: EvidenceRecorder) -> None:
-    if not storage_files(lab).stand_in:
-        pytest.skip("a real storage account is not ours to switch off")
     if stack.steps_done():
         pytest.fail("this begins with a vault that is not set up: run it first on a new lab")
     vault = stack.setup_steps[0]

@@ -56,12 +56,11 @@ def noisy(other_role: Protected) -> Iterator[Protected]:
     other_role.machine.ssh.check("rm", "-f", path)
 
 
+@pytest.mark.needs_storage_of_ours
 @pytest.mark.requirement("LAB-RECOVERY", "V2A-PORT-443-PS-OUT")
 def test_a_storage_killed_in_mid_delta_loses_nothing(
     stack: Stack, lab: Lab, noisy: Protected, workloads: dict[str, Workload], evidence: EvidenceRecorder
 ) -> None:
-    if not storage_files(lab).stand_in:
-        pytest.skip("a real storage account is not ours to kill")
     stream = stack.machine(noisy.name).attributes["stream"]
     before = logs(lab, stream)
     points = stack.recovery_points(noisy.name)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import pytest
 
 from fixtures.outages import Outages
+from fixtures.packet_filter import unreachable
 from fixtures.stacks import Protected
-from fixtures.waiting_changes import unreachable, waited_in_files
+from fixtures.waiting_changes import waited_in_files
 from lab.stacks.protocol import Stack
 from reports.evidence import EvidenceRecorder
 
-pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_azure]
+pytestmark = [pytest.mark.needs_hosts, pytest.mark.needs_azure, pytest.mark.needs_storage_of_ours]
 
 
 @pytest.mark.requirement("H2A-HRL", "LAB-RECOVERY")
@@ -22,7 +23,5 @@ def test_changes_wait_in_hrl_files_beside_their_disk_while_the_storage_cannot_be
 ) -> None:
     azure = primary_role.lab.topology.azure
     assert azure is not None
-    if azure.connection_string is not None:
-        pytest.skip("a real storage account is not at one address")
     with outages.during("the storage out of reach"):
         waited_in_files(primary_role, stack, evidence, unreachable(primary_role.host.ssh, azure.storage_address))

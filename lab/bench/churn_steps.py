@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import quantiles
 
 from lab.bench.rows import Row, at_least, beyond, close_to_limit, within
 from lab.errors import LabError
+from lab.measure.percentiles import p99
 
 NAME = "churn"
 MIRRORED = "churn-drbd"
@@ -36,12 +36,12 @@ class Step:
     @property
     def p99(self) -> float:
         """The 99th percentile of the age of the newest point over all machines, in seconds."""
-        return _p99([age for own in self.ages.values() for age in own])
+        return p99([age for own in self.ages.values() for age in own])
 
     @property
     def halves(self) -> list[tuple[float, float]]:
         """The same for the second and the first half of the step, by machine."""
-        return [(_p99(own[len(own) // 2 :]), _p99(own[: len(own) // 2])) for own in self.ages.values()]
+        return [(p99(own[len(own) // 2 :]), p99(own[: len(own) // 2])) for own in self.ages.values()]
 
     @property
     def holds(self) -> bool:
@@ -91,7 +91,3 @@ def beside(ours: Sequence[Step], mirrored: Sequence[Step]) -> Row:
 def sustained(steps: Sequence[Step]) -> float:
     """Return the largest rate that was really written while points stayed young, 0 if there is none."""
     return max((step.written for step in steps if step.holds), default=0.0)
-
-
-def _p99(ages: Sequence[float]) -> float:
-    return quantiles(ages, n=100, method="inclusive")[98]

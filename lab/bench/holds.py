@@ -8,22 +8,19 @@ groups judge by the oracle whether such a point is an instant; here nothing but 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from statistics import median, quantiles
+from statistics import median
 
-from lab.bench.asked import Asked
 from lab.bench.churn import fill, writing
 from lab.bench.equipped import changed, data_disk
-from lab.bench.lab_up import LAB
 from lab.bench.protecting import newest_event, protect
 from lab.bench.rows import Row, within
 from lab.errors import BadInput, LabError
+from lab.measure.percentiles import p99
 from lab.provision.board import Board
-from lab.provision.down import tear_down
-from lab.provision.home import Home
 from lab.provision.lab import Lab
-from lab.saved.ready import deployed_and_saved, make_ready
+from lab.stacks.adapters import deployed
 from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 from lab.topology.stack import Group
@@ -40,8 +37,6 @@ RATE = 250e3
 ROUND_SECONDS = 60.0
 """More than any interval between rounds here."""
 POLL_SECONDS = 15.0
-PERCENTILE = 98
-"""Index of the 99th percentile among the 99 cut points of ``quantiles(n=100)``."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +47,10 @@ class Hold:
     shared: bool
 
 
-def group_holds(topology: Topology, home: Home, asked: Asked) -> None:
-    """Make a lab whose machines are one group, measure, and take it down. Raises LabError, BadInput."""
-    grouped = with_group(topology)
-    tear_down(home, LAB, asked.board)
-    try:
-        with (
-            closing(make_ready(grouped, home, LAB, asked.board, fresh=False)) as lab,
-            deployed_and_saved(lab, home, asked.board) as stack,
-        ):
-            asked.report([row_of(measure(stack, lab, asked.board, ROUNDS * asked.times))])
-    finally:
-        tear_down(home, LAB, asked.board)
+def group_holds(lab: Lab, board: Board, turns: int) -> Row:
+    """Measure on a lab of a topology ``with_group``. Raises LabError, BadInput."""
+    with deployed(lab, board) as stack:
+        return row_of(measure(stack, lab, board, ROUNDS * turns))
 
 
 def with_group(topology: Topology) -> Topology:
@@ -112,6 +99,6 @@ def row_of(holds: Sequence[Hold]) -> Row:
     """Return the 99th percentile of all holds in ms, against the goal. Raises ValueError with fewer than two."""
     times = [hold.milliseconds for hold in holds]
     missed = sum(not hold.shared for hold in holds)
-    row = within(NAME, "ms", quantiles(times, n=100, method="inclusive")[PERCENTILE], GOAL_MS)
+    row = within(NAME, "ms", p99(times), GOAL_MS)
     note = f"99th percentile of {len(times)} holds; median {median(times):.3g}, longest {max(times):.3g} ms"
     return replace(row, n=len(times), note=f"{note}; {missed} in rounds without a shared point" if missed else note)

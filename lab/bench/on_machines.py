@@ -72,6 +72,11 @@ def _beside_peers(topology: Topology, home: Home, asked: Asked) -> None:
             replication.replication(lab, asked)
 
 
+def _grouped(topology: Topology, home: Home, asked: Asked) -> None:
+    with closing(_lab(holds.with_group(topology), home, asked.board, made=False)) as lab:
+        asked.report([holds.group_holds(lab, asked.board, asked.times)])
+
+
 def _lab(topology: Topology, home: Home, board: Board, *, made: bool) -> Lab:
     """Return the lab with its stack installed; unless it is there already, by the shortest way."""
     if made:
@@ -101,7 +106,7 @@ PARTS = (
     Part(frozenset({lab_up_warm.NAME}), _warm),
     Part(frozenset({lab_up.NAME, failover.NAME}), _plain),
     Part(CHURN | REPLICATION, _beside_peers),
-    Part(frozenset({holds.NAME}), holds.group_holds),
+    Part(frozenset({holds.NAME}), _grouped),
     Part(frozenset({overhead.NAME, overhead.MIRRORED}), overhead.overhead),
 )
 NAMES = frozenset().union(*(part.names for part in PARTS))

@@ -15,6 +15,7 @@ from fixtures.groups import GroupUnderTest, failed_over_copies, judge_together, 
 from fixtures.services import stopped
 from fixtures.workloads import Workload
 from lab.measure.peers import call
+from lab.measure.percentiles import p99
 from lab.measure.ports import open_ports
 from lab.oracle.findings import Rule, Verdict
 from lab.oracle.trials.resolution import lane_times, resolution
@@ -138,8 +139,7 @@ def test_shared_points_come_at_the_interval(
     ]
     bound = stack.groups.get(group.name).stall_bound_ms
     record_measurement("group-stall-median", statistics.median(stalls), "ms", context=f"{len(stalls)} holds")
-    p99 = statistics.quantiles(stalls, n=100, method="inclusive")[98]
-    record_measurement("group-stall-p99", p99, "ms", context=f"{len(stalls)} holds")
+    record_measurement("group-stall-p99", p99(stalls), "ms", context=f"{len(stalls)} holds")
     record_measurement("group-stall-max", max(stalls), "ms", context=f"of {len(stalls)} holds, bound {bound} ms")
     assert max(stalls) <= bound
 

@@ -12,24 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab.stacks.reference.realm import client_text
 from lab.waiting import Deadline, wait_until
 
 NAME = "TEST.RECOVERY"
 PROGRAMS = ("krb5kdc", "kadmin.local", "kdb5_util")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 SECONDS = 60.0
-CLIENT = """[libdefaults]
- default_realm = {realm}
- dns_lookup_kdc = false
- dns_lookup_realm = false
- dns_canonicalize_hostname = false
- rdns = false
- udp_preference_limit = 1
-[realms]
- {realm} = {{
-  kdc = 127.0.0.1:{port}
- }}
-"""
 SERVER = """[kdcdefaults]
  kdc_listen = ""
  kdc_tcp_listen = 127.0.0.1:{port}
@@ -58,7 +47,7 @@ class Kdc:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         values = {"realm": NAME, "folder": folder, "port": port}
-        (folder / "krb5.conf").write_text(CLIENT.format(**values))
+        (folder / "krb5.conf").write_text(client_text(NAME, "127.0.0.1", port))
         (folder / "kdc.conf").write_text(SERVER.format(**values))
         self.environment = {
             "KRB5_CONFIG": str(folder / "krb5.conf"),

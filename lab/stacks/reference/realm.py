@@ -59,7 +59,12 @@ def principal_of(host: str) -> str:
 def client_configuration(topology: Topology, machine: str, kdc: str) -> str:
     """Return how a machine finds the KDC. Raises BadInput when the topology gives no way to it."""
     address = "127.0.0.1" if machine == kdc else address_towards(topology, topology.machines[machine].interfaces, kdc)
-    return _CLIENT.format(realm=realm_of(topology), address=address, port=KDC_PORT)
+    return client_text(realm_of(topology), address, KDC_PORT)
+
+
+def client_text(realm: str, address: str, port: int) -> str:
+    """Return the krb5.conf of whoever has a KDC at an address, and no DNS that would name another."""
+    return _CLIENT.format(realm=realm, address=address, port=port)
 
 
 def server_configuration(topology: Topology, kdc: str) -> str:

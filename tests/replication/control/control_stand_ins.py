@@ -172,9 +172,6 @@ class VmwareHost:
                     raise item
                 yield item
 
-    def follow(self, deadline):
-        raise NotImplementedError
-
     def close(self) -> None:
         """Nothing is open."""
 

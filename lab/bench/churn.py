@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
 from lab.provision.lab import Lab
 from lab.stacks.adapters import deployed
-from lab.stacks.machines import MachineState
+from lab.stacks.machines import MachineState, MachineStatus
 from lab.stacks.protocol import Stack
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
@@ -99,15 +100,11 @@ def _calms(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> bool:
         name: CALM_INTERVALS * settings.policies[settings.protect[name].policy].recovery_point_interval
         for name in names
     }
+    begin = time.monotonic()
 
     def calm() -> bool:
-        found = {name: stack.machine(name) for name in names}
-        return all(
-            status.state is MachineState.PROTECTED
-            and status.rpo_seconds is not None
-            and status.rpo_seconds < limits[name]
-            for name, status in found.items()
-        )
+        waited = time.monotonic() - begin
+        return all(is_calm(stack.machine(name), limits[name], waited) for name in names)
 
     board.step(NAME, "waiting until nothing is left to send")
     try:
@@ -115,6 +112,15 @@ def _calms(stack: Stack, lab: Lab, names: Sequence[str], board: Board) -> bool:
     except DeadlineExceeded as error:
         board.step(NAME, f"no more steps: {error}")
         return False
+
+
+def is_calm(status: MachineStatus, limit: float, waited: float) -> bool:
+    """Return whether a machine's newest point is young, and of a moment since which ``waited`` seconds have not passed.
+
+    A young point that is older than the wait says nothing of what was written just before it.
+    """
+    age = status.rpo_seconds
+    return status.state is MachineState.PROTECTED and age is not None and age < min(limit, waited)
 
 
 def step_of(lab: Lab, files: Mapping[str, str], rate: float, seconds: float, watch: Callable[[], Watched]) -> Step:

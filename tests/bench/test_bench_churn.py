@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from lab.bench import churn_mirror
 from lab.bench import scribble as tool
 from lab.bench.asked import Asked, Problems
+from lab.bench.churn import is_calm
 from lab.bench.churn_mirror import Marked
 from lab.bench.churn_steps import FINEST, RATE, Step, beside, next_rate, rows
 from lab.bench.rows import Row
 from lab.bench.scribble import BLOCK, MOST_BLOCKS, fill, scribble
 from lab.errors import LabError
+from lab.stacks.machines import Health, MachineState, MachineStatus
 
 YOUNG = {"app1": [8.0, 12.0] * 50, "app2": [9.0, 11.0] * 50}
 OLD = {"app1": [40.0] * 100}
@@ -52,6 +54,27 @@ def test_old_points_are_found() -> None:
 
 def test_a_machine_that_wrote_too_little_proves_nothing() -> None:
     assert not named(Step(RATE, 3e6, YOUNG))["churn-rate"].met
+
+
+def test_a_writer_that_is_a_little_slower_than_asked_for_holds_the_rate() -> None:
+    assert named(Step(RATE, 0.99 * RATE, YOUNG))["churn-sustained"].met
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "waited", "calm"),
+    [
+        (MachineState.PROTECTED, 5.0, 6.0, True),
+        (MachineState.PROTECTED, 5.0, 4.0, False),
+        (MachineState.PROTECTED, 23.0, 60.0, False),
+        (MachineState.FAILED_OVER, 5.0, 6.0, False),
+        (MachineState.PROTECTED, None, 60.0, False),
+    ],
+)
+def test_calm_is_a_young_point_of_a_moment_after_the_last_write(
+    state: MachineState, age: float | None, waited: float, *, calm: bool
+) -> None:
+    status = MachineStatus("app1", state, Health("healthy"), (), age, 1, None, False, None, None, None)
+    assert is_calm(status, 22.5, waited) is calm
 
 
 def test_what_was_ended_early_does_not_hold() -> None:

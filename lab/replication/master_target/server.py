@@ -37,8 +37,8 @@ class MasterTarget:
     """Applies streams to replica disks.
 
     ``spool_quota_bytes`` in its configuration bounds the spool, ``data_address`` is where it listens (everywhere).
-    Only components of kind ``sender`` may send. ``straight``: copies go to the disks without a spool
-    (``straight.py``). With a ``doorkeeper`` streams can be opened whose sender shows no certificate.
+    Only components of kind ``sender`` may send. With a ``doorkeeper`` streams can be opened whose sender shows no
+    certificate.
     """
 
     def __init__(
@@ -49,11 +49,9 @@ class MasterTarget:
         *,
         sender: str = "process-server",
         open_device: OpenDevice = Device,
-        straight: bool = False,
         doorkeeper: Doorkeeper | None = None,
     ) -> None:
         self._doorkeeper = doorkeeper
-        self._straight = straight
         self._outbox = outbox
         self._resolve = resolve
         self._sender = sender
@@ -199,7 +197,7 @@ class MasterTarget:
         if stream.frozen:
             raise Refused(FORBIDDEN, "stream-rolled", "the disks of this stream were rolled to a recovery point")
         sequence = int(request.parts["sequence"])
-        straight = receive_straight(request.body, stream, sequence) if self._straight else None
+        straight = receive_straight(request.body, stream, sequence)
         if straight is not None:
             return straight
         room = self._quota - sum(other.inbox.bytes_waiting for other in list(self._streams.values()))

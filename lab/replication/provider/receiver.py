@@ -38,7 +38,6 @@ class Receiver:
             folders.find,
             sender=SENDER,
             open_device=ImageDisk,
-            straight=True,
             doorkeeper=TicketReader(realm) if realm is not None else None,
         )
         self._folders = folders

@@ -15,7 +15,7 @@ import paramiko
 from lab.bench import scribble
 from lab.bench.churn_steps import ABANDON_SECONDS, NAME, RATE, Step, next_rate
 from lab.bench.equipped import data_disk
-from lab.bench.protecting import protect
+from lab.bench.protecting import install, protect
 from lab.errors import LabError
 from lab.machines.ssh import SshTransport
 from lab.provision.board import Board
@@ -70,10 +70,12 @@ def churn(lab: Lab, board: Board, seconds: float = SECONDS, short_seconds: float
     with deployed(lab, board) as stack, ExitStack() as left:
         stack.set_up()
         for name in names:
-            protect(stack, lab, name, board)
+            install(stack, lab, name, board)
             # Later rows fill the disk.
             left.callback(lab.machine(name).ssh.run, "rm", "-f", files[name])
+            # As fast as the disk is: written to a protected one it would overflow the change log.
             fill(lab, name, files[name], board)
+            protect(stack, lab, name, board)
         while (rate := next_rate(steps, STEPS)) is not None and _calms(stack, lab, names, board):
             step_seconds = seconds if rate == RATE else short_seconds
             watch = partial(_watch, stack, names, step_seconds)

@@ -23,7 +23,8 @@ from lab.replication.mobility.capture import CapturedDisk
 from lab.replication.mobility.hrl_files import HrlPlaces, PendingDocument
 from lab.replication.mobility.losses import ChangesLost, SpoolFull
 
-DOCUMENT_RAW = 64 << 20
+DOCUMENT_RAW = 16 << 20
+"""So little that a cut is sent, passed on and applied at the same time, document by document."""
 READ_SIZE = 1 << 20
 
 

@@ -101,6 +101,8 @@ def _causes(facts: Facts) -> Iterable[Cause]:
         yield from _late(facts)
         if problem := facts.attributes.get("application_problem"):
             yield Cause("applications-not-quiet", WARNING, f"no application-consistent recovery point: {problem}")
+        if problem := facts.attributes.get("retention_problem"):
+            yield Cause("retention-shortened", WARNING, f"recovery points went before their time: {problem}")
         if problem := facts.attributes.get("group_problem"):
             yield Cause("group-not-consistent", WARNING, f"the last round gave no shared recovery point: {problem}")
 

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from lab.replication.master_target.points import Point, PointStore
+from lab.replication.master_target.room import Room
 from lab.replication.master_target.undo import UndoStore, runs
 from lab.replication.retention import Retention, keep
 
 log = logging.getLogger(__name__)
 
 STOP_S = 60.0
+SHORT_OF_ROOM = "the disk for recovery points is short of room"
 
 
 class Keeper:
@@ -28,7 +30,8 @@ class Keeper:
         undo: the undo log.
         lock: the lock of the stream; merging holds it only to put a finished file in its place.
         retention: the policy.
-        announce: is told which points are about to go.
+        room: the disk that points and undo log are on.
+        announce: is told which points are about to go, and why: "" when the policy says so.
     """
 
     def __init__(
@@ -37,12 +40,15 @@ class Keeper:
         undo: UndoStore,
         lock: threading.Lock,
         retention: Retention,
-        announce: Callable[[Sequence[Point]], None],
+        *,
+        room: Room,
+        announce: Callable[[Sequence[Point], str], None],
     ) -> None:
         self._points = points
         self._undo = undo
         self._lock = lock
         self._retention = retention
+        self._room = room
         self._announce = announce
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -69,11 +75,22 @@ class Keeper:
         if len(kept) == len(known):
             return
         staying = {point.sequence for point in kept}
-        gone = [point for point in known if point.sequence not in staying]
-        self._announce(gone)
-        self._points.remove(gone)
-        self._undo.drop_through(kept[0].sequence)
+        self._forget([point for point in known if point.sequence not in staying], kept[0], "")
         self._wake.set()
+
+    def make_room(self) -> None:
+        """Forget the oldest points while the disk is short of room, never the newest; the caller holds the lock.
+
+        Replication goes on with a shorter window, instead of ending with the full one.
+        """
+        while self._room.short and len(known := self._points.all()) > 1:
+            log.warning("short of room: recovery point %s goes before its time", known[0].id)
+            self._forget(known[:1], known[1], SHORT_OF_ROOM)
+
+    def _forget(self, gone: list[Point], oldest: Point, reason: str) -> None:
+        self._announce(gone, reason)
+        self._points.remove(gone)
+        self._undo.drop_through(oldest.sequence)
 
     def merge_next(self) -> bool:
         """Merge the undo files between one pair of points; return whether there was something to merge."""

@@ -23,6 +23,7 @@ from lab.replication.master_target.devices import Device, DeviceSet, OpenDevice,
 from lab.replication.master_target.handover import needed_bytes, write_archive
 from lab.replication.master_target.keeper import Keeper
 from lab.replication.master_target.points import Point, PointStore
+from lab.replication.master_target.room import Room
 from lab.replication.master_target.settings import StreamSettings
 from lab.replication.master_target.undo import UndoStore
 
@@ -63,7 +64,14 @@ class ReplicaStream:
         self.inbox = Inbox(directory / SPOOL, self._wake.set)
         self._undo = UndoStore(directory / "undo")
         self._points = PointStore(directory / "points")
-        self._keeper = Keeper(self._points, self._undo, self._lock, settings.retention, self._announce_removal)
+        self._keeper = Keeper(
+            self._points,
+            self._undo,
+            self._lock,
+            settings.retention,
+            room=Room(directory),
+            announce=self._announce_removal,
+        )
         self._thread = threading.Thread(target=self._apply_all, name=f"apply-{settings.stream}", daemon=True)
 
     @property
@@ -269,6 +277,7 @@ class ReplicaStream:
     def _apply(self, sequence: int, document: Path) -> None:
         devices = self._open()
         if self._points.any_before(sequence):
+            self._keeper.make_room()
             self._undo.record(sequence, document, devices)
         head = self._write(document, devices)
         devices.flush()
@@ -290,8 +299,8 @@ class ReplicaStream:
                 devices[frame.disk].write(frame.offset, frame.raw(codec))
         return reader.head
 
-    def _announce_removal(self, points: Sequence[Point]) -> None:
-        removed = {"recovery_points": [point.id for point in points]}
+    def _announce_removal(self, points: Sequence[Point], reason: str) -> None:
+        removed = {"recovery_points": [point.id for point in points], "reason": reason}
         settings = self.settings
         self._outbox.post("recovery-points-removed", removed, machine=settings.machine, stream=settings.stream)
 

@@ -49,6 +49,7 @@ def codes(**changes) -> list[tuple[str, str]]:
             {"attributes": {"resynchronising": {"reason": "x", "cause": "log-overflow"}}},
             [("resynchronisation-required", "warning"), ("log-overflow", "critical")],
         ),
+        ({"attributes": {"retention_problem": "no room"}}, [("retention-shortened", "warning")]),
         ({"state": State.FAILED_OVER, "rpo_s": 9999.0, "silent_s": {"mobility-app1": None}}, []),
         ({"state": State.INITIAL_REPLICATION, "rpo_s": None}, []),
         (

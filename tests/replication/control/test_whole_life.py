@@ -313,6 +313,15 @@ def test_the_list_of_points_follows_the_master_target(world):
     assert found.stream == world.stream()
 
 
+def test_a_window_that_was_shortened_shows_until_it_is_whole_again(world):
+    world.protected()
+    for reason, causes in (("no room", 1), ("", 0)):
+        gone = {"recovery_points": [world.point(world.master_target, 2)], "reason": reason}
+        world.master_target.client.event("recovery-points-removed", gone, machine="app1", stream=world.stream())
+        found = [cause for cause in world.stack.machine("app1").health.causes if "before their time" in cause]
+        assert len(found) == causes
+
+
 def test_a_cut_and_a_push_installation_are_jobs(world):
     world.protected()
     assert world.stack.cut_now("app1", soon()).operation == "cut"

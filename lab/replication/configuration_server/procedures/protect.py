@@ -228,6 +228,7 @@ def fresh_attributes(session: Session | None) -> dict[str, Any]:
         "broken_links": None,
         "group_problem": None,
         "application_problem": None,
+        "retention_problem": None,
         "recovery_point": None,
         "drained": None,
         "grown_disks": None,

@@ -20,6 +20,7 @@ from lab.replication.common.config import ServiceConfig
 from lab.replication.common.durable import read_json, write_json
 from lab.replication.mobility.capture import CapturedDisk, ChangeLogGap, Cut, DeviceReader
 from lab.replication.mobility.device_mapper import DeviceMapper, Target
+from lab.replication.mobility.flusher import Flusher, MappedDevice, bearable
 from lab.replication.mobility.guardian import Guardian
 from lab.replication.mobility.log_contents import Changes, copy_log
 from lab.replication.mobility.mapped import MAPPER, MappedDisk, device_of, mapped_disk, number_of, sectors_of
@@ -52,6 +53,7 @@ class DmCapture:
         self._guardian = Guardian([mapping.name for mapping in self._mappings])
         _lock_memory()
         self._recover()
+        self._flusher = Flusher([MappedDevice(MAPPER / mapping.name) for mapping in self._mappings], bearable())
 
     def disks(self) -> Sequence[CapturedDisk]:
         """Return the protected disks, by index."""
@@ -119,6 +121,7 @@ class DmCapture:
         """Stop using the disks; capture goes on below, and after an orderly restart too if ``goes_on``."""
         with self._swapping:
             self._ended = True
+            self._flusher.close()
             if goes_on:
                 self._note_ending()
             self._guardian.close()

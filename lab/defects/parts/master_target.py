@@ -12,6 +12,7 @@ _STREAM, _SERVER, _UNDO, _POINTS = (
 )
 _WRITE = "        head = self._write(document, devices)\n"
 _RECORD = """        if self._points.any_before(sequence):
+            self._keeper.make_room()
             self._undo.record(sequence, document, devices)
 """
 _KEPT = """        import shutil

@@ -16,14 +16,16 @@ import time
 
 BLOCK = 4096
 MOST_BLOCKS = 16
+POOL = 4 << 20
+"""Random bytes that writes take pieces of: to make new ones for each would cost the machine as much as writing them."""
 
 
 def fill(path: str, size: int) -> None:
     """Write every block once, so that later writes change nothing but the blocks that they are for."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_DIRECT", 0), 0o600)
-    buffer = mmap.mmap(-1, BLOCK * MOST_BLOCKS)
+    buffer, pool = mmap.mmap(-1, BLOCK * MOST_BLOCKS), memoryview(os.urandom(POOL))
     for position in range(0, size, len(buffer)):
-        _renew(buffer, len(buffer))
+        _renew(buffer, pool, len(buffer))
         os.pwrite(descriptor, memoryview(buffer)[: size - position], position)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -33,12 +35,12 @@ def scribble(path: str, bytes_per_second: float, seconds: float, stop: threading
     """Overwrite until the time is over or ``stop`` is set; return bytes and seconds. The file has to be filled."""
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_DIRECT", 0))
     size = os.fstat(descriptor).st_size
-    buffer = mmap.mmap(-1, BLOCK * MOST_BLOCKS)
+    buffer, pool = mmap.mmap(-1, BLOCK * MOST_BLOCKS), memoryview(os.urandom(POOL))
     begin, written = time.monotonic(), 0
     while time.monotonic() < begin + seconds and not stop.is_set():
         length = BLOCK * random.randint(1, MOST_BLOCKS)  # noqa: S311 - places and sizes, no secrets
         position = BLOCK * random.randrange((size - length) // BLOCK + 1)  # noqa: S311
-        _renew(buffer, length)
+        _renew(buffer, pool, length)
         os.pwrite(descriptor, memoryview(buffer)[:length], position)
         written += length
         stop.wait(max(0.0, begin + written / bytes_per_second - time.monotonic()))
@@ -46,8 +48,9 @@ def scribble(path: str, bytes_per_second: float, seconds: float, stop: threading
     return written, time.monotonic() - begin
 
 
-def _renew(buffer: mmap.mmap, length: int) -> None:
-    buffer[: length // 2] = os.urandom(length // 2)
+def _renew(buffer: mmap.mmap, pool: memoryview, length: int) -> None:
+    at = random.randrange(len(pool) - length // 2)  # noqa: S311
+    buffer[: length // 2] = pool[at : at + length // 2]
 
 
 def _set_at_end_of_input(stop: threading.Event) -> None:

@@ -26,10 +26,8 @@ dd if="$2" bs=1M iflag=direct status=none | zstd -1 -q -c | ssh -F "$1/config" t
   "zstd -d -q -c | dd of='$3' bs=1M iflag=fullblock oflag=direct conv=fsync,notrunc status=none"
 """
 RSYNC = """set -euo pipefail
-from=$(readlink -f "$2")
-to=$(ssh -F "$1/config" target "readlink -f '$3'")
 exec rsync -e "ssh -F $1/config" --copy-devices --write-devices --whole-file --ignore-times --fsync \\
-  --compress --compress-choice=zstd --compress-level=1 "$from" "target:$to"
+  --compress --compress-choice=zstd --compress-level=1 "$2" "target:$3"
 """
 """A whole device: to look for differences rsync would have to read both sides first.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lab.bench import fill, stages
 from lab.bench.asked import Asked
-from lab.bench.equipped import data_disk, protected_disks
+from lab.bench.equipped import data_disk, mirror_disk, protected_disks
 from lab.bench.mirror import SYNCHRONOUS, Mirror, connected, mirror_of, synchronise
 from lab.bench.peers import lent_key, seconds_over_ssh
 from lab.bench.protecting import end_protection, install, replicate
@@ -105,8 +105,10 @@ class Bench:
             with tunnelled(mirror) as inside, connected(inside, SYNCHRONOUS):
                 return synchronise(inside)
         source, target = mirror.source.ssh, mirror.target
+        serial = disk_serial(mirror_disk(self.name))
+        devices = [device_by_serial(end.ssh, serial) for end in mirror.ends]
         with lent_key(source, target.ssh, target.address):
-            return seconds_over_ssh(peer, source, mirror.disk, mirror.disk)
+            return seconds_over_ssh(peer, source, *devices)
 
     @property
     def _ssh(self) -> SshTransport:

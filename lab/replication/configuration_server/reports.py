@@ -139,7 +139,7 @@ class Reports:
             # The master target owns the data and applies the policy; this list follows it.
             self.sessions.forget_points(session.stream, data.texts("recovery_points"))
             # One that the policy lets go is past the window: the window is whole again.
-            shortage = data.text("reason") if data.value.get("reason") else None
+            shortage = data.text("reason") if data.has("reason") else None
             self.machines.remember(session.machine, retention_problem=shortage)
         elif what == "initial-replication-complete":
             self.machines.remember(session.machine, copied_stream=session.stream, progress=None)

@@ -31,7 +31,7 @@ class Keeper:
         lock: the lock of the stream; merging holds it only to put a finished file in its place.
         retention: the policy.
         room: the disk that points and undo log are on.
-        announce: is told which points are about to go, and why: "" when the policy says so.
+        announce: is told which points are about to go, and why, None when the policy says so.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Keeper:
         retention: Retention,
         *,
         room: Room,
-        announce: Callable[[Sequence[Point], str], None],
+        announce: Callable[[Sequence[Point], str | None], None],
     ) -> None:
         self._points = points
         self._undo = undo
@@ -75,7 +75,7 @@ class Keeper:
         if len(kept) == len(known):
             return
         staying = {point.sequence for point in kept}
-        self._forget([point for point in known if point.sequence not in staying], kept[0], "")
+        self._forget([point for point in known if point.sequence not in staying], kept[0], None)
         self._wake.set()
 
     def make_room(self) -> None:
@@ -87,7 +87,7 @@ class Keeper:
             log.warning("short of room: recovery point %s goes before its time", known[0].id)
             self._forget(known[:1], known[1], SHORT_OF_ROOM)
 
-    def _forget(self, gone: list[Point], oldest: Point, reason: str) -> None:
+    def _forget(self, gone: list[Point], oldest: Point, reason: str | None) -> None:
         self._announce(gone, reason)
         self._points.remove(gone)
         self._undo.drop_through(oldest.sequence)

@@ -13,7 +13,7 @@ from typing import Protocol
 RESERVED_SHARE = 0.1
 MOST_RESERVED = 1 << 30
 LARGEST_DOCUMENT = 64 << 20
-"""Bytes that one document may overwrite, as agents make them: so much its undo file takes."""
+"""More than any document overwrites, and so more than its undo file takes: 16 MiB of an agent, 32 of a host."""
 
 
 class Usage(Protocol):

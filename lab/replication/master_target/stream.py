@@ -299,7 +299,7 @@ class ReplicaStream:
                 devices[frame.disk].write(frame.offset, frame.raw(codec))
         return reader.head
 
-    def _announce_removal(self, points: Sequence[Point], reason: str) -> None:
+    def _announce_removal(self, points: Sequence[Point], reason: str | None) -> None:
         removed = {"recovery_points": [point.id for point in points], "reason": reason}
         settings = self.settings
         self._outbox.post("recovery-points-removed", removed, machine=settings.machine, stream=settings.stream)

@@ -35,6 +35,9 @@ class Flushed(Protocol):
     def flush(self) -> None:
         """Make them stable. Raises OSError."""
 
+    def close(self) -> None:
+        """Let go of it."""
+
 
 class MappedDevice:
     """A mapping by its path."""
@@ -50,6 +53,10 @@ class MappedDevice:
     def flush(self) -> None:
         """Have the mapping send a flush to the disk."""
         os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the mapping."""
+        os.close(self._descriptor)
 
 
 def bearable() -> int:
@@ -69,21 +76,22 @@ class Flusher:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop looking, and let go of the disks."""
         self._stop.set()
         self._thread.join(END_S)
+        for disk in self._disks:
+            disk.close()
 
     def _look_always(self) -> None:
         while not self._stop.wait(LOOK_S):
-            for place, disk in enumerate(self._disks):
-                written = disk.written()
-                if written - self._flushed[place] >= self._most:
-                    self._flush(disk)
-                    self._flushed[place] = written
+            for place in range(len(self._disks)):
+                try:
+                    self._look(place)
+                except OSError:  # what the disk did not take its writer hears of too
+                    log.exception("a disk was not flushed")
 
-    @staticmethod
-    def _flush(disk: Flushed) -> None:
-        try:
-            disk.flush()
-        except OSError:  # what the disk did not take its writer hears of too
-            log.exception("a disk was not flushed")
+    def _look(self, place: int) -> None:
+        written = self._disks[place].written()
+        if written - self._flushed[place] >= self._most:
+            self._flushed[place] = written
+            self._disks[place].flush()

@@ -7,22 +7,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from small_stream import BLOCK, SIZE, STREAM, document, settings
 
-from lab.replication import changeset as cs
 from lab.replication.common.body import Body
 from lab.replication.common.ingest import receive
-from lab.replication.document import DocumentWriter
 from lab.replication.master_target import stream as module
 from lab.replication.master_target.devices import Device, DeviceSet
 from lab.replication.master_target.keeper import SHORT_OF_ROOM
 from lab.replication.master_target.room import LARGEST_DOCUMENT, MOST_RESERVED, Room
-from lab.replication.master_target.settings import StreamSettings
 from lab.replication.master_target.stream import ReplicaStream
 from lab.waiting import Deadline, wait_until
 
-STREAM, SIZE, BLOCK = "s-1", 1 << 20, 4096
-DISKS = {"disks": [{"index": 0, "name": "vda", "size": SIZE, "serial": "replica"}]}
-SETTINGS = {"stream": STREAM, "machine": "app1", "data_port": 1, "retention_s": 3600, "process_server": "h", **DISKS}
 GIB = 1 << 30
 
 
@@ -47,16 +42,6 @@ class Tight:
         return len(list(self._undo.glob("*.undo"))) >= self._files
 
 
-def document(sequence, content):
-    sink = io.BytesIO()
-    cut = cs.CutTime(sequence, sequence, "then")
-    head = cs.Head(STREAM, sequence, "delta", "app1", (cs.Disk(0, "vda", SIZE),), cut, f"p-{sequence}")
-    writer = DocumentWriter(sink, head)
-    writer.add(cs.data_frame(0, 0, content))
-    writer.end()
-    return sink.getvalue()
-
-
 @pytest.fixture
 def replica(tmp_path):
     path = tmp_path / "replica"
@@ -68,11 +53,11 @@ def replica(tmp_path):
 def test_the_oldest_points_go_and_what_stays_can_be_reached(tmp_path, replica, monkeypatch, files):
     monkeypatch.setattr(module, "Room", lambda directory: Tight(directory, files))
     outbox = Outbox()
-    stream = ReplicaStream(tmp_path / "stream", StreamSettings.from_json(SETTINGS), lambda _: replica, outbox)
+    stream = ReplicaStream(tmp_path / "stream", settings(), lambda _: replica, outbox)
     stream.start()
     try:
         for sequence in range(1, 9):
-            content = document(sequence, bytes([sequence]) * BLOCK)
+            content = document(sequence, (0, bytes([sequence]) * BLOCK), kind="delta")
             receive(Body(io.BytesIO(content), len(content)), stream.inbox, STREAM, sequence, 1 << 20)
         wait_until(lambda: stream.inbox.done == 8, Deadline.after(20), "application")
         points = [point.id for point in stream._points.all()]
@@ -91,11 +76,11 @@ def test_the_oldest_points_go_and_what_stays_can_be_reached(tmp_path, replica, m
 
 def test_the_newest_point_stays_however_little_room_there_is(tmp_path, replica, monkeypatch):
     monkeypatch.setattr(module, "Room", lambda directory: Tight(directory, 0))
-    stream = ReplicaStream(tmp_path / "stream", StreamSettings.from_json(SETTINGS), lambda _: replica, Outbox())
+    stream = ReplicaStream(tmp_path / "stream", settings(), lambda _: replica, Outbox())
     stream.start()
     try:
         for sequence in (1, 2, 3):
-            content = document(sequence, bytes([sequence]) * BLOCK)
+            content = document(sequence, (0, bytes([sequence]) * BLOCK), kind="delta")
             receive(Body(io.BytesIO(content), len(content)), stream.inbox, STREAM, sequence, 1 << 20)
         wait_until(lambda: stream.inbox.done == 3, Deadline.after(20), "application")
         assert [point.id for point in stream._points.all()] == ["p-2", "p-3"]

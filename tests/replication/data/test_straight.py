@@ -6,21 +6,18 @@ import io
 import threading
 
 import pytest
+from small_stream import BLOCK, SIZE, STREAM, document, settings
 
-from lab.replication import changeset as cs
 from lab.replication.common.body import Body
 from lab.replication.common.dataserver import Refused
 from lab.replication.common.inbox import Sealed
 from lab.replication.common.ingest import receive
 from lab.replication.digests import ChunkDigests
-from lab.replication.document import DocumentWriter
 from lab.replication.master_target.devices import BadDevice, Device
-from lab.replication.master_target.settings import StreamSettings
 from lab.replication.master_target.straight import receive_straight
 from lab.replication.master_target.stream import ReplicaStream
 from lab.waiting import Deadline, wait_until
 
-STREAM, SIZE, BLOCK = "s-1", 1 << 20, 4096
 OLD, NEW = b"o" * BLOCK, b"n" * BLOCK
 
 
@@ -38,13 +35,6 @@ class Failing(Device):
         super().flush()
 
 
-def settings():
-    disk = {"index": 0, "name": "vda", "size": SIZE, "serial": "replica"}
-    return StreamSettings.from_json(
-        {"stream": STREAM, "machine": "app1", "data_port": 1, "disks": [disk], "retention_s": 60, "process_server": "h"}
-    )
-
-
 @pytest.fixture
 def replica(tmp_path):
     path = tmp_path / "replica"
@@ -59,16 +49,6 @@ def stream(tmp_path, replica):
     yield found
     Failing.broken = False
     found.close()
-
-
-def document(sequence, *writes, kind="copy"):
-    sink = io.BytesIO()
-    cut, point = (cs.CutTime(1, 1, "then"), f"p-{sequence}") if kind == "delta" else (None, None)
-    writer = DocumentWriter(sink, cs.Head(STREAM, sequence, kind, "app1", (cs.Disk(0, "vda", SIZE),), cut, point))
-    for offset, data in writes:
-        writer.add(cs.data_frame(0, offset, data))
-    writer.end()
-    return sink.getvalue()
 
 
 def body(content, *, chunked=False):

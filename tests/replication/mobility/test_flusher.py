@@ -17,6 +17,7 @@ class Disk:
     def __init__(self, *, broken: bool = False) -> None:
         self.bytes = 5000
         self.flushes = 0
+        self.closed = False
         self._broken = broken
         self.looked = threading.Semaphore(0)
 
@@ -28,6 +29,9 @@ class Disk:
         self.flushes += 1
         if self._broken:
             raise OSError(errno.EIO, "no disk")
+
+    def close(self) -> None:
+        self.closed = True
 
     def looked_at(self, times: int) -> None:
         for _ in range(times):
@@ -48,6 +52,8 @@ def test_a_disk_is_flushed_each_time_that_much_was_written_and_not_for_little():
         assert (busy.flushes, calm.flushes) == (2, 0)
     finally:
         flusher.close()
+    assert busy.closed
+    assert calm.closed
 
 
 def test_a_flush_that_fails_ends_neither_the_thread_nor_the_flushes_of_others():

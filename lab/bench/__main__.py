@@ -85,7 +85,7 @@ def bench(
     *,
     topology: Annotated[Path, typer.Option(help="Topology file.")] = Path("topologies/embedded.yaml"),
     out: Annotated[Path, typer.Option(help="File for the rows, JSON.")] = Path("reports/out/bench.json"),
-    only: Annotated[str | None, typer.Option(help=f"One row, or a group of them: {KNOWN}.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"A row, or a group; may come again. {KNOWN}.")] = None,
     times: Annotated[int, typer.Option(min=1, help="Turns of each comparison.")] = 1,
     run: Annotated[Path, typer.Option(help="Folder of the last whole run.")] = Path("reports/out/latest"),
     page: Annotated[Path | None, typer.Option(help="Page whose table has these rows from now on.")] = None,
@@ -126,15 +126,17 @@ def bench(
             console.print(f"rows: {out}", markup=False)
 
 
-def chosen_names(only: str | None) -> frozenset[str]:
-    """Return the row of this name, or those of this group. Raises BadInput: a slip must not start machines."""
-    if only is None:
-        return frozenset(NAMES)
-    if only in NAMES:
-        return frozenset([only])
-    if only not in replication_rows.GROUPS:
-        raise BadInput(f"there is no row {only!r}; there are: {KNOWN}")
-    return frozenset(name for name in NAMES if name.startswith(f"{only}-"))
+def chosen_names(only: Sequence[str] | None) -> frozenset[str]:
+    """Return the rows that are named or in a named group, all for None. Raises BadInput: a slip starts no machines."""
+    return frozenset(name for each in only for name in _names(each)) if only else frozenset(NAMES)
+
+
+def _names(one: str) -> list[str]:
+    if one in NAMES:
+        return [one]
+    if one not in replication_rows.GROUPS:
+        raise BadInput(f"there is no row {one!r}; there are: {KNOWN}")
+    return [name for name in NAMES if name.startswith(f"{one}-")]
 
 
 def _say(left_out: str | None, console: Console) -> None:

@@ -2,7 +2,7 @@
 
 Every protected machine has a disk as large as all its protected ones together, and its master target has the equal of
 that disk: what a peer copies is as much as what the stack copies, and it is written to the same kind of place. Their
-purpose is one that the stack neither protects nor uses.
+purpose is one that the stack neither protects nor uses. A master target is as large as ten minutes of churn ask for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ RECIPE = IMAGE = "debian-12-bench"
 DATA_BYTES = 512 << 20
 """Of the data disk that is filled: more than what is on the system disk, so that its content tells."""
 METADATA_BYTES = 16 << 20
+RETENTION_BYTES = 6 << 30
+"""Of a master target's disk for recovery points: two machines that write 5 MB/s leave 4.2 GB of undo files in ten minutes."""
+MASTER_TARGET_MEMORY = 1 << 30
+"""Bytes: what is overwritten is read first, and should be found in memory."""
 
 
 def equipped(topology: Topology) -> Topology:
@@ -32,6 +36,8 @@ def equipped(topology: Topology) -> Topology:
         disks = _mirror(name, sum(disk.size for disk in protected_disks(machines[name])))
         for one in (name, topology.master_target_of(name)):
             machines[one] = _with(machines[one], disks)
+    for name in {topology.master_target_of(name) for name in names}:
+        machines[name] = _roomy(machines[name])
     return changed(topology, images={**topology.images, IMAGE: RecipeImage(recipe=RECIPE)}, machines=machines)
 
 
@@ -65,8 +71,17 @@ def metadata_disk(name: str) -> str:
 
 
 def _with_data(machine: Machine) -> Machine:
+    return _at_least(machine, Purpose.DATA, DATA_BYTES)
+
+
+def _roomy(machine: Machine) -> Machine:
+    memory = max(machine.memory, MASTER_TARGET_MEMORY)
+    return _at_least(machine, Purpose.RETENTION, RETENTION_BYTES).model_copy(update={"memory": memory})
+
+
+def _at_least(machine: Machine, purpose: Purpose, size: int) -> Machine:
     disks = [
-        disk.model_copy(update={"size": max(disk.size, DATA_BYTES)}) if disk.purpose is Purpose.DATA else disk
+        disk.model_copy(update={"size": max(disk.size, size)}) if disk.purpose is purpose else disk
         for disk in machine.disks
     ]
     return machine.model_copy(update={"disks": tuple(disks)})

@@ -12,6 +12,7 @@ from lab.images.recipe import load_recipe
 from lab.provision.blueprint import blueprint
 from lab.stacks.reference.settings import protected_disks as of_the_stack
 from lab.topology.load import load_topology
+from lab.topology.machines import Purpose
 from lab.topology.model import Topology
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
@@ -64,3 +65,11 @@ def test_machines_that_take_no_part_are_as_they_were(embedded: Topology) -> None
 def test_a_topology_without_a_master_target_is_refused(file: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         equipped(load_topology(TOPOLOGIES / f"{file}.yaml"))
+
+
+def test_a_master_target_has_room_for_ten_minutes_of_churn(embedded: Topology) -> None:
+    two_machines, rate, seconds = 2, 5_000_000, 600
+    before, larger = embedded.machines["mt1"], equipped(embedded).machines["mt1"]
+    sizes = {disk.purpose: disk.size for disk in larger.disks}
+    assert sizes[Purpose.RETENTION] > two_machines * rate * seconds > min(disk.size for disk in before.disks)
+    assert larger.memory > before.memory

@@ -19,7 +19,7 @@ DATA_BYTES = 512 << 20
 """Of the data disk that is filled: more than what is on the system disk, so that its content tells."""
 METADATA_BYTES = 16 << 20
 RETENTION_BYTES = 6 << 30
-"""Of a master target's disk for recovery points: two machines that write 5 MB/s leave 4.2 GB of undo files in ten minutes."""
+"""Of a master target's disk for recovery points: two machines that write 5 MB/s leave 4.2 GB to undo in ten minutes."""
 MASTER_TARGET_MEMORY = 1 << 30
 """Bytes: what is overwritten is read first, and should be found in memory."""
 

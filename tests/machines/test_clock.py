@@ -1,12 +1,25 @@
 """Setting a clock: what is missing is added, and how long the way takes does not count."""
 
+import os
+import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from lab.errors import LabError
-from lab.machines.clock import NANO, READINGS, SHORT_SECONDS, TOLERANCE_SECONDS, read_clock, set_clock, shift_between
+from lab.machines.clock import (
+    NANO,
+    READ,
+    READINGS,
+    SET_AND_READ,
+    SHORT_SECONDS,
+    TOLERANCE_SECONDS,
+    read_clock,
+    set_clock,
+    shift_between,
+)
 
 
 @dataclass
@@ -22,11 +35,11 @@ class Machine:
 
     def check(self, *argv: str) -> str:
         time.sleep(self.seconds / 2)
-        self.read += argv[1] != "--set"
-        if argv[1] == "--set":
-            self.said.append(argv[2])
+        self.read += argv == READ
+        if argv != READ:
+            self.said.append(argv[-1])
             if self.obeys:
-                self.behind -= float(argv[2].split()[1])
+                self.behind -= float(argv[-1].split()[1])
         answer = time.time_ns() - int(self.behind * NANO)
         time.sleep(self.seconds / 2)
         return f"{answer}\n"
@@ -77,11 +90,23 @@ def test_a_setting_that_went_wrong_is_repeated() -> None:
         """The first command to set it arrives late, and so does what it says."""
 
         def check(self, *argv: str) -> str:
-            answer = super().check(*argv)
-            if argv[1] == "--set" and len(self.said) == 1:
+            if argv != READ and not self.said:
                 self.behind += 0.8
-            return answer
+            return super().check(*argv)
 
     machine = Busy(60.0)
     assert set_clock(machine) == pytest.approx(60.0, abs=0.2)  # type: ignore[arg-type]
     assert machine.behind == pytest.approx(0, abs=0.2)
+
+
+def test_it_is_set_and_read_with_one_command_that_fails_when_it_is_not_set(tmp_path: Path) -> None:
+    date = tmp_path / "date"
+    date.write_text('#!/bin/sh\n[ "$1" = --set ] && { echo set to "$2"; exit "$STATUS"; }\necho 17\n')
+    date.chmod(0o755)
+    argv = ["sh", "-c", SET_AND_READ, "sh", "now +1.500000 seconds"]
+    for status, said in (("0", "17\n"), ("1", "")):
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        done = subprocess.run(
+            argv, check=False, capture_output=True, text=True, timeout=20, env={"PATH": path, "STATUS": status}
+        )
+        assert (done.returncode, done.stdout) == (int(status), said)

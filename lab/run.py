@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from lab.errors import LabError
+from lab.garbage import none_looked_for
 from lab.history.model import RunRecord
 from lab.history.store import History, history_url
 from lab.interrupts import exit_code_of
@@ -103,7 +104,8 @@ def run_topology(
     Raises:
         LabError: this machine lacks something, or the lab did not come up; nothing is left running unless asked for.
     """
-    topology = load_topology(file)
+    with none_looked_for():
+        topology = load_topology(file)
     lab_name = name or topology.name
     home = Home.default()
     key = signing_key(home.folder)

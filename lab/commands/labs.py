@@ -11,6 +11,7 @@ import typer
 
 from lab.commands.terminal import console, plain_table
 from lab.errors import BadInput, LabError
+from lab.garbage import none_looked_for
 
 Name = Annotated[str | None, typer.Option("--name", help="Name of the lab; the topology's name if not given.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Boot, also if a saved lab fits, and save none.")]
@@ -40,7 +41,8 @@ def up(file: File, name: Name = None, fresh: Fresh = False) -> None:
     from lab.saved.ready import deployed_and_saved, make_ready
     from lab.topology.load import load_topology
 
-    topology = load_topology(file)
+    with none_looked_for():
+        topology = load_topology(file)
     home, lab_name = Home.default(), name or topology.name
     refuse_unrunnable(topology, facts_for(topology, home.folder))
     with leased(home, lab_name), ConsoleBoard(console(), f"lab {lab_name}") as board:

@@ -144,7 +144,7 @@ class Topology(Part):
         provision = self.machines[machine].provision
         return provision if isinstance(provision, Existing) else None
 
-    @property
+    @cached_property
     def booted_over(self) -> dict[str, str]:
         """The machines that are installed over a network, each with that network."""
         found = {name: machine.provision for name, machine in self.machines.items()}

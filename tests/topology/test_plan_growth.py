@@ -1,4 +1,4 @@
-"""A plan costs as much for each machine in a large topology as in a small one: counted in calls, not in seconds."""
+"""Plan and blueprints cost as much for each machine in a large topology as in a small one: in calls, not seconds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from test_hosts import FACTS
 
 from lab.bench.large import large_topology
+from lab.provision.blueprint import blueprint
 from lab.topology.load import load_topology
 from lab.topology.model import Topology
 from lab.topology.plan import make_plan
@@ -34,7 +35,11 @@ def judged(topology: Topology) -> object:
     return list(check(topology))
 
 
-@pytest.mark.parametrize(("work", "at_most"), [(planned, 70), (judged, 95)])
+def drawn(topology: Topology) -> object:
+    return [blueprint(topology, name) for name in topology.machines]
+
+
+@pytest.mark.parametrize(("work", "at_most"), [(planned, 70), (judged, 95), (drawn, 160)])
 def test_twice_the_machines_are_twice_the_calls(
     tmp_path: Path, work: Callable[[Topology], object], at_most: int
 ) -> None:

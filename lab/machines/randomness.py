@@ -12,7 +12,7 @@ from lab.machines.ssh import SshTransport
 
 SEED_BYTES = 64
 # RNDRESEEDCRNG of linux/random.h: what was written before counts from now on, and not in a minute. Perl, because every
-# Debian has it and it starts in a quarter of Python's time, which all machines of a lab that goes on need at once.
+# Debian has it and it starts in a quarter of Python's time: machines of a lab that goes on do this all at once.
 _SEED = (
     "open(my $pool, '+<:raw', '/dev/urandom') or die $!;"
     "defined(syswrite($pool, pack('H*', <STDIN> =~ s/\\s//gr))) or die $!;"

@@ -18,6 +18,7 @@ from fabric import Connection
 
 from lab.errors import LabError
 from lab.hypervisors.model import Endpoint
+from lab.machines.runner import AllAtOnce, runner_config
 from lab.machines.tunnel import Tunnel, open_tunnel
 from lab.waiting import Deadline, DeadlineExceeded, wait_until
 
@@ -102,7 +103,7 @@ class SshTransport:
 
     def shell(self, script: str, *, stdin: str | None = None, seconds: float = COMMAND_SECONDS) -> Result:
         """Run a constant shell script (never one built from input)."""
-        source = io.StringIO(stdin) if stdin is not None else False
+        source = AllAtOnce(stdin) if stdin is not None else False
         deadline = Deadline.after(seconds)
         try:
             connection = self._open()
@@ -242,6 +243,7 @@ class SshTransport:
             host=self.endpoint.host,
             port=self.endpoint.port,
             user=self.login.user,
+            config=runner_config(),
             connect_timeout=self.connect_seconds,
             connect_kwargs={
                 "key_filename": str(self.login.private_key),

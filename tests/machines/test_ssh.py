@@ -38,6 +38,18 @@ def test_standard_input_is_handed_over(machine: SshTransport) -> None:
     assert machine.run("cat", stdin="").stdout == ""
 
 
+def test_standard_input_does_not_go_a_character_at_a_time(machine: SshTransport) -> None:
+    """Invoke's way takes 10 ms for each: 50 s for these."""
+    text = "a\n" * 2500
+    assert machine.run("cat", stdin=text, seconds=20).stdout == text
+
+
+def test_a_character_of_several_bytes_arrives_wherever_it_stands(machine: SshTransport) -> None:
+    """Invoke decodes each 1000 bytes alone."""
+    text = "ä\n" * 2500
+    assert machine.run("cat", stdin=text).stdout == text
+
+
 def test_a_checked_command_gives_its_output_or_its_last_words(machine: SshTransport) -> None:
     assert machine.check("printf", "%s", "hello") == "hello"
     with pytest.raises(CommandFailed, match=r"m1: `sh -c .*` ended with 4: no good"):

@@ -21,7 +21,7 @@ class AllAtOnce(io.StringIO):
 
 
 class WholeCharacters(Remote):  # type: ignore[misc]  # fabric has no types
-    """Decodes output as one text. Invoke decodes each 1000 bytes alone and spoils a character that two of them share."""
+    """Decodes output as one text. Invoke decodes each 1000 bytes alone, and spoils characters that two share."""
 
     def read_proc_output(self, reader: Callable[[int], bytes]) -> Iterator[str]:
         """Yield the output in pieces, as it comes."""

@@ -42,8 +42,6 @@ class SimulatedCutter:
     """Stand-in for a replicator: its disks are held after a while, and released at once."""
 
     holds_ns: list[int] = field(default_factory=list)
-    disks: threading.Event = field(default_factory=threading.Event)
-    """Never set: it stands for disks that finish what is under way."""
     done: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def shared_cut(self, meeting: Meeting, *, application: bool) -> None:
@@ -51,7 +49,8 @@ class SimulatedCutter:
         del application
         meeting.ready()
         begin = time_ns()
-        self.disks.wait(SUSPEND_SECONDS)
+        # Nothing ends this early: it stands for disks that finish what is under way.
+        threading.Event().wait(SUSPEND_SECONDS)
         meeting.held()
         self.holds_ns.append(time_ns() - begin)
         meeting.agree(Cut(begin, begin, ""))

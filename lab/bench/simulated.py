@@ -44,10 +44,10 @@ def simulate(machines: int, folder: Path) -> float:
     file = folder / "large.yaml"
     file.write_text(large_topology(machines), encoding="utf-8")
     begin = time.process_time()
-    # As lab plan, lab up and lab run do.
+    # As lab up and lab run do.
     with none_looked_for():
         topology = load_topology(file)
-        plan = make_plan(topology, FACTS)
+    plan = make_plan(topology, FACTS)
     state = first_state(topology, "large", "tcg", dict.fromkeys(topology.machines, "ssh-ed25519 AAAA"))
     host = MemoryHypervisor()
     lab = Lab(topology, Home(folder).lab("large"), state, host)

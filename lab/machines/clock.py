@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.errors import LabError
@@ -52,7 +53,7 @@ def set_clock(ssh: SshTransport) -> float:
     first = left = read_clock(ssh)
     for _ in range(SETTINGS):
         if abs(left.behind) > left.error:
-            left = _read(ssh, "sh", "-c", SET_AND_READ, "sh", f"now {left.behind:+.6f} seconds")
+            left = _read(ssh, ("sh", "-c", SET_AND_READ, "sh", f"now {left.behind:+.6f} seconds"))
         if abs(left.behind) <= TOLERANCE_SECONDS + left.error:
             return first.behind
     raise LabError(f"the clock of {ssh.machine} was set and is still {left.behind:.1f} s behind")
@@ -83,8 +84,8 @@ def _error(reading: ClockReading) -> float:
     return reading.error
 
 
-def _read(ssh: SshTransport, *command: str) -> ClockReading:
+def _read(ssh: SshTransport, command: Sequence[str] = READ) -> ClockReading:
     begin = time.time_ns()
-    there = int(ssh.check(*(command or READ)))
+    there = int(ssh.check(*command))
     end = time.time_ns()
     return ClockReading(((begin + end) / 2 - there) / NANO, (end - begin) / 2 / NANO)

@@ -1,8 +1,8 @@
 """Rows of replication from a host: a paused libvirt domain, real providers on both sides, peers in turn.
 
 Initial replication counts from the order to the first recovery point on the other side, over mutual TLS, durable, with
-the record of changes begun; ``nbdcopy`` (see ``host_peers``) does the copy alone: no TLS, nothing that begins again in
-the middle, no point. A delta counts from its cut to its point on the other side.
+the record of changes begun; peers (see ``host_peers``) do the copy alone: nothing that begins again in the middle, no
+point, and all but one no TLS. A delta counts from its cut to its point on the other side.
 """
 
 from __future__ import annotations
@@ -15,22 +15,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.bench import host_peers
 from lab.bench.host_pair import Machines, host_pair
-from lab.bench.host_peers import (
-    NotToBeHad,
-    nbdcopy_seconds,
-    nbdcopy_tls_seconds,
-    virtnbdbackup,
-    virtnbdbackup_seconds,
-)
 from lab.bench.rows import Pair, Row, at_most, context, faster_than_peer
+from lab.bench.unpacked import NotToBeHad
 from lab.errors import LabError
 from lab.replication.provider.qemu_nbd import ImageDisk
 
 INITIAL, INITIAL_TLS = "host-initial-replication", "host-initial-replication-tls"
-VIRTNBDBACKUP = "host-initial-replication-virtnbdbackup"
+VIRTNBDBACKUP, QEMU_IMG = "host-initial-replication-virtnbdbackup", "host-initial-replication-qemu-img"
 DELTA, DELTA_WIRE = "host-delta", "host-delta-wire"
-NAMES = (INITIAL, INITIAL_TLS, VIRTNBDBACKUP, DELTA, DELTA_WIRE)
+NAMES = (INITIAL, INITIAL_TLS, VIRTNBDBACKUP, QEMU_IMG, DELTA, DELTA_WIRE)
 INITIAL_GOAL, VIRTNBDBACKUP_GOAL, DELTA_SECONDS, WIRE_GOAL = 0.8, 3.0, 3.0, 1.1
 BLOCK = 64 << 10
 CHANGED = 0.01
@@ -64,6 +59,7 @@ class Found:
     plain: list[Pair]
     tls: list[Pair]
     virtnbdbackup: list[Pair]
+    qemu_img: list[Pair]
     deltas: list[Delta]
 
 
@@ -72,10 +68,10 @@ def host(turns: int, wanted: frozenset[str], sizes: Sizes | None = None) -> tupl
     left_out = ""
     if VIRTNBDBACKUP in wanted:
         try:
-            virtnbdbackup()
+            host_peers.VIRTNBDBACKUP.provide()
         except NotToBeHad as error:
             left_out, wanted = f"{VIRTNBDBACKUP} is left out: {error}", wanted - {VIRTNBDBACKUP}
-    found = Found([], [], [], [])
+    found = Found([], [], [], [], [])
     if not turns or not wanted:
         return [], left_out
     measured = sizes or Sizes()
@@ -95,6 +91,8 @@ def rows(found: Found) -> list[Row]:
         made.append(context(INITIAL_TLS, "s", found.tls))
     if found.virtnbdbackup:
         made.append(faster_than_peer(VIRTNBDBACKUP, "s", found.virtnbdbackup, VIRTNBDBACKUP_GOAL))
+    if found.qemu_img:
+        made.append(context(QEMU_IMG, "s", found.qemu_img))
     if found.deltas:
         made.append(at_most(DELTA, "s", [delta.seconds for delta in found.deltas], DELTA_SECONDS))
         made.append(at_most(DELTA_WIRE, "bytes", [delta.wire for delta in found.deltas], WIRE_GOAL))
@@ -103,22 +101,24 @@ def rows(found: Found) -> list[Row]:
 
 def _turn(machines: Machines, stream: str, wanted: frozenset[str], found: Found) -> None:
     """Measure the peers around ours, and the deltas while the replication is there."""
-    plain = nbdcopy_seconds(machines) if INITIAL in wanted else None
+    plain = host_peers.nbdcopy_seconds(machines) if INITIAL in wanted else None
     replica = machines.open(stream)
     try:
         ours = _replicated(machines, stream)
-        _compare(machines, replica)
+        machines.compare(replica)
         if wanted & {DELTA, DELTA_WIRE}:
             found.deltas += [_delta(machines, stream, number) for number in range(DELTAS)]
-            _compare(machines, replica)
+            machines.compare(replica)
     finally:
         machines.end(stream)
     if plain is not None:
         found.plain.append((ours, plain))
     if INITIAL_TLS in wanted:
-        found.tls.append((ours, nbdcopy_tls_seconds(machines)))
+        found.tls.append((ours, host_peers.nbdcopy_tls_seconds(machines)))
     if VIRTNBDBACKUP in wanted:
-        found.virtnbdbackup.append((ours, virtnbdbackup_seconds(machines)))
+        found.virtnbdbackup.append((ours, host_peers.virtnbdbackup_seconds(machines)))
+    if QEMU_IMG in wanted:
+        found.qemu_img.append((ours, host_peers.qemu_img_seconds(machines)))
 
 
 def _replicated(machines: Machines, stream: str) -> float:
@@ -157,15 +157,6 @@ def random_files(folder: Path) -> None:
         path = folder / str(number)
         path.write_bytes(os.urandom(BLOCK))
         path.chmod(0o644)
-
-
-def _compare(machines: Machines, replica: Path) -> None:
-    """Make sure that both sides have the same bytes: what is fast and wrong is no figure. Raises LabError."""
-    machines.flush()
-    command = ["qemu-img", "compare", "-U", "-f", "qcow2", "-F", "qcow2", str(machines.image), str(replica)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TOOL_S)
-    if done.returncode:
-        raise LabError(f"the replica is not the machine's disk: {done.stdout} {done.stderr}")
 
 
 def _make_image(image: Path, sizes: Sizes) -> None:

@@ -157,6 +157,14 @@ class Machines:
         """Have QEMU write its caches."""
         self._io("flush")
 
+    def compare(self, replica: Path) -> None:
+        """Make sure that both sides have the same bytes: what is fast and wrong is no figure. Raises LabError."""
+        self.flush()
+        command = ["qemu-img", "compare", "-U", "-f", "qcow2", "-F", "qcow2", str(self.image), str(replica)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=ORDER_S)
+        if done.returncode:
+            raise LabError(f"the replica is not the machine's disk: {done.stdout} {done.stderr}")
+
     def _io(self, command: str) -> None:
         import libvirt_qemu
 

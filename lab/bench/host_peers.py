@@ -1,24 +1,23 @@
-"""Peers of the host rows: ``nbdcopy`` of a backup (plain, or over TLS), and ``virtnbdbackup``.
+"""Peers of the host rows: ``nbdcopy`` of a backup (plain, or over TLS), ``qemu-img convert``, and ``virtnbdbackup``.
 
-``nbdcopy`` copies to a qcow2 behind ``qemu-nbd`` with ``--flush``: the kind of place that a replica disk is. It makes
-no recovery point, keeps no record of changes, and begins from zero when it is interrupted; without TLS it neither
-encrypts nor asks who is there. ``virtnbdbackup`` writes a file on this host and sends nothing anywhere.
+``nbdcopy`` and ``qemu-img`` copy to a qcow2 behind ``qemu-nbd``, durable in the end: the kind of place that a replica
+disk is. They make no recovery point, keep no record of changes, and begin from zero when they are interrupted; without
+TLS they neither encrypt nor ask who is there. ``virtnbdbackup`` writes a file on this host and sends nothing anywhere.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lab.bench.by_hand import free_port
 from lab.bench.host_pair import SOURCE, TARGET, URI, Machines
+from lab.bench.unpacked import Program
 from lab.errors import LabError
-from lab.home import home
 from lab.replication.mobility.capture import CapturedDisk
 from lab.replication.provider.libvirt_machine import backup_xml, export_name, socket_in
 from lab.replication.provider.qemu_nbd import ServedImage
@@ -27,27 +26,36 @@ from lab.waiting import Deadline, wait_until
 COPY_S, TOOL_S, START_S = 600.0, 120.0, 30.0
 OPTIONS = ("--flush", "--destination-is-zero")
 """Durable in the end, and without writing zeros to an image that was made empty."""
-PYTHON = "/usr/bin/python3"
-PACKAGES = ("virtnbdbackup", "python3-libvirt", "python3-lxml", "python3-lz4", "python3-tqdm", "python3-paramiko",
-            "python3-bcrypt", "python3-nacl", "python3-bs4", "python3-soupsieve", "python3-html5lib",
-            "python3-webencodings", "python3-typing-extensions", "python3-invoke")  # fmt: skip
-"""Debian's package with what it imports, unpacked into a folder of the bench: nothing of this machine changes."""
-LIBRARIES = "usr/lib/python3/dist-packages"
-
-
-class NotToBeHad(LabError):
-    """The peer cannot be had here; its row is left out."""
+QEMU_IMG = ("-n", "--target-is-zero", "-f", "raw", "-O", "raw", "-t", "writeback", "-m", "16", "-W")
+"""The same of ``qemu-img convert``, whose own cache mode ("unsafe") never flushes, and its fastest: as many pieces at
+once as it allows, written in the order in which they come."""
+VIRTNBDBACKUP = Program(
+    "virtnbdbackup",
+    ("virtnbdbackup", "python3-libvirt", "python3-lxml", "python3-lz4", "python3-tqdm", "python3-paramiko",
+     "python3-bcrypt", "python3-nacl", "python3-bs4", "python3-soupsieve", "python3-html5lib",
+     "python3-webencodings", "python3-typing-extensions", "python3-invoke"),
+)  # fmt: skip
 
 
 def nbdcopy_seconds(machines: Machines) -> float:
     """Return how long ``nbdcopy`` takes from the machine's disk to a new image. Raises LabError."""
+    return _copied(machines, ["nbdcopy", *OPTIONS])
+
+
+def qemu_img_seconds(machines: Machines) -> float:
+    """Return how long ``qemu-img convert`` takes from the machine's disk to a new image. Raises LabError."""
+    return _copied(machines, ["qemu-img", "convert", *QEMU_IMG])
+
+
+def _copied(machines: Machines, command: Sequence[str]) -> float:
+    """Return the seconds of a copy whose command line ends with its source and its target."""
     replica = _new_image(machines)
-    served = ServedImage(replica, writable=True)
     try:
-        with _backup(machines) as source:
-            return _timed(["nbdcopy", *OPTIONS, source, f"nbd+unix:///?socket={served.socket}"], "nbdcopy")
+        with closing(ServedImage(replica, writable=True)) as served, _backup(machines) as source:
+            seconds = _timed([*command, source, f"nbd+unix:///?socket={served.socket}"], command[0])
+        machines.compare(replica)
+        return seconds
     finally:
-        served.close()
         replica.unlink()
 
 
@@ -73,48 +81,18 @@ def nbdcopy_tls_seconds(machines: Machines) -> float:
 
 def virtnbdbackup_seconds(machines: Machines) -> float:
     """Return how long ``virtnbdbackup`` takes for a copy of the machine. Raises LabError, NotToBeHad."""
-    unpacked = virtnbdbackup()
+    VIRTNBDBACKUP.provide()
     output = machines.folder / "virtnbdbackup"
     output.mkdir()
     # QEMU's user makes the socket of the backup there.
     socket = machines.folder / "images" / "virtnbdbackup.sock"
     shutil.chown(socket.parent, "libvirt-qemu")
-    command = [PYTHON, str(unpacked / "usr/bin/virtnbdbackup"), "-U", URI, "-d", machines.machine, "-l", "copy"]
+    command = [*VIRTNBDBACKUP.command, "-U", URI, "-d", machines.machine, "-l", "copy"]
     command += ["-o", str(output), "-f", str(socket)]
     try:
-        return _timed(command, "virtnbdbackup", _environment(unpacked))
+        return _timed(command, "virtnbdbackup", VIRTNBDBACKUP.environment)
     finally:
         shutil.rmtree(output)
-
-
-def virtnbdbackup() -> Path:
-    """Return the folder of the unpacked program, fetched now if it is not there. Raises NotToBeHad."""
-    folder = home() / "bench" / "virtnbdbackup"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _run(["apt-get", "download", "-q", *PACKAGES], folder)
-        for package in folder.glob("*.deb"):
-            _run(["dpkg-deb", "-x", str(package), str(folder)], folder)
-            package.unlink()
-        _run([PYTHON, "usr/bin/virtnbdbackup", "--version"], folder, _environment(folder))
-        (folder / "complete").touch()
-    return folder
-
-
-def _environment(unpacked: Path) -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(unpacked / LIBRARIES), "LANG": "C.UTF-8"}
-
-
-def _run(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    try:
-        subprocess.run(
-            command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=TOOL_S
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotToBeHad(f"virtnbdbackup: {error}") from error
-    except subprocess.CalledProcessError as error:
-        raise NotToBeHad(f"virtnbdbackup: {error.stderr.strip()[-300:]}") from error
 
 
 @contextmanager

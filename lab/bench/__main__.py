@@ -40,7 +40,7 @@ from lab.provision.home import Home
 from lab.topology.load import load_topology
 
 NAMES = (
-    lab_up.NAME,
+    *lab_up.NAMES,
     lab_up_warm.NAME,
     failover.NAME,
     churn_steps.NAME,
@@ -62,7 +62,11 @@ NAMES = (
     last_run.RUN_TIME,
     last_run.PEAK_MEMORY,
 )
-KNOWN = ", ".join((*NAMES, *replication_rows.GROUPS))
+GROUPS: dict[str, tuple[str, ...]] = {
+    lab_up.NAME: lab_up.NAMES,
+    **{group: tuple(name for name in NAMES if name.startswith(f"{group}-")) for group in replication_rows.GROUPS},
+}
+KNOWN = ", ".join(dict.fromkeys((*NAMES, *GROUPS)))
 _WIDTH_OF_A_PIPE = 160
 ALONE: dict[str, Callable[[int], Row]] = {
     groups.NAME: groups.group_cut,
@@ -131,12 +135,10 @@ def chosen_names(only: Sequence[str] | None) -> frozenset[str]:
     return frozenset(name for each in only for name in _names(each)) if only else frozenset(NAMES)
 
 
-def _names(one: str) -> list[str]:
-    if one in NAMES:
-        return [one]
-    if one not in replication_rows.GROUPS:
+def _names(one: str) -> tuple[str, ...]:
+    if one not in NAMES and one not in GROUPS:
         raise BadInput(f"there is no row {one!r}; there are: {KNOWN}")
-    return [name for name in NAMES if name.startswith(f"{one}-")]
+    return GROUPS.get(one, (one,))
 
 
 def _say(left_out: str | None, console: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +87,19 @@ def started(machines: Sequence[BareMachine], mode: str) -> Iterator[dict[str, su
 def wait_login(machine: BareMachine, process: subprocess.Popen[bytes], deadline: Deadline) -> None:
     """Wait until a login works. Raises LabError with the console, at once when the process has ended."""
 
-    def answers() -> bool:
+    def refuse_ended() -> None:
         if process.poll() is not None:
             words = machine.log.read_text(encoding="utf-8", errors="replace").strip()
             raise LabError(f"bare {machine.name}: QEMU ended with {process.returncode}: {words}")
+
+    wait_answer(machine, refuse_ended, deadline)
+
+
+def wait_answer(machine: BareMachine, refuse_ended: Callable[[], None], deadline: Deadline) -> None:
+    """Wait until a login works. Raises LabError with the console, and what ``refuse_ended`` raises before each try."""
+
+    def answers() -> bool:
+        refuse_ended()
         try:
             machine.ssh.wait_ready(Deadline.after(0))
         except DeadlineExceeded:
@@ -98,7 +107,7 @@ def wait_login(machine: BareMachine, process: subprocess.Popen[bytes], deadline:
         return True
 
     try:
-        wait_until(answers, deadline, f"SSH login to bare {machine.name}")
+        wait_until(answers, deadline, f"SSH login to {machine.name}")
     except DeadlineExceeded as error:
         raise LabError(f"{error}\n--- console of {machine.name} ---\n{console_tail(machine.console)}") from error
 

@@ -27,8 +27,10 @@ COPY_S, TOOL_S, START_S = 600.0, 120.0, 30.0
 OPTIONS = ("--flush", "--destination-is-zero")
 """Durable in the end, and without writing zeros to an image that was made empty."""
 QEMU_IMG = ("-n", "--target-is-zero", "-f", "raw", "-O", "raw", "-t", "writeback", "-m", "16", "-W")
-"""The same of ``qemu-img convert``, whose own cache mode ("unsafe") never flushes, and its fastest: as many pieces at
-once as it allows, written in the order in which they come."""
+"""The same of ``qemu-img convert``, and its fastest: as many pieces at once as it allows, written as they come.
+
+Its own cache mode is "unsafe". In QEMU 7.2 an NBD server gets a flush at the end even so; "writeback" asks for it.
+"""
 VIRTNBDBACKUP = Program(
     "virtnbdbackup",
     ("virtnbdbackup", "python3-libvirt", "python3-lxml", "python3-lz4", "python3-tqdm", "python3-paramiko",

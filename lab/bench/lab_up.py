@@ -1,15 +1,19 @@
-"""Row ``lab-up``: the lab against bare QEMU processes, in turn."""
+"""Rows ``lab-up`` and ``lab-up-virt-install``: the lab against bare QEMU processes and ``virt-install``, in turn."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lab.bench.asked import Asked
 from lab.bench.bare import started, wait_login
 from lab.bench.by_hand import prepare, provided, warm
-from lab.bench.rows import Row, close_to_limit
+from lab.bench.rows import Pair, Row, close_to_limit, faster_than_peer
+from lab.bench.unpacked import NotToBeHad
+from lab.bench.virt_install import PROGRAM, by_virt_install
 from lab.doctor.acceleration import acceleration
 from lab.images.cache import Image
 from lab.provision.board import Board
@@ -20,24 +24,63 @@ from lab.provision.up import bring_up
 from lab.topology.model import Topology
 from lab.waiting import Deadline
 
-NAME = "lab-up"
+NAME, VIRT_INSTALL = "lab-up", "lab-up-virt-install"
+NAMES = (NAME, VIRT_INSTALL)
 LAB = "bench"
-GOAL = 1.25
+GOAL, VIRT_INSTALL_GOAL = 1.15, 1.0
 
 
-def lab_up(topology: Topology, home: Home, board: Board, times: int) -> Row:
-    """Measure in turn, by hand first; the lab of the last turn stays up. Raises LabError."""
+def lab_up(topology: Topology, home: Home, asked: Asked) -> bool:
+    """Measure in turn, others first; return whether the lab of the last turn is up. Raises LabError.
+
+    One of the others that fails makes no row, and takes no other with it.
+    """
+    wanted = _to_be_had(asked)
+    if not wanted:
+        return False
     images = provided(topology, home)
     mode = _mode(home, images)
     warm(images)
-    pairs = []
-    for _ in range(times):
-        tear_down(home, LAB, board)
-        by_hand = _by_hand(topology, home, images, mode, board)
+    others: dict[str, Callable[[], float]] = {
+        NAME: lambda: _by_hand(topology, home, images, mode, asked.board),
+        VIRT_INSTALL: lambda: by_virt_install(topology, home, images, asked.board, lab=LAB, mode=mode),
+    }
+    found: dict[str, list[Pair]] = {name: [] for name in wanted}
+    for _ in range(asked.times):
+        tear_down(home, LAB, asked.board)
+        took: dict[str, float] = {}
+        for name in wanted:
+            with asked.problems.put_aside(name):
+                took[name] = others[name]()
         begin = time.monotonic()
-        bring_up(topology, home, LAB, board).close()
-        pairs.append((time.monotonic() - begin, by_hand))
-    return close_to_limit(NAME, "s", pairs, GOAL)
+        bring_up(topology, home, LAB, asked.board).close()
+        ours = time.monotonic() - begin
+        for name, seconds in took.items():
+            found[name].append((ours, seconds))
+    asked.report(rows(found))
+    return True
+
+
+def rows(found: dict[str, list[Pair]]) -> list[Row]:
+    """Return the rows for which there is something."""
+    made = []
+    if limits := found.get(NAME):
+        made.append(close_to_limit(NAME, "s", limits, GOAL))
+    if peers := found.get(VIRT_INSTALL):
+        made.append(faster_than_peer(VIRT_INSTALL, "s", peers, VIRT_INSTALL_GOAL))
+    return made
+
+
+def _to_be_had(asked: Asked) -> list[str]:
+    """Return the rows to be measured; say why one is left out."""
+    wanted = [name for name in NAMES if name in asked.names]
+    if VIRT_INSTALL in wanted:
+        try:
+            PROGRAM.provide()
+        except NotToBeHad as error:
+            asked.board.step(VIRT_INSTALL, f"is left out: {error}")
+            wanted.remove(VIRT_INSTALL)
+    return wanted
 
 
 def _mode(home: Home, images: dict[str, Image]) -> str:

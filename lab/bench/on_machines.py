@@ -54,9 +54,7 @@ def _warm(topology: Topology, home: Home, asked: Asked) -> None:
 
 
 def _plain(topology: Topology, home: Home, asked: Asked) -> None:
-    made = lab_up.NAME in asked.names
-    if made:
-        asked.report([lab_up.lab_up(topology, home, asked.board, asked.times)])
+    made = lab_up.lab_up(topology, home, asked)
     if failover.NAME in asked.names:
         with closing(_lab(topology, home, asked.board, made=made)) as lab:
             asked.report([failover.failover(lab, asked.board, asked.times)])
@@ -104,7 +102,7 @@ CHURN = frozenset({churn_steps.NAME, churn_steps.MIRRORED})
 REPLICATION = frozenset(replication_rows.NAMES)
 PARTS = (
     Part(frozenset({lab_up_warm.NAME}), _warm),
-    Part(frozenset({lab_up.NAME, failover.NAME}), _plain),
+    Part(frozenset({*lab_up.NAMES, failover.NAME}), _plain),
     Part(CHURN | REPLICATION, _beside_peers),
     Part(frozenset({holds.NAME}), _grouped),
     Part(frozenset({overhead.NAME, overhead.MIRRORED}), overhead.overhead),

@@ -113,7 +113,7 @@ def test_a_copy_that_did_not_happen_is_no_figure(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(LabError, match=r"peer\.qcow2 is not the machine's disk"):
         host_peers.qemu_img_seconds(Pair(tmp_path))  # type: ignore[arg-type]
     assert commands[0][:2] == ["qemu-img", "convert"]
-    # Durable in the end, as nbdcopy's --flush is: the cache mode that convert has of itself leaves flushes out.
+    # Durable in the end, as nbdcopy's --flush is; the cache mode that convert has of itself does not promise that.
     assert commands[0][commands[0].index("-t") + 1] == "writeback"
     assert {"-n", "--target-is-zero", "-W"} <= set(commands[0])
     assert commands[0][-2] == "nbd+unix:///backup"

@@ -213,5 +213,7 @@ def test_an_unknown_row_is_refused_before_anything_is_touched() -> None:
     command = [sys.executable, "-m", "lab.bench", "--only", "speed"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "there is no row 'speed'; there are: lab-up, lab-up-warm, failover, churn, churn-drbd" in done.stderr
+    assert (
+        "there is no row 'speed'; there are: lab-up, lab-up-virt-install, lab-up-warm, failover, churn" in done.stderr
+    )
     assert done.stdout == ""

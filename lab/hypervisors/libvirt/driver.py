@@ -28,7 +28,7 @@ from lab.hypervisors.model import (
     NetworkSource,
     PowerState,
 )
-from lab.hypervisors.protocols import Conflict
+from lab.hypervisors.protocols import Conflict, NotFound
 from lab.networks.protocol import Switches
 from lab.waiting import Deadline, wait_until
 
@@ -225,6 +225,7 @@ class LibvirtHypervisor:
             self.power_off(machine.name)
             self.undefine(machine.name)
             removed.append(f"machine {machine.name}")
+        removed += [_remove_stray(domain) for domain in self.session.strays()]
         removed += [f"disk {disk.id.name}" for disk in self.disks()]
         self.storage.remove()
         with switched(f"lab {self.session.lab}"):
@@ -274,6 +275,16 @@ class LibvirtHypervisor:
         user = self.disk(disk).attached_to
         if user is not None:
             raise Conflict(f"disk {disk.name}: is attached to {user}")
+
+
+def _remove_stray(domain: Any) -> str:
+    """Return what was removed. A domain that was never defined is gone with its power."""
+    what = f"domain {domain.name()}"
+    with suppress(Conflict, NotFound), translated(what):
+        domain.destroy()
+    with suppress(NotFound), translated(what):
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+    return what
 
 
 def _live(domain: Any) -> int:

@@ -71,6 +71,13 @@ class Session:
         mine = [domain for domain in found if owner_of(domain)[0] == self.lab]
         return sorted(mine, key=self.name_of)
 
+    def strays(self) -> list[Any]:
+        """Return the domains that have a name of the lab and no tag: the bench makes such, by ``virt-install``."""
+        with translated("list of machines"):
+            found = self.connection.listAllDomains()
+        named = [domain for domain in found if domain.name().startswith(domain_name(self.lab, ""))]
+        return [domain for domain in named if not any(owner_of(domain))]
+
     def name_of(self, domain: Any) -> str:
         """Return what the lab calls the machine of a domain."""
         return owner_of(domain)[1]

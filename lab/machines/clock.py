@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.errors import LabError
@@ -17,8 +17,6 @@ TOLERANCE_SECONDS = 0.5
 """A machine that boots takes whole seconds from its hardware clock, so this is more than they all begin with."""
 NANO = 10**9
 READ = ("date", "+%s%N")
-SET_AND_READ = 'date --set "$1" >/dev/null && date +%s%N'
-"""One way there and back for both: logins of a lab that goes on all come at once."""
 SETTINGS = 3
 """At most: where the ways there and back differ much, because the host is busy, the first reading is wrong by that."""
 SHIFT_READINGS = 8
@@ -31,32 +29,43 @@ class ClockReading:
     behind: float
     error: float
 
+    @classmethod
+    def between(cls, begin: int, there: int, end: int) -> ClockReading:
+        """Return the reading of a machine that said ``there`` at some time from ``begin`` to ``end`` (all in ns)."""
+        return cls(((begin + end) / 2 - there) / NANO, (end - begin) / 2 / NANO)
+
 
 def read_clock(ssh: SshTransport) -> ClockReading:
-    """Return the best of some readings: the one with the shortest way there and back. Raises LabError."""
-    best = _read(ssh)
+    """Return the best of some readings. Raises LabError."""
+    return best_reading(lambda: _read(ssh))
+
+
+def best_reading(read: Callable[[], ClockReading]) -> ClockReading:
+    """Return the best of some readings: the one with the shortest way there and back."""
+    best = read()
     for _ in range(READINGS - 1):
         if best.error <= SHORT_SECONDS:
             break
-        best = min(best, _read(ssh), key=_error)
+        best = min(best, read(), key=_error)
     return best
 
 
-def set_clock(ssh: SshTransport) -> float:
-    """Set a machine's clock to this host's and return by how many seconds it was moved.
+def moved(machine: str, first: ClockReading, move: Callable[[float], ClockReading]) -> float:
+    """Have a machine's clock set to this host's and return by how many seconds it was moved.
 
-    The machine adds what is missing to its own clock, so the time that the command needs to get there does not count.
+    ``move`` has the machine add so many seconds to its own clock, so that the time which the order needs to get there
+    does not count, and reads it again.
 
     Raises:
-        LabError: it cannot be set, or is wrong afterwards.
+        LabError: it is wrong afterwards.
     """
-    first = left = read_clock(ssh)
+    left = first
     for _ in range(SETTINGS):
         if abs(left.behind) > left.error:
-            left = _read(ssh, ("sh", "-c", SET_AND_READ, "sh", f"now {left.behind:+.6f} seconds"))
+            left = move(left.behind)
         if abs(left.behind) <= TOLERANCE_SECONDS + left.error:
             return first.behind
-    raise LabError(f"the clock of {ssh.machine} was set and is still {left.behind:.1f} s behind")
+    raise LabError(f"the clock of {machine} was set and is still {left.behind:.1f} s behind")
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,7 @@ def _error(reading: ClockReading) -> float:
     return reading.error
 
 
-def _read(ssh: SshTransport, command: Sequence[str] = READ) -> ClockReading:
+def _read(ssh: SshTransport) -> ClockReading:
     begin = time.time_ns()
-    there = int(ssh.check(*command))
-    end = time.time_ns()
-    return ClockReading(((begin + end) / 2 - there) / NANO, (end - begin) / 2 / NANO)
+    there = int(ssh.check(*READ))
+    return ClockReading.between(begin, there, time.time_ns())

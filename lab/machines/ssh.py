@@ -158,18 +158,26 @@ class SshTransport:
         """Return the kernel's boot id, which changes with every boot."""
         return self.check("cat", "/proc/sys/kernel/random/boot_id").strip()
 
-    def wait_ready(self, deadline: Deadline, *, unless: Callable[[], None] = lambda: None) -> None:
+    def wait_ready(
+        self,
+        deadline: Deadline,
+        *,
+        unless: Callable[[], None] = lambda: None,
+        proof: Callable[[], bool] | None = None,
+    ) -> None:
         """Wait until a login works. Raises DeadlineExceeded with the last reason, and what ``unless`` raises.
 
         Args:
             deadline: for the first login.
             unless: called after each login that failed; it raises when no other one will do better.
+            proof: what has to work there, again and again until it does; nothing but a program that ends, if not told.
         """
         reason = ["no attempt"]
+        works = proof or (lambda: self.run("true", seconds=self.connect_seconds).ok)
 
         def attempt() -> bool:
             try:
-                return self.run("true", seconds=self.connect_seconds).ok
+                return works()
             except (LabError, TimeoutError, *_LOST) as error:
                 self.close()
                 reason[0] = str(error)

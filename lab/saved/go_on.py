@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from lab.saved.take import (
     in_parallel,
     machine_files,
     saving_host,
-    set_clock_when_ready,
+    wake_when_ready,
 )
 from lab.stacks.adapters import adapter_of
 from lab.topology.model import Topology
@@ -60,22 +61,32 @@ def go_on(lab: Lab, entry: Entry, board: Board) -> None:
     resume = adapter_of(lab.topology).resume
     if resume is None:
         raise LabError(f"the adapter {lab.topology.stack.adapter} does not say how its stack goes on")
+    with ThreadPoolExecutor(1, thread_name_prefix="stack") as pool:
+        stack = pool.submit(resume, lab, board)
+        _start_machines(lab, entry, names, board)
+        in_parallel(lambda name: _ready(lab, name, board), names)
+        finish = stack.result()
+    finish()
+    lab.state = lab.state.model_copy(update={"phase": Phase.UP})
+    save_state(lab.folder, lab.state)
+
+
+def _start_machines(lab: Lab, entry: Entry, names: Sequence[str], board: Board) -> None:
+    """Have all machines run from what was saved. Raises LabError."""
     host = saving_host(lab)
     try:
-        for name in names:
-            # One after the other: the first one makes what all have in common.
-            _define(lab, name, entry.folder)
-        in_parallel(lambda name: _load(lab, name, entry.folder, board), names)
+        with ThreadPoolExecutor(len(names), thread_name_prefix="load") as pool:
+            loads = []
+            for name in names:
+                # One after the other: the first one makes what all have in common.
+                _define(lab, name, entry.folder)
+                loads.append(pool.submit(_load, lab, name, entry.folder, board))
+            for load in loads:
+                load.result()
         for name in names:
             host.saving.resume(name)
     except (HypervisorError, OSError, TimeoutError) as error:
         raise LabError(f"saved lab {entry.saved.key} does not go on: {error}") from error
-    with ThreadPoolExecutor(1, thread_name_prefix="stack") as pool:
-        stack = pool.submit(resume, lab, board)
-        in_parallel(lambda name: _ready(lab, name, board), names)
-        stack.result()
-    lab.state = lab.state.model_copy(update={"phase": Phase.UP})
-    save_state(lab.folder, lab.state)
 
 
 def _define(lab: Lab, name: str, folder: Path) -> None:
@@ -94,7 +105,7 @@ def _load(lab: Lab, name: str, folder: Path, board: Board) -> None:
 
 def _ready(lab: Lab, name: str, board: Board) -> None:
     try:
-        seconds = set_clock_when_ready(lab, name)
+        seconds = wake_when_ready(lab, name)
     except LabError:
         board.step(name, "failed")
         raise

@@ -12,8 +12,7 @@ from cryptography import x509
 
 from lab.errors import LabError
 from lab.hypervisors.protocols import HypervisorError, SavingHypervisor
-from lab.machines.clock import set_clock
-from lab.machines.randomness import seed_randomness
+from lab.machines.waking import wake
 from lab.provision.blueprint import blueprint
 from lab.provision.board import Board
 from lab.provision.home import LabFolder
@@ -53,7 +52,7 @@ def take(lab: Lab, store: SavedLabs, key: str, inputs: Mapping[str, str], board:
         try:
             _write_machines(lab, names, folder)
         finally:
-            in_parallel(lambda name: set_clock_when_ready(lab, name), names)
+            in_parallel(lambda name: wake_when_ready(lab, name), names)
         board.step("saved lab", f"machines ran on after {time.monotonic() - begin:.1f} s, reading back")
         _describe(lab, folder, key, inputs, _expiry(certificates))
     board.step("saved lab", f"saved as {key}")
@@ -67,15 +66,21 @@ def in_parallel(work: Callable[[str], object], names: Iterable[str]) -> None:
         list(pool.map(work, listed))
 
 
-def set_clock_when_ready(lab: Lab, name: str) -> float:
+def wake_when_ready(lab: Lab, name: str) -> float:
     """Log in to a machine that has a twin now, seed its random generator and set its clock.
 
     Return by how many seconds the clock was moved. Raises LabError.
     """
     machine = lab.machine(name)
-    machine.wait_ready(Deadline.after(READY_SECONDS))
-    seed_randomness(machine.ssh)
-    return set_clock(machine.ssh)
+    moved = 0.0
+
+    def woken() -> bool:
+        nonlocal moved
+        moved = wake(machine.ssh)
+        return True
+
+    machine.wait_ready(Deadline.after(READY_SECONDS), proof=woken)
+    return moved
 
 
 def _write_machines(lab: Lab, names: tuple[str, ...], folder: Path) -> None:

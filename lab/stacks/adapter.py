@@ -13,6 +13,8 @@ from lab.stacks.protocol import Stack
 from lab.topology.model import Topology
 
 Deployed = Callable[[Lab, Board], AbstractContextManager[Stack]]
+Resume = Callable[[Lab, Board], Callable[[], None]]
+"""Begins with what needs no machine; what it returns is called once all machines let themselves be logged in to."""
 
 
 @dataclass(frozen=True)
@@ -29,5 +31,5 @@ class Adapter:
 
     deployed: Deployed
     lacks: Callable[[Topology], Lacks]
-    resume: Callable[[Lab, Board], None] | None = None
+    resume: Resume | None = None
     reinstall: Callable[[Lab, Board], None] | None = None

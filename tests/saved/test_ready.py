@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,7 +80,15 @@ class World:
         shutil.rmtree(home.lab(name).path)
         return []
 
-    def set_clock(self, lab: Lab, name: str) -> float:
+    def resume(self, lab: Lab, board: Steps) -> Callable[[], None]:
+        def finish() -> None:
+            assert powers(lab) == {PowerState.ON}
+            assert len(lab.hypervisor.machines()) == len(self.topology.machines)
+            self.done.append(f"resume {lab.folder.name}")
+
+        return finish
+
+    def wake(self, lab: Lab, name: str) -> float:
         if self.clock_fails:
             raise LabError("no login")
         assert lab.hypervisor.power(name) is PowerState.ON
@@ -99,12 +107,12 @@ def world(embedded: Topology, home: Home, monkeypatch: pytest.MonkeyPatch) -> Wo
         (ready, "tear_down", made.tear_down),
         (ready, "present_inputs", lambda *_: made.inputs),
         (go_on, "open_hypervisor", made.host),
-        (go_on, "set_clock_when_ready", made.set_clock),
-        (take, "set_clock_when_ready", made.set_clock),
+        (go_on, "wake_when_ready", made.wake),
+        (take, "wake_when_ready", made.wake),
         (take, "_certificates", made.certificates),
     ):
         monkeypatch.setattr(module, name, value)
-    change_adapter(monkeypatch, resume=lambda lab, _: made.done.append(f"resume {lab.folder.name}"))
+    change_adapter(monkeypatch, resume=made.resume)
     return made
 
 
@@ -206,7 +214,7 @@ def test_one_that_does_not_go_on_is_removed_and_the_lab_booted(world: World, boa
     up(world, "one", board)
     world.clock_fails = True
     make_ready(world.topology, world.home, "two", board, fresh=False)
-    assert world.done[2:] == ["resume two", "remove two", "boot two"]
+    assert world.done[2:] == ["remove two", "boot two"]
     assert SavedLabs(world.home.saved).all() == []
     assert any("no login; booting instead" in step for _, step in board.seen)
 

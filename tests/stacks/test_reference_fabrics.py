@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,10 +51,18 @@ class Steps:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     found: dict[str, int] = {}
-    monkeypatch.setattr(fabrics, "_start", lambda lab, board, site, port: found.update({site: port}))
-    return found
+    waited: list[str] = []
+    monkeypatch.setattr(fabrics, "_begin", lambda lab, site, port: found.update({site: port}))
+
+    def wait(lab: object, board: Steps, site: str, port: int, process: None) -> None:
+        assert set(found) == set(EMBEDDED.sites), "all start before one is waited for"
+        waited.append(site)
+
+    monkeypatch.setattr(fabrics, "_wait", wait)
+    yield found
+    assert set(waited) == set(found), "all were waited for"
 
 
 @pytest.fixture
@@ -70,7 +79,7 @@ def lab(tmp_path: Path) -> SimpleNamespace:
 
 
 def test_free_ports_are_used_again_and_nobody_is_told(lab: SimpleNamespace, started: dict[str, int]) -> None:
-    resume_fabrics(lab, Steps())  # type: ignore[arg-type]
+    resume_fabrics(lab, Steps())()  # type: ignore[arg-type]
     assert started == lab.ports
     assert lab.machine("mt1").told == []
 
@@ -79,7 +88,9 @@ def test_a_port_that_is_taken_is_replaced_and_the_server_told(lab: SimpleNamespa
     with socket.socket() as other:
         other.bind(("127.0.0.1", lab.ports["primary"]))
         other.listen()
-        resume_fabrics(lab, Steps())  # type: ignore[arg-type]
+        finish = resume_fabrics(lab, Steps())  # type: ignore[arg-type]
+    assert lab.machine("mt1").told == [], "its machine may not run yet"
+    finish()
     assert started["recovery"] == lab.ports["recovery"]
     assert started["primary"] != lab.ports["primary"]
     machine = lab.machine("mt1")

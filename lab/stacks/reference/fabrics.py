@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lab.logs import last_characters
 from lab.provision.board import Board
 from lab.provision.esxi import as_reader
 from lab.provision.lab import Lab, LabMachine
-from lab.provision.processes import spawn
+from lab.provision.processes import LabProcess, spawn
 from lab.stacks.reference.components import (
     CONFIGURATION_SERVER,
     ETC,
@@ -45,17 +46,17 @@ def make_fabric(lab: Lab, board: Board, site: str, port: int) -> None:
     for suffix in ("pem", "key"):
         (lab.folder.stack / f"fabric-{site}.{suffix}").replace(folder / f"machine.{suffix}")
     keep(folder / "ca.pem", (lab.folder.stack / "ca.pem").read_bytes())
-    _start(lab, board, site, port)
+    _wait(lab, board, site, port, _begin(lab, site, port))
 
 
-def resume_fabrics(lab: Lab, board: Board) -> None:
+def resume_fabrics(lab: Lab, board: Board) -> Callable[[], None]:
     """Start the fabrics of a lab that goes on from a saved one, where its configuration server expects them.
 
     A port that somebody else has here, such as another lab of the same saved one, is replaced by a free one, and the
-    configuration server is told; it has to start again for that.
+    configuration server is told by what this returns, once its machine runs; it has to start again for that.
 
     Raises:
-        LabError: a fabric does not start, or the configuration server cannot be told.
+        LabError: a fabric does not start.
         DeadlineExceeded: one of them does not answer in time.
     """
     # Two labs of one saved lab know each other's certificates: none must ever find the other's fabric at its port.
@@ -63,12 +64,10 @@ def resume_fabrics(lab: Lab, board: Board) -> None:
     with held(turn, Deadline.after(TURN_SECONDS), "turn with the ports of fabrics"):
         expected = {site: _expected_port(lab, site) for site in lab.topology.sites}
         ports = {site: port if _free(port) else free_port() for site, port in expected.items()}
-        for site, port in ports.items():
-            _start(lab, board, site, port)
-    if ports != expected:
-        board.step("configuration server", "told where the fabrics are")
-        _tell_ports(lab.machine(configuration_server_name(lab.topology)), ports)
-        board.step("configuration server", "ready")
+        begun = {site: _begin(lab, site, port) for site, port in ports.items()}
+        for site, process in begun.items():
+            _wait(lab, board, site, ports[site], process)
+    return lambda: None if ports == expected else _tell_ports(lab, board, ports)
 
 
 def wait_configuration_server(machine: LabMachine, deadline: Deadline) -> None:
@@ -111,12 +110,16 @@ def _expected_port(lab: Lab, site: str) -> int:
     return int(json.loads(text)["listen"]["port"])
 
 
-def _tell_ports(machine: LabMachine, ports: dict[str, int]) -> None:
+def _tell_ports(lab: Lab, board: Board, ports: dict[str, int]) -> None:
+    """Tell the configuration server where the fabrics are. Raises LabError, DeadlineExceeded."""
+    board.step("configuration server", "told where the fabrics are")
+    machine = lab.machine(configuration_server_name(lab.topology))
     settings = json.loads(machine.ssh.get(_CONFIG))
     settings["fabrics"] = {site: {"address": HOST_FROM_MACHINE, "port": port} for site, port in ports.items()}
     machine.ssh.put(json.dumps(settings).encode(), _CONFIG, mode=0o600)
     machine.ssh.check("systemctl", "restart", CONFIGURATION_SERVER_UNIT, seconds=RESTART_SECONDS)
     wait_configuration_server(machine, Deadline.after(RESTART_SECONDS))
+    board.step("configuration server", "ready")
 
 
 def _fabric_driver(lab: Lab, site: str) -> dict[str, Any]:
@@ -141,13 +144,18 @@ def _discovery(lab: Lab, site: str) -> dict[str, Any] | None:
     return reader.model_dump(mode="json") if reader is not None else None
 
 
-def _start(lab: Lab, board: Board, site: str, port: int) -> None:
+def _begin(lab: Lab, site: str, port: int) -> LabProcess:
+    """Start a site's fabric; it does not answer yet."""
     folder = lab.folder.stack / f"fabric-{site}"
     settings = fabric_config(lab.topology, site, port, str(folder), _fabric_driver(lab, site))
     config = folder / "fabric.json"
     config.write_text(json.dumps({**settings, "discovery": _discovery(lab, site)}), encoding="utf-8")
     argv = [sys.executable, "-m", "lab.replication.fabric", "--config", str(config)]
-    process = spawn(lab.folder, f"fabric-{site}", argv, dict(os.environ))
+    return spawn(lab.folder, f"fabric-{site}", argv, dict(os.environ))
+
+
+def _wait(lab: Lab, board: Board, site: str, port: int, process: LabProcess) -> None:
+    """Wait until a fabric answers. Raises LabError, DeadlineExceeded."""
     log = lab.folder.processes / f"{process.name}.log"
 
     def listening_or_ended() -> bool:

@@ -149,6 +149,8 @@ def _timed(command: Sequence[str], name: str, environment: dict[str, str] | None
         subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=COPY_S)
     except FileNotFoundError as error:
         raise LabError(f"{name} is missing", hint="make bootstrap installs it") from error
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"{name} did not end within {COPY_S:g} s") from error
     except subprocess.CalledProcessError as error:
         raise LabError(f"{name} failed: {error.stderr.strip()[-500:]}") from error
     return time.monotonic() - begin

@@ -95,7 +95,8 @@ def _by_hand(topology: Topology, home: Home, images: dict[str, Image], mode: str
         machines = prepare(topology, images, Path(folder))
         board.step("bare machines", "booting")
         begin = time.monotonic()
-        with started(machines, mode) as processes, ThreadPoolExecutor(len(machines)) as pool:
+        # The pool ends last: those who wait for a login give up once their machines have ended.
+        with ThreadPoolExecutor(len(machines)) as pool, started(machines, mode) as processes:
             deadline = Deadline.after(BOOT_SECONDS[mode])
             jobs = [pool.submit(wait_login, machine, processes[machine.name], deadline) for machine in machines]
             for job in jobs:

@@ -9,7 +9,7 @@ from lab.bench import fill, stages
 from lab.bench.asked import Asked
 from lab.bench.equipped import data_disk, mirror_disk, protected_disks
 from lab.bench.mirror import SYNCHRONOUS, Mirror, connected, mirror_of, synchronise
-from lab.bench.peers import lent_key, seconds_over_ssh
+from lab.bench.peers import hops, lent_keys, seconds_over_ssh
 from lab.bench.protecting import end_protection, install, replicate
 from lab.bench.replication_rows import LIMIT, NAME, PLAIN, TUNNELLED, Turn, rows, wanted
 from lab.bench.wireguard import tunnelled
@@ -104,11 +104,10 @@ class Bench:
         if peer == TUNNELLED:
             with tunnelled(mirror) as inside, connected(inside, SYNCHRONOUS):
                 return synchronise(inside)
-        source, target = mirror.source.ssh, mirror.target
         serial = disk_serial(mirror_disk(self.name))
         devices = [device_by_serial(end.ssh, serial) for end in mirror.ends]
-        with lent_key(source, target.ssh, target.address):
-            return seconds_over_ssh(peer, source, *devices)
+        with lent_keys(hops(self.lab, self.name, peer)):
+            return seconds_over_ssh(peer, self._ssh, *devices)
 
     @property
     def _ssh(self) -> SshTransport:

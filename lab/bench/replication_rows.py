@@ -10,8 +10,8 @@ from lab.bench.fill import SETS
 from lab.bench.rows import Row, context, faster_than_peer, share_of_limit
 
 NAME = "initial-replication"
-PLAIN, TUNNELLED, LIMIT, UNTIL_PROTECTED = "drbd", "drbd-wireguard", "limit", "until-protected"
-ENCRYPTED = ("dd", "rsync", TUNNELLED)
+PLAIN, TUNNELLED, RELAYED, LIMIT, UNTIL_PROTECTED = "drbd", "drbd-wireguard", "relay", "limit", "until-protected"
+ENCRYPTED = ("dd", RELAYED, "rsync", TUNNELLED)
 WHAT = (LIMIT, *ENCRYPTED, PLAIN)
 """What a first copy is compared with, in the order in which it is measured."""
 NAMES = tuple(f"{NAME}-{data}-{what}" for data in SETS for what in WHAT)

@@ -38,7 +38,8 @@ class World:
         patch.setattr(module, "device_by_serial", lambda ssh, serial: f"/dev/{serial}")
         patch.setattr(module, "connected", lambda mirror, protocol: self.there(f"drbd over {mirror.via}"))
         patch.setattr(module, "tunnelled", lambda mirror: self.there("tunnel", SimpleNamespace(via="tunnel")))
-        patch.setattr(module, "lent_key", lambda source, target, address: self.there("key"))
+        patch.setattr(module, "hops", lambda lab, name, peer: f"{name} {peer}")
+        patch.setattr(module, "lent_keys", lambda way: self.there(f"keys of {way}"))
         patch.setattr(module, "synchronise", lambda mirror: self.tell("first copy") or 25.0)
         patch.setattr(module, "seconds_over_ssh", self.copy_over_ssh)
         stages = SimpleNamespace(
@@ -86,8 +87,9 @@ def test_the_stack_comes_first_and_is_off_when_peers_are_measured(monkeypatch: p
     assert world.told == [
         *("install", "end_protection", f"fill /data/bench.bin {int((256 << 20) * 0.8)} half", "replicate"),
         *("end_protection", "copy", "stages of 1156 MiB"),
-        *("spoil", "key", "dd", "key gone", "compare"),
-        *("spoil", "key", "rsync", "key gone", "compare"),
+        *("spoil", "keys of app1 dd", "dd", "keys of app1 dd gone", "compare"),
+        *("spoil", "keys of app1 relay", "relay", "keys of app1 relay gone", "compare"),
+        *("spoil", "keys of app1 rsync", "rsync", "keys of app1 rsync gone", "compare"),
         *("spoil", "tunnel", "drbd over tunnel", "first copy", "drbd over tunnel gone", "tunnel gone", "compare"),
         *("spoil", "drbd over lab", "first copy", "drbd over lab gone", "compare"),
     ]
@@ -95,6 +97,7 @@ def test_the_stack_comes_first_and_is_off_when_peers_are_measured(monkeypatch: p
     last = world.reported[-1]
     assert {name.removeprefix("initial-replication-half-"): row.ratio for name, row in last.items()} == {
         "dd": 2,
+        "relay": 2,
         "rsync": 2,
         "drbd-wireguard": 1.25,
         "drbd": 1.25,

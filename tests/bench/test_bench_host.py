@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -118,3 +119,9 @@ def test_a_copy_that_did_not_happen_is_no_figure(monkeypatch: pytest.MonkeyPatch
     assert {"-n", "--target-is-zero", "-W"} <= set(commands[0])
     assert commands[0][-2] == "nbd+unix:///backup"
     assert list((tmp_path / "replicas").iterdir()) == []
+
+
+def test_a_copy_over_its_time_limit_is_an_error_of_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_peers, "COPY_S", 0.1)
+    with pytest.raises(LabError, match=r"nbdcopy did not end within 0\.1 s"):
+        host_peers._timed([sys.executable, "-c", "import time; time.sleep(60)"], "nbdcopy")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -125,3 +128,32 @@ def test_a_peer_that_cannot_be_had_is_left_out(bench: Bench, monkeypatch: pytest
     bench.happened.clear()
     assert not lab_up.lab_up(EMBEDDED, Home(tmp_path), bench.asked(VIRT_INSTALL))
     assert bench.happened == []
+
+
+def test_nobody_waits_for_logins_to_machines_of_an_interrupted_turn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waiting, ended = threading.Event(), threading.Event()
+    found: list[bool] = []
+
+    @contextmanager
+    def started(machines: Sequence[SimpleNamespace], mode: str) -> Iterator[dict[str, str]]:
+        try:
+            yield {machine.name: "process" for machine in machines}
+        finally:
+            ended.set()
+
+    def wait_login(machine: SimpleNamespace, *_: object) -> None:
+        if machine.name == "interrupted":
+            assert waiting.wait(10)
+            raise KeyboardInterrupt
+        waiting.set()
+        found.append(ended.wait(2))
+
+    machines = [SimpleNamespace(name=name) for name in ("interrupted", "app1")]
+    monkeypatch.setattr(lab_up, "prepare", lambda topology, images, folder: machines)
+    monkeypatch.setattr(lab_up, "started", started)
+    monkeypatch.setattr(lab_up, "wait_login", wait_login)
+    with pytest.raises(KeyboardInterrupt):
+        lab_up._by_hand(EMBEDDED, Home(tmp_path), {}, "tcg", Bench())
+    assert found == [True]

@@ -59,18 +59,43 @@ def tools(folder: Path, **scripts: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def test_dd_carries_every_byte_of_a_device_to_the_other_one(tmp_path: Path) -> None:
+def over_ssh(peer: str, folder: Path, from_device: Path, **more: str) -> int:
+    """Copy between files over a stand-in for ssh that keeps what each login carries; return the status."""
     # What is direct is no business of a file system in memory.
-    plain = 'exec /usr/bin/env dd $(printf "%s\\n" "$@" | grep -v direct)'.replace("/usr/bin/env dd", "/bin/dd")
-    login = '[ "$1 $2 $3" = "-F /keys/config target" ] || exit 9\nexec sh -c "$4"\n'
-    environment = tools(tmp_path, dd=plain, ssh=login)
+    plain = 'exec /bin/dd $(printf "%s\\n" "$@" | grep -v direct)'
+    login = f"""[ "$1 $2 $3" = "-F /keys/config next" ] || exit 9
+export HOP=$((${{HOP:-0}} + 1))
+tee {folder}/hop$HOP | bash -c "$4"
+"""
+    environment = tools(folder, **{"dd": plain, "ssh": login, **more})
+    command = ["bash", "-c", SCRIPTS[peer], "bash", "/keys", str(from_device), str(folder / "to")]
+    return subprocess.run(command, check=False, timeout=60, env=environment).returncode
+
+
+@pytest.mark.parametrize("peer", ["dd", "relay"])
+def test_every_byte_of_a_device_is_carried_to_the_other_one(tmp_path: Path, peer: str) -> None:
     (tmp_path / "from").write_bytes(os.urandom(3_000_000))
     (tmp_path / "to").write_bytes(bytes(3_000_000))
-    command = ["bash", "-c", SCRIPTS["dd"], "bash", "/keys", str(tmp_path / "from"), str(tmp_path / "to")]
-    subprocess.run(command, check=True, timeout=60, env=environment)
+    assert over_ssh(peer, tmp_path, tmp_path / "from") == 0
     assert (tmp_path / "to").read_bytes() == (tmp_path / "from").read_bytes()
-    missing = [*command[:-2], "/missing", str(tmp_path / "to")]
-    assert subprocess.run(missing, check=False, timeout=60, env=environment).returncode != 0
+    assert over_ssh(peer, tmp_path, tmp_path / "missing") != 0
+
+
+def test_a_relay_compresses_what_comes_as_it_is_and_sends_it_on(tmp_path: Path) -> None:
+    content = bytes(MIB) + os.urandom(MIB)
+    (tmp_path / "from").write_bytes(content)
+    assert over_ssh("relay", tmp_path, tmp_path / "from") == 0
+    assert (tmp_path / "hop1").read_bytes() == content
+    sent = (tmp_path / "hop2").read_bytes()
+    assert MIB < len(sent) < 1.01 * MIB
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(sent) == content
+    assert not (tmp_path / "hop3").exists()
+
+
+def test_a_relay_that_cannot_compress_is_a_failed_copy(tmp_path: Path) -> None:
+    (tmp_path / "from").write_bytes(os.urandom(MIB))
+    broken = '[ "$1" = -1 ] || exec /usr/bin/zstd "$@"\n/usr/bin/zstd "$@"\nexit 3'
+    assert over_ssh("relay", tmp_path, tmp_path / "from", zstd=broken) == 3
 
 
 def test_rsync_is_asked_for_a_whole_device_over_the_same_login(tmp_path: Path) -> None:
@@ -79,7 +104,7 @@ def test_rsync_is_asked_for_a_whole_device_over_the_same_login(tmp_path: Path) -
     said = subprocess.run(command, check=True, timeout=60, env=environment, capture_output=True, text=True).stdout
     words = said.splitlines()
     assert words[:2] == ["-e", "ssh -F /keys/config"]
-    assert words[-2:] == ["/dev/from", "target:/dev/to"]
+    assert words[-2:] == ["/dev/from", "next:/dev/to"]
     assert {"--copy-devices", "--write-devices", "--whole-file", "--ignore-times", "--fsync"} <= set(words)
 
 

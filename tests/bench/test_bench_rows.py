@@ -86,14 +86,16 @@ def test_what_was_not_measured_makes_no_row(pairs: list[tuple[float, float]]) ->
 
 def test_every_data_set_has_a_row_for_each_peer_and_the_tightest_stage() -> None:
     stages = {"read": 5.0, "compress": 16.0, "encrypt": 2.0, "network": 1.0, "write": 3.0}
-    turn = Turn(20, 30, {"dd": 30, "rsync": 19, "drbd-wireguard": 40, "drbd": 15}, stages)
+    turn = Turn(20, 30, {"dd": 30, "relay": 25, "rsync": 19, "drbd-wireguard": 40, "drbd": 15}, stages)
     found = {row.name.removeprefix("initial-replication-"): row for row in rows("random", [turn])}
     assert list(found) == [
-        *("random-dd", "random-rsync", "random-drbd-wireguard", "random-drbd", "random-limit"),
+        *("random-dd", "random-relay", "random-rsync", "random-drbd-wireguard", "random-drbd", "random-limit"),
         "random-until-protected",
     ]
     first = found["random-dd"]
     assert (first.ours, first.peer, first.limit, first.ratio, first.goal, first.met) == (20, 30, 16, 1.5, 1, True)
+    relay = found["random-relay"]
+    assert (relay.peer, relay.limit, relay.ratio, relay.goal, relay.met) == (25, 16, 1.25, 1, True)
     assert not found["random-rsync"].met
     plain = found["random-drbd"]
     assert (plain.peer, plain.limit, plain.ratio, plain.goal, plain.met) == (None, 15, 0.75, None, None)
@@ -118,8 +120,9 @@ def test_a_peer_that_failed_in_one_turn_is_compared_in_the_others() -> None:
 def test_what_is_measured_follows_from_the_names() -> None:
     assert wanted(frozenset(OF_REPLICATION)).keys() == {"random", "half", "zeros"}
     assert wanted(chosen_names(["initial-replication-half"])) == {
-        "half": ["limit", "dd", "rsync", "drbd-wireguard", "drbd"]
+        "half": ["limit", "dd", "relay", "rsync", "drbd-wireguard", "drbd"]
     }
+    assert wanted(chosen_names(["initial-replication-random-relay"])) == {"random": ["relay"]}
     assert wanted(chosen_names(["initial-replication-zeros-drbd"])) == {"zeros": ["drbd"]}
     assert wanted(chosen_names(["churn"])) == {}
 

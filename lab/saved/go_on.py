@@ -75,14 +75,10 @@ def _start_machines(lab: Lab, entry: Entry, names: Sequence[str], board: Board) 
     """Have all machines run from what was saved. Raises LabError."""
     host = saving_host(lab)
     try:
-        with ThreadPoolExecutor(len(names), thread_name_prefix="load") as pool:
-            loads = []
-            for name in names:
-                # One after the other: the first one makes what all have in common.
-                _define(lab, name, entry.folder)
-                loads.append(pool.submit(_load, lab, name, entry.folder, board))
-            for load in loads:
-                load.result()
+        for name in names:
+            # One after the other: the first one makes what all have in common.
+            _define(lab, name, entry.folder)
+        in_parallel(lambda name: _load(lab, name, entry.folder, board), names)
         for name in names:
             host.saving.resume(name)
     except (HypervisorError, OSError, TimeoutError) as error:

@@ -9,7 +9,15 @@ from xml.etree.ElementTree import Element
 import pytest
 from defusedxml import ElementTree
 
-from lab.hypervisors.libvirt.xml import QCOW2, DiskFile, Placement, disk_element, domain_xml, volume_xml
+from lab.hypervisors.libvirt.xml import (
+    QCOW2,
+    DiskFile,
+    Placement,
+    disk_element,
+    domain_xml,
+    going_on_document,
+    volume_xml,
+)
 from lab.hypervisors.model import MachineSpec
 from lab.hypervisors.translated import LEFT_OUT
 
@@ -64,3 +72,11 @@ def test_a_flush_leaves_the_hosts_memory_only_where_its_power_is_cut(flushed: bo
     driver = disk_element(DiskFile(Path("/disks/data.img"), "raw", "data", flushed=flushed), "vda").find("driver")
     assert driver is not None
     assert driver.get("cache") == cache
+
+
+@pytest.mark.parametrize("domain_type", ["qemu", "kvm"])
+def test_libvirt_does_not_ask_for_every_property_of_a_processor_also_where_one_goes_on(domain_type: str) -> None:
+    goes_on = ElementTree.fromstring(going_on_document(document(domain_type), Path("/memory")))
+    for domain in (document(domain_type), goes_on):
+        left_out = domain.findall("{*}capabilities/{*}del")
+        assert [element.get("capability") for element in left_out] == ["cpu-unavailable-features"]

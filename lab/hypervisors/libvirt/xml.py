@@ -80,6 +80,9 @@ def domain_xml(spec: MachineSpec, placement: Placement) -> str:
     _child(domain, "on_crash", "destroy")
     _devices(domain, spec, placement)
     _command_line(domain, spec, placement)
+    capabilities = ET.SubElement(domain, f"{{{QEMU}}}capabilities")
+    # With it libvirt asks QEMU for each of 200 properties of the processor, one by one, at every start.
+    ET.SubElement(capabilities, f"{{{QEMU}}}del", {"capability": "cpu-unavailable-features"})
     return ET.tostring(domain, encoding="unicode")
 
 
@@ -103,9 +106,6 @@ def going_on_document(document: ET.Element, memory: Path) -> str:
 
     ``memory`` is mapped and never written: what the machine writes is its own (copy on write).
     """
-    capabilities = ET.SubElement(document, f"{{{QEMU}}}capabilities")
-    # With it libvirt asks QEMU for each of 200 properties of the processor, one by one, at every start.
-    ET.SubElement(capabilities, f"{{{QEMU}}}del", {"capability": "cpu-unavailable-features"})
     size = document.findtext("memory") or "0"
     line = document.find(f"{{{QEMU}}}commandline")
     if line is None:

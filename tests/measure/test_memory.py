@@ -1,5 +1,6 @@
 """Peak memory, with a real child that really uses some."""
 
+import os
 import subprocess
 import sys
 
@@ -28,6 +29,44 @@ def test_a_child_counts_and_stays_the_peak_after_its_end(small: float) -> None:
             child.communicate(timeout=30)
         assert memory.peak_mib > small + 190
     assert small + 190 < memory.peak_mib < small + 400
+
+
+class Counted:
+    """What samples see: how much is resident, and how often shares were asked for."""
+
+    def __init__(self) -> None:
+        self.resident = 100
+        self.used = 70
+        self.asked = 0
+
+    def share(self, processes: object) -> int:
+        self.asked += 1
+        return self.used
+
+
+def test_shares_are_asked_for_only_while_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel walks through every page for that: 30 s of a run of nine minutes, when it was each second."""
+    seen = Counted()
+    monkeypatch.setattr("lab.measure.memory.resident_kib", lambda pid: seen.resident if pid == os.getpid() else 0)
+    monkeypatch.setattr("lab.measure.memory.used_kib", seen.share)
+    memory = PeakMemory("no-such-lab", every=60)
+    asked = []
+    for resident in (100, 100, 90, 100, 101, 101):
+        seen.resident = resident
+        memory.sample()
+        asked.append(seen.asked)
+    assert asked == [1, 1, 1, 1, 2, 2]
+
+
+def test_what_is_shared_no_longer_is_seen_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Counted()
+    monkeypatch.setattr("lab.measure.memory.resident_kib", lambda _: 1)
+    monkeypatch.setattr("lab.measure.memory.used_kib", seen.share)
+    memory = PeakMemory("no-such-lab", every=60, look=0)
+    for used in (70 << 10, 90 << 10, 80 << 10):
+        seen.used = used
+        memory.sample()
+    assert memory.peak_mib == 90
 
 
 def test_a_machine_is_known_by_its_guest_name() -> None:

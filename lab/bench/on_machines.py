@@ -42,7 +42,7 @@ def measure(topology: Topology, names: frozenset[str], times: int, console: Cons
         try:
             for part in PARTS:
                 if part.names & names:
-                    with asked.problems.put_aside(part.told):
+                    with asked.problems.put_aside(part.told(names)):
                         part.measured_by(topology, home, asked)
         finally:
             tear_down(home, lab_up.LAB, board)
@@ -92,10 +92,10 @@ class Part:
     names: frozenset[str]
     measured_by: Callable[[Topology, Home, Asked], None]
 
-    @property
-    def told(self) -> str:
-        """For people: which rows they are."""
-        return ", ".join(sorted(self.names)) if len(self.names) < MANY else f"{min(self.names)} and others"
+    def told(self, asked: frozenset[str]) -> str:
+        """For people: which of them were asked for."""
+        names = self.names & asked
+        return ", ".join(sorted(names)) if len(names) < MANY else f"{min(names)} and others"
 
 
 CHURN = frozenset({churn_steps.NAME, churn_steps.MIRRORED})

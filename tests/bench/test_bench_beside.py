@@ -157,3 +157,11 @@ def test_a_lab_that_fails_takes_no_other_rows_and_the_last_one_is_taken_down(
     with pytest.raises(LabError, match="a: a failed"):
         on_machines.measure(load_topology(EMBEDDED), frozenset({"a", "b"}), 1, Console(quiet=True), lambda rows: None)
     assert told == ["a", "b", "down"]
+
+
+def test_a_part_that_fails_is_told_by_the_rows_that_were_asked_for() -> None:
+    part = next(part for part in on_machines.PARTS if "initial-replication-half-dd" in part.names)
+    assert part.told(frozenset({"initial-replication-half-dd", "plan-10000"})) == "initial-replication-half-dd"
+    assert part.told(frozenset({f"initial-replication-{data}-dd" for data in ("half", "random", "zeros")})) == (
+        "initial-replication-half-dd and others"
+    )

@@ -117,7 +117,7 @@ def loading(machines: Sequence[Loading]) -> Iterator[list[subprocess.Popen[bytes
 
 def load(machine: Loading, deadline: Deadline) -> None:
     """Have a process load its state, run, and let us log in. Raises LabError, DeadlineExceeded."""
-    wait_until(machine.monitor.exists, deadline, f"monitor of {machine.name}", every=0.02)
+    wait_until(lambda: _answers(machine), deadline, f"monitor of {machine.name}", every=0.02)
     try:
         capabilities = [{"capability": "x-ignore-shared", "state": True}]
         qmp.execute(machine.monitor, "migrate-set-capabilities", capabilities=capabilities)
@@ -128,6 +128,15 @@ def load(machine: Loading, deadline: Deadline) -> None:
         said = last_characters(machine.monitor.with_suffix(".log"))
         raise LabError(f"bare {machine.name} did not load its state: {error}: {said}") from error
     machine.ssh.wait_ready(deadline)
+
+
+def _answers(machine: Loading) -> bool:
+    """Return whether the monitor takes commands; its socket is there before anybody listens."""
+    try:
+        qmp.execute(machine.monitor, "query-status")
+    except NetworkError:
+        return False
+    return True
 
 
 def _loaded(machine: Loading) -> bool:

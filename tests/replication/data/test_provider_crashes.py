@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from provider_machine import BLOCK, Crash, MemoryMachine, World
 
@@ -115,11 +115,12 @@ class Host:
 
     def step(self, action) -> None:
         try:
-            action(self.provider())
+            try:
+                action(self.provider())
+            except LOST as error:
+                self.provider()._record.begin_again(str(error))
         except Crash:
             self.running = None
-        except LOST as error:
-            self.provider()._record.begin_again(str(error))
 
     def settle(self) -> None:
         """Without further crashes: one more cut that arrives."""
@@ -172,7 +173,13 @@ def play(host: Host, steps) -> None:
             host.step(HostReplication._send_something_now)
 
 
+TOO_MUCH = [step for value in (1, 2, 3) for step in (*(("write", 1, block, value) for block in range(8)), ("cut",))]
+"""Changes of more than half of a disk: the provider gives up what it has kept, and compares."""
+
+
 @given(first=STEPS, second=STEPS, crash_at=st.integers(1, 120))
+@example(first=[], second=TOO_MUCH, crash_at=32)  # while it begins again
+@example(first=[], second=TOO_MUCH, crash_at=33)
 def test_no_change_is_lost_wherever_the_provider_ends(first, second, crash_at):
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         world = World(crash_at)

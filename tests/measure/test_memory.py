@@ -45,7 +45,7 @@ class Counted:
 
 
 def test_shares_are_asked_for_only_while_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel walks through every page for that: 30 s of a run of nine minutes, when it was each second."""
+    """The kernel walks through every page for that: a thread was at it for 30 s of a run of nine minutes."""
     seen = Counted()
     monkeypatch.setattr("lab.measure.memory.resident_kib", lambda pid: seen.resident if pid == os.getpid() else 0)
     monkeypatch.setattr("lab.measure.memory.used_kib", seen.share)

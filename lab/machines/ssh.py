@@ -163,21 +163,21 @@ class SshTransport:
         deadline: Deadline,
         *,
         unless: Callable[[], None] = lambda: None,
-        proof: Callable[[], bool] | None = None,
+        login_only: bool = False,
     ) -> None:
         """Wait until a login works. Raises DeadlineExceeded with the last reason, and what ``unless`` raises.
 
         Args:
             deadline: for the first login.
             unless: called after each login that failed; it raises when no other one will do better.
-            proof: what has to work there, again and again until it does; nothing but a program that ends, if not told.
+            login_only: do not run a program to see that one runs: whoever waits is about to.
         """
         reason = ["no attempt"]
-        works = proof or (lambda: self.run("true", seconds=self.connect_seconds).ok)
 
         def attempt() -> bool:
             try:
-                return works()
+                self._open()
+                return login_only or self.run("true", seconds=self.connect_seconds).ok
             except (LabError, TimeoutError, *_LOST) as error:
                 self.close()
                 reason[0] = str(error)

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import paramiko
 
 from lab.machines.clock import NANO, ClockReading, best_reading, moved
-from lab.machines.ssh import COMMAND_SECONDS, CommandFailed, SshTransport
+from lab.machines.ssh import COMMAND_SECONDS, CommandFailed, ConnectionLost, SshTransport
 
 SEED_BYTES = 64
 # Perl, because every Debian has it and it starts in a quarter of Python's time. 228 and 227 are clock_gettime and
@@ -83,12 +83,16 @@ def wake(ssh: SshTransport) -> float:
 
     Raises:
         LabError: the machine has no Perl, its kernel refused, or its clock is wrong afterwards.
-        OSError: it stopped answering.
+        ConnectionLost: it stopped answering.
     """
-    with _dialogue(ssh) as dialogue:
-        questions = chain([f"seed {secrets.token_hex(SEED_BYTES)}"], repeat("read"))
-        first = best_reading(lambda: dialogue.ask(next(questions)))
-        return moved(ssh.machine, first, lambda behind: dialogue.ask(f"move {round(behind * NANO)}"))
+    questions = chain([f"seed {secrets.token_hex(SEED_BYTES)}"], repeat("read"))
+    try:
+        with _dialogue(ssh) as dialogue:
+            first = best_reading(lambda: dialogue.ask(next(questions)))
+            return moved(ssh.machine, first, lambda behind: dialogue.ask(f"move {round(behind * NANO)}"))
+    except (EOFError, OSError, paramiko.SSHException) as error:
+        ssh.close()
+        raise ConnectionLost(f"{ssh.machine}: the connection died while it was woken: {error}") from error
 
 
 @contextmanager

@@ -85,17 +85,17 @@ class LabMachine:
         """A testinfra host on the kept connection."""
         return testinfra_host(self.ssh)
 
-    def wait_ready(self, deadline: Deadline, *, proof: Callable[[], bool] | None = None) -> None:
-        """Wait for a login, and for what is to work then. Raises NeverBooted with the end of the console."""
-        self._wait(deadline, lambda: None, proof)
+    def wait_ready(self, deadline: Deadline, *, login_only: bool = False) -> None:
+        """Wait for a login, and for a program to run. Raises NeverBooted with the end of the console."""
+        self._wait(deadline, lambda: None, login_only=login_only)
 
     def wait_booted(self, deadline: Deadline) -> None:
         """Wait for the first login of a machine that nobody restarts. Raises NeverBooted, at once without power."""
         self._wait(deadline, self._need_power)
 
-    def _wait(self, deadline: Deadline, unless: Callable[[], None], proof: Callable[[], bool] | None = None) -> None:
+    def _wait(self, deadline: Deadline, unless: Callable[[], None], *, login_only: bool = False) -> None:
         try:
-            self.ssh.wait_ready(deadline, unless=unless, proof=proof)
+            self.ssh.wait_ready(deadline, unless=unless, login_only=login_only)
         except DeadlineExceeded as error:
             raise self._never_booted(str(error)) from error
 

@@ -72,15 +72,8 @@ def wake_when_ready(lab: Lab, name: str) -> float:
     Return by how many seconds the clock was moved. Raises LabError.
     """
     machine = lab.machine(name)
-    moved = 0.0
-
-    def woken() -> bool:
-        nonlocal moved
-        moved = wake(machine.ssh)
-        return True
-
-    machine.wait_ready(Deadline.after(READY_SECONDS), proof=woken)
-    return moved
+    machine.wait_ready(Deadline.after(READY_SECONDS), login_only=True)
+    return wake(machine.ssh)
 
 
 def _write_machines(lab: Lab, names: tuple[str, ...], folder: Path) -> None:

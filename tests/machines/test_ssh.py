@@ -255,3 +255,12 @@ def test_closing_twice_does_no_harm(machine: SshTransport) -> None:
 def test_losing_a_machine_is_an_error_of_the_lab() -> None:
     assert issubclass(ConnectionLost, LabError)
     assert issubclass(CommandFailed, LabError)
+
+
+def test_a_login_alone_runs_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = server.transport()
+    ran: list[str] = []
+    monkeypatch.setattr(transport, "shell", lambda script, **_: ran.append(script))
+    transport.wait_ready(Deadline.after(10), login_only=True)
+    assert ran == []
+    transport.close()

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 
+import paramiko
 import pytest
 from sshd_server import Server
 
 from lab.errors import LabError
 from lab.machines.clock import NANO
-from lab.machines.ssh import CommandFailed
+from lab.machines.ssh import CommandFailed, ConnectionLost
 from lab.machines.waking import PROGRAM, SEED_BYTES, wake
 
 NOBODY = 65534
@@ -109,6 +110,22 @@ def test_what_the_kernel_refuses_is_an_error_with_the_machines_words() -> None:
     """Nobody may not have the kernel seed itself anew, nor set its clock."""
     with pytest.raises(CommandFailed, match="seed: Operation not permitted"):
         wake(Ssh(lambda program: program))  # type: ignore[arg-type]
+
+
+def test_a_machine_that_stops_answering_is_a_lost_connection() -> None:
+    ssh = Ssh(harmless(0.0))
+    closed: list[str] = []
+    ssh.close = lambda: closed.append("closed")  # type: ignore[attr-defined]
+
+    @contextmanager
+    def refused(*argv: str) -> Iterator[Channel]:
+        raise paramiko.SSHException("no session")
+        yield
+
+    ssh.stream = refused  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost, match="m1: the connection died while it was woken: no session"):
+        wake(ssh)  # type: ignore[arg-type]
+    assert closed[-1] == "closed"
 
 
 def test_what_is_written_as_the_time_is_what_was_asked_for() -> None:

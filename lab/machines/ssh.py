@@ -176,8 +176,9 @@ class SshTransport:
 
         def attempt() -> bool:
             try:
-                self._open()
-                return login_only or self.run("true", seconds=self.connect_seconds).ok
+                if login_only:
+                    return bool(self._open().is_connected)
+                return self.run("true", seconds=self.connect_seconds).ok
             except (LabError, TimeoutError, *_LOST) as error:
                 self.close()
                 reason[0] = str(error)
